@@ -1,0 +1,1 @@
+"""sr_lab: a training and MLOps research framework for super-resolution."""

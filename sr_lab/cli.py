@@ -1,0 +1,112 @@
+"""``srlab COMMAND key=value ...``: finds the command's module, composes its configuration, runs it.
+
+Only the standard library is imported here, so that help and wrong commands answer at once.
+"""
+
+import ast
+import difflib
+import importlib
+import os
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+USAGE_ERROR = 2
+
+
+def config_dir() -> Path:
+    """The configuration tree: ``conf/`` of the checkout, or the copy inside an installed wheel."""
+    installed = PACKAGE / "conf"
+    return installed if installed.is_dir() else PACKAGE.parent / "conf"
+
+
+def commands() -> dict[str, Path]:
+    """Name and module file of every command."""
+    files = sorted((PACKAGE / "commands").glob("[!_]*.py"))
+    return {file.stem: file for file in files}
+
+
+def docstring(file: Path) -> str:
+    """Docstring of a module, read without importing it."""
+    return ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+
+
+def overview() -> str:
+    """Text of ``srlab --help``."""
+    rows = [f"  {name:<12}{docstring(file).splitlines()[0]}" for name, file in commands().items()]
+    return "\n".join(
+        [
+            "usage: srlab COMMAND [key=value ...] [--cfg] [-m]",
+            "",
+            "Super-resolution from run to registry. Commands:",
+            "",
+            *rows,
+            "",
+            "srlab COMMAND --help   what it does and every key of its configuration",
+            "srlab COMMAND --cfg    print the composed configuration and stop",
+            "srlab COMMAND -m a=1,2 run once for every combination",
+            f"Configuration: {config_dir()}",
+        ]
+    )
+
+
+def command_help(name: str) -> str:
+    """Text of ``srlab NAME --help``: the docstring and the commented configuration."""
+    config = (config_dir() / f"{name}.yaml").read_text(encoding="utf-8")
+    return f"{docstring(commands()[name])}\n\nconf/{name}.yaml, every key can be overridden as key=value:\n\n{config}"
+
+
+def nearest(word: str, candidates: list[str]) -> str:
+    """A hint that names the candidates closest to ``word``; empty where none is close."""
+    close = difflib.get_close_matches(word, candidates, n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of the console script; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview())
+        return 0 if arguments else USAGE_ERROR
+    name, *rest = arguments
+    if name not in commands():
+        known = ", ".join(commands())
+        print(f"srlab: no command {name!r}.{nearest(name, list(commands()))} Commands: {known}", file=sys.stderr)
+        return USAGE_ERROR
+    if "-h" in rest or "--help" in rest:
+        print(command_help(name))
+        return 0
+    unknown = [flag for flag in rest if flag.startswith("-") and flag not in ("--cfg", "-m", "--multirun")]
+    if unknown:
+        print(f"srlab {name}: unknown option {unknown[0]}: settings are given as key=value", file=sys.stderr)
+        return USAGE_ERROR
+    return _run(name, rest)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    from sr_lab.commands._config import ConfigError, compose, multirun, to_yaml
+
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    try:
+        if "-m" in arguments or "--multirun" in arguments:
+            return multirun(name, overrides)
+        config = compose(name, overrides)
+        if "--cfg" in arguments:
+            print(to_yaml(config))
+            return 0
+        return int(importlib.import_module(f"sr_lab.commands.{name}").run(config) or 0)
+    except ConfigError as error:
+        print(f"srlab {name}: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print(f"srlab {name}: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:
+        if os.environ.get("SRLAB_DEBUG"):
+            raise
+        print(f"srlab {name}: error: {error}\n(SRLAB_DEBUG=1 shows where)", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

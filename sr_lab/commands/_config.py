@@ -1,0 +1,197 @@
+"""Composing a command's configuration, and refusing what it does not know.
+
+Hydra rejects a misspelt override of a known node. What it lets pass is checked here on the composed
+whole: ``+key`` additions, misspelt keys in experiment files, arguments that a ``_target_`` does not take.
+"""
+
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra import main as hydra_main
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sr_lab.cli import config_dir, nearest
+
+HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+
+
+class ConfigError(ValueError):
+    """The configuration names something that does not exist."""
+
+
+def compose(command: str, overrides: list[str]) -> DictConfig:
+    """The checked configuration of ``command`` under Hydra ``overrides``.
+
+    Raises:
+        ConfigError: on any key, option, file or argument that does not exist; it names the nearest one.
+    """
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            config = hydra_compose(command, overrides)
+    except (HydraException, ConfigCompositionException, OmegaConfBaseException) as error:
+        raise ConfigError(_explain(command, overrides, error)) from error
+    check(command, config)
+    return config
+
+
+def to_yaml(config: DictConfig) -> str:
+    """The configuration with every interpolation resolved, as YAML."""
+    text: str = OmegaConf.to_yaml(config, resolve=True)
+    return text
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain dictionaries, lists and values."""
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def multirun(command: str, overrides: list[str]) -> int:
+    """Runs ``command`` for every combination of comma-separated ``overrides`` (Hydra's own ``-m``)."""
+    import sys
+
+    codes: list[int] = []
+
+    def job(config: DictConfig) -> None:
+        check(command, config)
+        if "name" in config:
+            config.name = f"{config.name}/{HydraConfig.get().job.override_dirname or HydraConfig.get().job.num}"
+        codes.append(int(importlib.import_module(f"sr_lab.commands.{command}").run(config) or 0))
+
+    sys.argv = [f"srlab {command}", *overrides, "--multirun"]
+    hydra_main(version_base="1.3", config_path=str(config_dir()), config_name=command)(job)()
+    return max(codes, default=1)
+
+
+def check(command: str, config: DictConfig) -> None:
+    """Refuses keys that neither the command's own configuration nor a ``_target_``'s signature knows."""
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        known = hydra_compose(command, [])
+    errors = list(_unknown(OmegaConf.to_container(config), OmegaConf.to_container(known), path=""))
+    if errors:
+        raise ConfigError("\n".join(errors))
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(f"{missing[0]} has no value: give {missing[0]}=... (srlab {command} --help)")
+    try:
+        OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def _unknown(node: Any, known: Any, *, path: str) -> Iterator[str]:
+    """Messages about the keys below ``node`` that do not exist, depth first."""
+    if isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _unknown(child, None, path=f"{path}[{index}]")
+    if not isinstance(node, dict):
+        return
+    if "_target_" in node:
+        yield from _unknown_arguments(node, path)
+    elif isinstance(known, dict) and "_target_" not in known and not _is_components(known, node):
+        for key in node:
+            if key not in known:
+                valid = f"{path}.{nearest_key}" if (nearest_key := _closest(key, known)) and path else nearest_key
+                hint = f" Did you mean {valid!r}?" if valid else f" Keys here: {', '.join(map(str, known))}."
+                yield f"unknown key {_join(path, key)!r}.{hint}"
+    for key, child in node.items():
+        yield from _unknown(child, known.get(key) if isinstance(known, dict) else None, path=_join(path, key))
+
+
+def _is_components(known: dict[Any, Any], node: dict[Any, Any]) -> bool:
+    """Whether a mapping holds named components (losses, metrics, operations), which may be added freely."""
+    values = [*known.values(), *node.values()]
+    return all(isinstance(value, dict) and "_target_" in value for value in values)
+
+
+def _unknown_arguments(node: dict[Any, Any], path: str) -> Iterator[str]:
+    target = str(node["_target_"])
+    try:
+        function = locate(target)
+    except ConfigError as error:
+        yield f"{_join(path, '_target_')}: {error}"
+        return
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key in node:
+        if key not in parameters and key not in HYDRA_KEYS:
+            valid = [name for name in parameters if name != "self"]
+            yield f"unknown key {_join(path, key)!r}: {target} takes no {key!r}.{nearest(str(key), valid)}"
+
+
+def locate(target: str) -> Any:
+    """The object at a dotted path; ``ConfigError`` names the nearest one that exists."""
+    module_name, _, attribute = target.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        package, _, missing = module_name.rpartition(".")
+        hint = ""
+        if package and error.name == module_name:
+            import pkgutil
+
+            siblings = [module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)]
+            hint = nearest(missing, siblings)
+        raise ConfigError(f"no module {error.name!r}.{hint}") from error
+    if not hasattr(module, attribute):
+        raise ConfigError(f"{module_name} has no {attribute!r}.{nearest(attribute, dir(module))}")
+    return getattr(module, attribute)
+
+
+def _join(path: str, key: Any) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _closest(key: Any, known: dict[Any, Any]) -> str:
+    hint = nearest(str(key), [str(k) for k in known])
+    match = re.search(r"'([^']*)'", hint)
+    return match.group(1) if match else ""
+
+
+def _explain(command: str, overrides: list[str], error: Exception) -> str:
+    """One message for Hydra's composition errors, with the nearest valid name."""
+    text = str(error)
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        known = hydra_compose(command, [])
+    if option := re.search(r"Could not find '([^']+)'\n\nAvailable options in '([^']+)':((?:\n\t.+)*)", text):
+        name, group, listing = option.groups()
+        options = listing.split()
+        return f"no option {name!r} in {group}.{nearest(name.rsplit('/')[-1], options)} Options: {', '.join(options)}"
+    if group := re.search(r"Could not override '([^']+)'\.\s+No match in the defaults list", text):
+        return f"no group {group.group(1)!r}.{nearest(group.group(1), _paths(known))}"
+    for override in overrides:
+        try:
+            parsed = OverridesParser.create().parse_override(override)
+        except HydraException as broken:
+            return f"cannot read {override!r}: {str(broken).splitlines()[0]}. Settings are given as key=value"
+        key = parsed.key_or_group
+        if not parsed.is_add() and key not in _paths(known) and f"'{key}'" in text:
+            return f"unknown key {key!r}.{nearest(key, _paths(known))}"
+    return text.splitlines()[0] if len(text.splitlines()) == 1 else " ".join(line.strip() for line in text.splitlines())
+
+
+def _paths(node: Any, path: str = "") -> list[str]:
+    """Dotted paths of every key below ``node``."""
+    if not isinstance(node, DictConfig):
+        return []
+    paths: list[str] = []
+    for key in node:
+        here = _join(path, key)
+        paths.append(here)
+        child = None if OmegaConf.is_interpolation(node, key) or OmegaConf.is_missing(node, key) else node[key]
+        paths += _paths(child, here)
+    return paths

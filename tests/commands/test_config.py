@@ -1,0 +1,61 @@
+"""A typo anywhere in the configuration is an error that names the key and the nearest valid one."""
+
+import pytest
+
+from sr_lab.cli import config_dir
+from sr_lab.commands import _config
+from sr_lab.commands._config import ConfigError, compose, locate
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("max_stepps=3", r"'max_stepps'.*'max_steps'"),
+        ("+max_stepps=3", r"'max_stepps'.*'max_steps'"),
+        ("optimizer.lrr=1", r"'optimizer.lrr'.*'optimizer.lr'"),
+        ("+optimizer.lrr=1", r"'optimizer.lrr'.*'lr'"),
+        ("+model.network.num_block=3", r"'model.network.num_block'.*'num_blocks'"),
+        ("model/network=edsr_tinny", r"edsr_tinny'.*'edsr_tiny'"),
+        ("modle/network=edsr_tiny", r"'modle/network'.*'model.network'"),
+        ("losses.l11.weight=2", r"'losses.l11.weight'.*'losses.l1.weight'"),
+        ("+trainer.max_step=3", r"'trainer.max_step'.*'max_steps'"),
+        ("+losses.ssim.weight=2", r"'losses.ssim'"),
+        ("model.network._target_=sr_lab.networks.edsr.EDRS", r"'EDRS'.*'EDSR'"),
+        ("model.network._target_=sr_lab.networks.edrs.EDSR", r"'sr_lab.networks.edrs'.*'edsr'"),
+        ("experiment=nothing", r"'(experiment/)?nothing'"),
+        ("max_steps", r"'max_steps'"),
+    ],
+)
+def test_typo_is_named_with_the_nearest_key(override, said):
+    with pytest.raises(ConfigError, match=said):
+        compose("train", [override])
+
+
+def test_misspelt_key_of_an_experiment_file(tmp_path, monkeypatch):
+    root = tmp_path / "conf"
+    import shutil
+
+    shutil.copytree(config_dir(), root)
+    (root / "experiment" / "typo.yaml").write_text("# @package _global_\nmax_stepps: 3\n")
+    monkeypatch.setattr(_config, "config_dir", lambda: root)
+    with pytest.raises(ConfigError, match=r"'max_stepps'.*'max_steps'"):
+        compose("train", ["experiment=typo"])
+
+
+def test_named_components_may_be_added_and_removed():
+    added = compose("train", ["+losses.again._target_=sr_lab.losses.pixel.L2"])
+    assert set(added.losses) == {"l1", "again"}
+    both = compose("train", ["losses=[l1,frequency]", "losses.frequency.weight=0.2"])
+    assert list(both.losses) == ["l1", "frequency"]
+    assert both.losses.frequency.weight == 0.2
+
+
+def test_valid_configuration_passes_unchanged():
+    config = compose("train", ["max_steps=7", "optimizer.lr=0.5", "+model.network.value_range=1.0"])
+    assert (config.max_steps, config.optimizer.lr, config.model.network.value_range) == (7, 0.5, 1.0)
+
+
+def test_locate_finds_what_exists():
+    from sr_lab.networks.edsr import EDSR
+
+    assert locate("sr_lab.networks.edsr.EDSR") is EDSR

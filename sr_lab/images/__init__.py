@@ -1,0 +1,26 @@
+"""Images: files, tensors, colour, crops and MATLAB's bicubic.
+
+Inside the project an image is a float32 RGB tensor (B, C, H, W) with values in [0, 1]; arrays (H, W, C) of uint8 or
+uint16 exist only at the edge, in :mod:`sr_lab.images.files`.
+"""
+
+from sr_lab.images.colour import crop_border, crop_to_multiple, rgb_to_y, to_array, to_tensor, to_uint8
+from sr_lab.images.files import IMAGE_SUFFIXES, list_images, read_image, write_image
+from sr_lab.images.headers import ImageError
+from sr_lab.images.resize import resize_bicubic, resize_bicubic_uint8
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "ImageError",
+    "crop_border",
+    "crop_to_multiple",
+    "list_images",
+    "read_image",
+    "resize_bicubic",
+    "resize_bicubic_uint8",
+    "rgb_to_y",
+    "to_array",
+    "to_tensor",
+    "to_uint8",
+    "write_image",
+]

@@ -1,0 +1,162 @@
+"""Image files: find, read, write."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from sr_lab.images.colour import to_array
+from sr_lab.images.headers import ImageError, read_header
+from sr_lab.images.tiff import check_size, read_tiff, write_tiff
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_OPTIONS = {
+    ".png": [cv2.IMWRITE_PNG_COMPRESSION, 3],
+    ".webp": [cv2.IMWRITE_WEBP_QUALITY, 101],  # above 100: lossless
+    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
+    ".bmp": [],
+}
+
+
+def list_images(folder: Path) -> list[Path]:
+    """All image files below a folder, by suffix, sorted; hidden files and folders are left out.
+
+    Raises:
+        ImageError: if the folder does not exist or holds no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ImageError(f"{folder} is not a folder")
+    paths = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+    if not paths:
+        raise ImageError(f"{folder} holds no image file ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return sorted(paths)
+
+
+def read_image(path: Path | str, *, max_pixels: int = 2**28) -> npt.NDArray[Any]:
+    """Decode a PNG, JPEG, WebP, TIFF or BMP file, whatever its suffix, and turn it upright by its EXIF orientation.
+
+    Alpha is dropped, not blended: the colours under transparent pixels come out as they are stored. Palettes are
+    expanded, 1-bit images become 0 and 255, CMYK JPEG becomes RGB. Colour profiles are ignored. A TIFF file may have
+    any number of bands.
+
+    Args:
+        path: the file.
+        max_pixels: a larger image is refused from its header, before it is decoded.
+
+    Returns:
+        (H, W, C), uint8 or uint16; C is 1 for grey, 3 for RGB, more for the bands of a TIFF file.
+
+    Raises:
+        ImageError: if the file is missing, empty, truncated, damaged, too large, or not an image.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+            is_tiff = start.startswith(_TIFF_SIGNATURES)
+            data = start if is_tiff else start + file.read()
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}") from error
+    if not data:
+        raise ImageError(f"{path} is empty (0 bytes); fetch it again or remove it")
+    try:
+        image, orientation = read_tiff(path, max_pixels=max_pixels) if is_tiff else _decode(data, max_pixels)
+    except ImageError as error:
+        raise ImageError(f"{path} {error}") from error
+    return np.ascontiguousarray(_upright(image, orientation))
+
+
+def write_image(path: Path | str, image: npt.NDArray[Any] | Tensor) -> None:
+    """Write an image in the format of the suffix; the file appears whole or not at all, and so do missing folders.
+
+    PNG, WebP, TIFF and BMP are written without loss, JPEG with quality 95 and full colour resolution. uint16 needs PNG
+    or TIFF, and any other number of channels than 1 and 3 needs TIFF. WebP knows no grey: it is read back as RGB.
+
+    Args:
+        path: the file; an existing one is replaced.
+        image: (H, W, C) or (H, W) array, uint8 or uint16; or a tensor as :func:`sr_lab.images.to_array` takes it.
+
+    Raises:
+        ImageError: if the format cannot hold the image.
+        OSError: if the file cannot be written.
+    """
+    path = Path(path)
+    array = to_array(image) if isinstance(image, Tensor) else np.asarray(image)
+    if array.ndim == 2:
+        array = array[:, :, None]
+    suffix = {".jpeg": ".jpg", ".tiff": ".tif"}.get(path.suffix.lower(), path.suffix.lower())
+    if suffix != ".tif" and suffix not in _OPTIONS:
+        raise ImageError(f"{path}: cannot write '{path.suffix}' files; use one of {', '.join(sorted(IMAGE_SUFFIXES))}")
+    if array.ndim != 3 or 0 in array.shape or array.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"{path}: needs an (H, W, C) array of uint8 or uint16, got {array.shape} {array.dtype}")
+    if array.dtype == np.uint16 and suffix not in (".png", ".tif"):
+        raise ImageError(f"{path}: '{path.suffix}' cannot hold 16 bits; use .png or .tif")
+    if array.shape[2] not in (1, 3) and suffix != ".tif":
+        raise ImageError(f"{path}: '{path.suffix}' cannot hold {array.shape[2]} channels; use .tif")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        if suffix == ".tif":
+            write_tiff(partial, array)
+        else:
+            partial.write_bytes(_encode(path, array, suffix))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _decode(data: bytes, max_pixels: int) -> tuple[npt.NDArray[Any], int]:
+    """Pixels (H, W, C) of an encoded image other than TIFF, and its orientation."""
+    header = read_header(data)
+    if header is None:
+        raise ImageError(f"is not a PNG, JPEG, WebP, TIFF or BMP image (it starts with {data[:8]!r}); convert it")
+    check_size(header.width, header.height, max_pixels)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ImageError(f"cannot be decoded ({error.err}); convert or fetch it again") from error
+    if image is None:
+        raise ImageError("is damaged: its pixels cannot be decoded; fetch it again or remove it")
+    if image.shape[:2] != (header.height, header.width):
+        raise ImageError(f"is damaged: {image.shape[:2]} pixels decoded, its header says {header.height, header.width}")
+    if image.ndim == 2:
+        return image[:, :, None], header.orientation
+    if header.is_grey:
+        return image[:, :, :1], header.orientation
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGB), header.orientation
+
+
+def _encode(path: Path, image: npt.NDArray[Any], suffix: str) -> bytes:
+    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.shape[2] == 3 else image
+    try:
+        done, data = cv2.imencode(suffix, pixels, _OPTIONS[suffix])
+    except cv2.error as error:
+        raise ImageError(f"{path}: cannot be encoded ({error.err})") from error
+    if not done:
+        raise ImageError(
+            f"{path}: cannot be encoded; {image.shape[1]}x{image.shape[0]} may be too large for '{suffix}'"
+        )
+    return data.tobytes()
+
+
+def _upright(image: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Undo the EXIF orientation: 5 to 8 are transposed, and the lower two bits say which edges come first."""
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return image

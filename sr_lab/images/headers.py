@@ -1,0 +1,132 @@
+"""What the first bytes of PNG, JPEG, WebP and BMP files say: size, orientation, grey with alpha, and completeness.
+
+Read without a decoder, so that a file can be refused before any of its pixels is unpacked, and a truncated file is
+found even where the decoder would silently fill the rest with grey.
+"""
+
+import struct
+from dataclasses import dataclass
+
+
+class ImageError(ValueError):
+    """A file that cannot be read or written as an image; the message names the file and the remedy."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """Facts of an encoded image that the decoded array does not tell."""
+
+    width: int
+    height: int
+    orientation: int = 1
+    is_grey: bool = False
+
+
+def read_header(data: bytes) -> Header | None:
+    """Header of an encoded image, or None if it is of no known format.
+
+    Raises:
+        ImageError: if the data end before the image does; the message is to be completed with the file's name.
+    """
+    try:
+        if data.startswith(b"\x89PNG\r\n\x1a\n"):
+            return _png(data)
+        if data.startswith(b"\xff\xd8\xff"):
+            return _jpeg(data)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _webp(data)
+        if data.startswith(b"BM"):
+            return _bmp(data)
+    except (struct.error, IndexError) as error:
+        raise ImageError("is truncated: the data end within the header") from error
+    return None
+
+
+def _png(data: bytes) -> Header:
+    width, height, _, colour = struct.unpack_from(">IIBB", data, 16)
+    orientation, position = 1, 8
+    while True:
+        if position + 12 > len(data):
+            raise ImageError("is truncated: the data end before the IEND chunk")
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"IEND":
+            return Header(width, height, orientation, is_grey=colour in (0, 4))
+        if kind == b"eXIf":
+            orientation = _orientation(data[position + 8 : position + 8 + length])
+        if kind == b"acTL":
+            raise ImageError("is an animation; extract the frame you need into its own file")
+        position += 12 + length
+
+
+def _jpeg(data: bytes) -> Header:
+    orientation, position, size = 1, 2, (0, 0)
+    while True:
+        if data[position] != 0xFF:
+            raise ImageError("is damaged: a JPEG marker is missing")
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        if marker == 0xDA:
+            break
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
+            orientation = _orientation(data[position + 10 : position + 2 + length])
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            size = struct.unpack_from(">HH", data, position + 5)
+        position += 2 + length
+    # Within the compressed data FF is always followed by 0 or a restart marker, so this can only be the end.
+    if data.find(b"\xff\xd9", position) < 0:
+        raise ImageError("is truncated: the data end before the JPEG end marker")
+    return Header(width=size[1], height=size[0], orientation=orientation)
+
+
+def _webp(data: bytes) -> Header:
+    (total,) = struct.unpack_from("<I", data, 4)
+    if total + 8 > len(data):
+        raise ImageError(f"is truncated: {len(data)} of {total + 8} bytes are there")
+    kind = data[12:16]
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return Header(width & 0x3FFF, height & 0x3FFF)
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return Header((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
+    flags = data[20]
+    if flags & 2:
+        raise ImageError("is an animation; extract the frame you need into its own file")
+    width = int.from_bytes(data[24:27], "little") + 1
+    height = int.from_bytes(data[27:30], "little") + 1
+    orientation, position = 1, 12
+    while flags & 8 and position + 8 <= total + 8:
+        chunk, length = struct.unpack_from("<4sI", data, position)
+        if chunk == b"EXIF":
+            orientation = _orientation(data[position + 8 : position + 8 + length])
+        position += 8 + length + length % 2
+    return Header(width, height, orientation)
+
+
+def _bmp(data: bytes) -> Header:
+    (total,) = struct.unpack_from("<I", data, 2)
+    if total > len(data):
+        raise ImageError(f"is truncated: {len(data)} of {total} bytes are there")
+    width, height = struct.unpack_from("<ii", data, 18)
+    return Header(width, abs(height))
+
+
+def _orientation(exif: bytes) -> int:
+    """EXIF tag 274 (1 to 8), or 1 where it is missing or malformed."""
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if order is None:
+        return 1
+    try:
+        (offset,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, offset)
+        for entry in range(offset + 2, offset + 2 + 12 * count, 12):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", exif, entry)
+            if tag == 274:
+                return int(value) if 1 <= value <= 8 else 1
+    except struct.error:
+        return 1
+    return 1

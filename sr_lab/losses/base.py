@@ -1,0 +1,23 @@
+"""What every loss has in common."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+
+class Loss(nn.Module, ABC):
+    """A differentiable distance between restored and target images.
+
+    Args:
+        weight: factor of this loss in the sum that is minimised.
+    """
+
+    def __init__(self, *, weight: float = 1.0) -> None:
+        super().__init__()
+        if weight <= 0:
+            raise ValueError(f"weight={weight}: must be positive; leave the loss out instead of weighting it away")
+        self.weight = weight
+
+    @abstractmethod
+    def forward(self, restored: Tensor, target: Tensor) -> Tensor:
+        """The unweighted loss of two (B, C, H, W) images, a scalar."""

@@ -1,0 +1,35 @@
+"""Blocks that several networks share."""
+
+from torch import Tensor, nn
+
+
+def conv(channels_in: int, channels_out: int, kernel: int = 3) -> nn.Conv2d:
+    """A convolution that keeps height and width (odd ``kernel``, zero padding)."""
+    return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
+
+
+class ResidualBlock(nn.Module):
+    """conv - ReLU - conv with a scaled skip, without batch normalisation (Lim et al. 2017, figure 2c)."""
+
+    def __init__(self, *, channels: int, res_scale: float) -> None:
+        super().__init__()
+        self.body = nn.Sequential(conv(channels, channels), nn.ReLU(inplace=True), conv(channels, channels))
+        self.res_scale = res_scale
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        residual: Tensor = self.body(features)
+        return features + residual * self.res_scale
+
+
+class PixelShuffleUpsampler(nn.Sequential):
+    """Sub-pixel convolutions (Shi et al. 2016): one stage for scale 2 or 3, two stages for 4, three for 8."""
+
+    def __init__(self, *, scale: int, channels: int) -> None:
+        factors = {1: [], 2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}.get(scale)
+        if factors is None:
+            raise ValueError(f"scale={scale}: the pixel-shuffle upsampler makes 1, 2, 3, 4 and 8")
+        stages: list[nn.Module] = []
+        for factor in factors:
+            stages += [conv(channels, channels * factor**2), nn.PixelShuffle(factor)]
+        super().__init__(*stages)

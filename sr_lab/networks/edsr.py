@@ -1,0 +1,61 @@
+"""EDSR: residual blocks without normalisation, then sub-pixel upsampling."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sr_lab.networks.base import Network
+from sr_lab.networks.blocks import PixelShuffleUpsampler, ResidualBlock, conv
+
+
+class EDSR(Network):
+    """Enhanced deep super-resolution (Lim et al. 2017, arXiv:1707.02921).
+
+    As published, the mean colour is subtracted and the convolutions see the range of 255; outside, images
+    stay in [0, 1]. Baseline: 16 blocks of 64 channels (x2: 1,369,859 parameters); full: 32 blocks of 256
+    channels with residuals scaled by 0.1 (x2: 40,729,603).
+
+    Args:
+        scale: enlargement factor, 1, 2, 3, 4 or 8.
+        num_channels: channels of the images.
+        num_blocks: residual blocks.
+        num_features: channels inside.
+        res_scale: factor of each block's residual; 0.1 keeps wide networks stable.
+        mean: colour that is subtracted, one value a channel, in [0, 1]; None takes the published mean of
+            DIV2K for RGB and 0.5 for any other number of channels.
+        value_range: what 1.0 is multiplied by before the first convolution.
+    """
+
+    mean: Tensor
+
+    def __init__(
+        self,
+        *,
+        scale: int,
+        num_channels: int = 3,
+        num_blocks: int = 16,
+        num_features: int = 64,
+        res_scale: float = 1.0,
+        mean: Sequence[float] | None = None,
+        value_range: float = 255.0,
+    ) -> None:
+        super().__init__(scale=scale, num_channels=num_channels)
+        if mean is None:
+            mean = (0.4488, 0.4371, 0.4040) if num_channels == 3 else (0.5,) * num_channels
+        if len(mean) != num_channels:
+            raise ValueError(f"mean has {len(mean)} values for num_channels={num_channels}: give one a channel")
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.value_range = value_range
+        self.head = conv(num_channels, num_features)
+        blocks = [ResidualBlock(channels=num_features, res_scale=res_scale) for _ in range(num_blocks)]
+        self.body = nn.Sequential(*blocks, conv(num_features, num_features))
+        self.upsampler = PixelShuffleUpsampler(scale=scale, channels=num_features)
+        self.tail = conv(num_features, num_channels)
+
+    def forward(self, low: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h * scale, w * scale)."""
+        features = self.head((low - self.mean) * self.value_range)
+        features = features + self.body(features)
+        enlarged: Tensor = self.tail(self.upsampler(features)) / self.value_range + self.mean
+        return enlarged

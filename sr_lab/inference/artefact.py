@@ -1,0 +1,134 @@
+"""Artefacts: a network's weights with all that is needed to use it again, and nothing that is executed.
+
+A folder of three files: ``weights.safetensors``, ``config.yaml`` (the resolved configuration of its run,
+network included) and ``metadata.json`` (commit, data version, metrics, and the hashes of the other two).
+"""
+
+import hashlib
+import importlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from sr_lab.networks.base import Network
+
+WEIGHTS, CONFIG, METADATA = "weights.safetensors", "config.yaml", "metadata.json"
+FILES = (WEIGHTS, CONFIG, METADATA)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A network with its history; ``network`` is in evaluation mode on the CPU."""
+
+    network: Network
+    config: dict[str, Any]
+    metadata: dict[str, Any]
+
+    @property
+    def scale(self) -> int:
+        """Enlargement factor of the network."""
+        return self.network.scale
+
+
+def save_artefact(directory: Path, network: Network, *, config: Mapping[str, Any], metadata: Mapping[str, Any]) -> Path:
+    """Writes an artefact, whole or not at all: a former one at ``directory`` is replaced at the end.
+
+    Args:
+        directory: the artefact's folder.
+        network: its state is stored as float tensors on the CPU.
+        config: plain resolved configuration; ``config["model"]["network"]`` builds the network.
+        metadata: plain values to keep beside: commit, data version, metrics.
+    """
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(state, temporary / WEIGHTS)
+    (temporary / CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+    hashes = {name: _sha256(temporary / name) for name in (WEIGHTS, CONFIG)}
+    record = {**metadata, "sha256": hashes}
+    (temporary / METADATA).write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
+    retired = directory.with_name(f".{directory.name}.old.{os.getpid()}")
+    if directory.exists():
+        directory.rename(retired)
+    temporary.rename(directory)
+    shutil.rmtree(retired, ignore_errors=True)
+    return directory
+
+
+def load_artefact(path: Path) -> Artefact:
+    """Loads an artefact's folder, a folder that holds one, or a training checkpoint.
+
+    Nothing is unpickled or executed: weights are read as tensors, and the configuration may name classes of
+    ``sr_lab.networks`` only. The weights of a checkpoint are its EMA where it has one.
+
+    Raises:
+        FileNotFoundError: if there is nothing at ``path``.
+        ValueError: if a file is missing, differs from its recorded hash, or names another class.
+    """
+    if path.is_file():
+        return _from_checkpoint(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no artefact or checkpoint at {path}")
+    folders = [path] if (path / METADATA).exists() else sorted(file.parent for file in path.rglob(METADATA))
+    if len(folders) != 1:
+        raise ValueError(f"{path} holds {len(folders)} artefacts (a folder with {', '.join(FILES)}): name one")
+    folder = folders[0]
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"artefact {folder} lacks {', '.join(missing)}")
+    metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+    for name in (WEIGHTS, CONFIG):
+        if metadata.get("sha256", {}).get(name) != _sha256(folder / name):
+            raise ValueError(f"{folder / name} is not the file that was saved: its hash differs from {METADATA}")
+    config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    network = build_network(config["model"]["network"])
+    network.load_state_dict(load_file(folder / WEIGHTS))
+    return Artefact(network.eval(), config, metadata)
+
+
+def build_network(node: Mapping[str, Any]) -> Network:
+    """The network that a configuration node describes: a class of ``sr_lab.networks`` and its arguments.
+
+    Raises:
+        ValueError: if the node names anything else.
+    """
+    target = str(node.get("_target_", ""))
+    module, _, name = target.rpartition(".")
+    if not module.startswith("sr_lab.networks."):
+        raise ValueError(f"{target!r} is not a network of sr_lab.networks: it is not built from an artefact")
+    network_class = getattr(importlib.import_module(module), name, None)
+    if not (isinstance(network_class, type) and issubclass(network_class, Network)):
+        raise ValueError(f"{target!r} is not a network class")
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    return network_class(**arguments)
+
+
+def _from_checkpoint(path: Path) -> Artefact:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is neither an artefact's folder nor a whole checkpoint: {error}") from error
+    if not isinstance(content, dict) or "sr_lab" not in content:
+        raise ValueError(f"{path} is not a checkpoint of sr_lab: it does not carry its configuration")
+    record = content["sr_lab"]
+    state = content["state_dict"]
+    prefix = "ema.module." if any(name.startswith("ema.module.") for name in state) else "network."
+    weights = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    network = build_network(record["config"]["model"]["network"])
+    network.load_state_dict(weights)
+    metadata = {key: value for key, value in record.items() if key != "config"} | {"step": content["global_step"]}
+    return Artefact(network.eval(), record["config"], metadata)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,187 @@
+"""Checkpoints: written whole or not at all, and enough to go on from to the last bit."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from sr_lab.networks.base import Network
+from sr_lab.training.base import TrainingModule
+
+LAST = "last.ckpt"
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written; the message names step, file and cause."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes to a temporary file, flushes it to the disk, then renames it over the old one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Saves ``checkpoint``; the file at ``path`` is at every moment a whole one.
+
+        Raises:
+            CheckpointError: if the disk refuses; the former file is left as it was.
+        """
+        final = Path(path)
+        temporary = final.with_name(f".{final.name}.{os.getpid()}")
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(final)
+        except (OSError, RuntimeError) as error:
+            temporary.unlink(missing_ok=True)
+            kept = f"; the one before it is whole: {final}" if final.exists() else ""
+            raise CheckpointError(
+                f"step {checkpoint.get('global_step')}: cannot write checkpoint {final}: {error}. Free some disk, or "
+                f"write elsewhere with output=DIR{kept}"
+            ) from error
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        """Reads a checkpoint without unpickling code.
+
+        Raises:
+            ValueError: if the file is torn or not one of ours.
+        """
+        return load_checkpoint(Path(path), map_location=map_location)
+
+
+def load_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
+    """The content of a checkpoint file; nothing in it is executed.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is torn or not one of ours.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is not a whole checkpoint: {error}") from error
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise ValueError(f"{path} is not a training checkpoint: it has no 'state_dict'")
+    return content
+
+
+class KeepLast(pl.Callback):
+    """Keeps ``last.ckpt``, from which a killed run goes on.
+
+    It is written every ``every`` optimizer steps and at the last one: after the validation where one is due
+    at that step, so that a resumed run does not repeat it, else after the step. It also carries
+    ``provenance`` (resolved config, code commit, data version) and the state of torch's random generators.
+
+    Args:
+        directory: where ``last.ckpt`` is kept.
+        every: optimizer steps between two checkpoints.
+        provenance: plain values stored under the key ``sr_lab``.
+    """
+
+    def __init__(self, *, directory: Path, every: int, provenance: Mapping[str, Any]) -> None:
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"checkpoint every={every}: must be at least 1 step")
+        self.path = directory / LAST
+        self.every = every
+        self.provenance = dict(provenance)
+        self._saved_step = -1
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Saves where no validation follows this step."""
+        if not _validation_due(trainer):
+            self._save(trainer, pl_module)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves after a validation inside the training."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._save(trainer, pl_module)
+
+    def _save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        step = trainer.global_step
+        due = step % self.every == 0 or step == trainer.max_steps
+        if step == self._saved_step or not due or trainer.fit_loop.epoch_loop._should_accumulate():
+            return
+        assert isinstance(module, TrainingModule)
+        module.raise_if_not_finite()
+        trainer.save_checkpoint(self.path, weights_only=False)
+        self._saved_step = step
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Adds provenance and random states."""
+        checkpoint["sr_lab"] = self.provenance
+        checkpoint["random"] = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            checkpoint["random"]["cuda"] = torch.cuda.get_rng_state_all()
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Restores random states."""
+        random = checkpoint.get("random", {})
+        if "cpu" in random:
+            torch.set_rng_state(random["cpu"].cpu())
+        if "cuda" in random and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([state.cpu() for state in random["cuda"]])
+        self._saved_step = int(checkpoint.get("global_step", -1))
+
+
+class KeepBest(pl.Callback):
+    """Hands over the final weights whenever the monitored metric is the best so far.
+
+    Args:
+        monitor: a logged key, as ``val/psnr_y``.
+        mode: whether a larger or a smaller value is better.
+        save: called with the network and the logged numbers of that validation; writes the artefact.
+    """
+
+    def __init__(
+        self, *, monitor: str, mode: Literal["max", "min"], save: Callable[[Network, dict[str, float]], object]
+    ) -> None:
+        super().__init__()
+        self.monitor, self.mode, self.save = monitor, mode, save
+        self.best: float | None = None
+        self.best_step = -1
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compares, and saves where the value is better.
+
+        Raises:
+            ValueError: if the monitored key was not logged.
+        """
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        numbers = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+        if self.monitor not in numbers:
+            raise ValueError(
+                f"monitor={self.monitor} was not logged; logged: {', '.join(sorted(numbers)) or 'nothing'}"
+            )
+        value = numbers[self.monitor]
+        better = self.best is None or (value > self.best if self.mode == "max" else value < self.best)
+        if better and value == value:
+            self.best, self.best_step = value, trainer.global_step
+            assert isinstance(pl_module, TrainingModule)
+            if trainer.is_global_zero:
+                self.save(pl_module.final_network, numbers | {"step": float(trainer.global_step)})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Best value and its step, so that a resumed run keeps comparing with it."""
+        return {"best": self.best, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Inverse of ``state_dict``."""
+        self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+
+
+def _validation_due(trainer: pl.Trainer) -> bool:
+    loop = trainer.fit_loop.epoch_loop
+    return loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]

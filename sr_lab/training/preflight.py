@@ -1,0 +1,115 @@
+"""What can be known before a long run: all problems at once, within seconds."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sr_lab.networks.base import Network
+from sr_lab.training.base import Batch, TrainingModule
+
+HALF = {"bf16-mixed": torch.bfloat16, "bf16-true": torch.bfloat16, "16-mixed": torch.float16, "16-true": torch.float16}
+
+
+def precision_problem(precision: str, device: torch.device) -> str | None:
+    """Why ``precision`` should not be used on ``device``, by measurement; None where it is no slower than float32.
+
+    A 3x3 convolution of 64 channels is timed in both; without arithmetic units for it, half precision is
+    emulated and runs many times slower.
+    """
+    dtype = HALF.get(precision)
+    if dtype is None:
+        return None
+    image = torch.randn(1, 64, 64, 64, device=device)
+    kernel = torch.randn(64, 64, 3, 3, device=device)
+    try:
+        slow, fast = _seconds(image.to(dtype), kernel.to(dtype)), _seconds(image, kernel)
+    except RuntimeError as error:
+        return f"trainer.precision={precision} does not run on {device}: {error}. Use trainer.precision=32-true"
+    if slow <= 1.5 * fast:
+        return None
+    return (
+        f"trainer.precision={precision} is {slow / fast:.0f} times slower than float32 on this {device.type} (measured "
+        f"on a 64-channel convolution: {slow * 1e3:.1f} ms against {fast * 1e3:.1f} ms): it has no units for "
+        f"{str(dtype).removeprefix('torch.')}. Use trainer.precision=32-true"
+    )
+
+
+def _seconds(image: Tensor, kernel: Tensor) -> float:
+    """Best of five timings of one convolution, after a warm-up."""
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        F.conv2d(image, kernel, padding=1)
+        if image.is_cuda:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def disk_problem(directory: Path, network: Network) -> str | None:
+    """Whether ``directory``'s disk lacks room for the run: two checkpoints (weights, EMA, Adam) and artefacts."""
+    needed = 12 * sum(p.numel() * p.element_size() for p in network.parameters()) + 2**26
+    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free >= needed:
+        return None
+    return f"disk: {directory} has {free / 2**20:.0f} MiB free, the run needs about {needed / 2**20:.0f} MiB"
+
+
+def step_problems(
+    trainer: pl.Trainer, module: TrainingModule, *, train: Callable[[], Batch], val: Callable[[], Batch]
+) -> list[str]:
+    """Problems of one training and one validation step on real batches; the weights are left as they were.
+
+    Args:
+        trainer: gives device and precision.
+        module: what is to be trained.
+        train: loads a training batch, as the network gets it.
+        val: loads a validation batch likewise.
+    """
+    device = trainer.strategy.root_device
+    problems = []
+    try:
+        module.configure_optimizers()
+    except (ValueError, TypeError) as error:
+        problems.append(f"optimizer and scheduler: {error}")
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        module.to(device)
+        for stage, load in (("training", train), ("validation", val)):
+            try:
+                batch = {key: v.to(device) if isinstance(v, Tensor) else v for key, v in load().items()}
+                with trainer.precision_plugin.forward_context():
+                    _step(module, stage, batch)
+            except Exception as error:
+                problems.append(f"{stage} step: {type(error).__name__}: {error}")
+        module.zero_grad(set_to_none=True)
+    return problems
+
+
+def _step(module: TrainingModule, stage: str, batch: Batch) -> None:
+    low, high = batch["low"], batch["high"]
+    scale, channels = module.network.scale, module.network.num_channels
+    if low.shape[1] != channels:
+        raise ValueError(f"images have {low.shape[1]} channels, the network takes {channels}: set num_channels")
+    expected = (low.shape[-2] * scale, low.shape[-1] * scale)
+    if expected != tuple(high.shape[-2:]):
+        raise ValueError(
+            f"x{scale} of {tuple(low.shape)} is not the target's {tuple(high.shape)}: check scale and data"
+        )
+    if stage == "training":
+        module.dry_step(batch)
+        return
+    with torch.no_grad():
+        restored = module.restore(low)
+        for key, metric in module.named_metrics().items():
+            metric.update(restored, high)
+            value = float(metric.compute())
+            metric.reset()
+            if value != value:
+                raise ValueError(f"metric {key} is NaN on the first validation image")

@@ -1,0 +1,85 @@
+"""Regression: the network is moved straight towards the target by a sum of losses."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from sr_lab.losses.base import Loss
+from sr_lab.metrics.base import PerImageMetric
+from sr_lab.networks.base import Network
+from sr_lab.training.base import Batch, TrainingModule
+
+
+class Regression(TrainingModule):
+    """Minimises the weighted sum of ``losses`` between restored and target crops.
+
+    Args:
+        network: see ``TrainingModule``.
+        losses: named losses; each is logged as ``train/<name>``, their weighted sum as ``train/loss``.
+        metrics: see ``TrainingModule``.
+        optimizer: see ``TrainingModule``.
+        scheduler: see ``TrainingModule``.
+        ema_decay: see ``TrainingModule``.
+        tile: see ``TrainingModule``.
+        overlap: see ``TrainingModule``.
+        channels_last: see ``TrainingModule``.
+        compile_network: see ``TrainingModule``.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: Network,
+        losses: Mapping[str, Loss],
+        metrics: Mapping[str, PerImageMetric],
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler] | None = None,
+        ema_decay: float | None = None,
+        tile: int = 512,
+        overlap: int = 16,
+        channels_last: bool = False,
+        compile_network: bool = False,
+    ) -> None:
+        super().__init__(
+            network=network,
+            metrics=metrics,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            ema_decay=ema_decay,
+            tile=tile,
+            overlap=overlap,
+            channels_last=channels_last,
+            compile_network=compile_network,
+        )
+        if not losses:
+            raise ValueError("losses is empty: name at least one, as losses=[l1]")
+        self.losses = nn.ModuleDict(losses)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One batch; every loss is logged unweighted as ``train/<name>``."""
+        values = self._losses(batch)
+        self.guard(values, batch)
+        total = self._total(values)
+        for name, value in values.items():
+            self.log(f"train/{name}", value.detach())
+        self.log("train/loss", total.detach(), prog_bar=True)
+        return total
+
+    def dry_step(self, batch: Batch) -> None:
+        """One forward and backward pass, see ``TrainingModule``."""
+        self._total(self._losses(batch)).backward()  # type: ignore[no-untyped-call]
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Unweighted losses, computed in float32 whatever the precision of the network."""
+        low = batch["low"]
+        if self.channels_last:
+            low = low.to(memory_format=torch.channels_last)
+        restored = self.network(low).float()
+        return {name: loss(restored, batch["high"]) for name, loss in self.losses.items()}
+
+    def _total(self, values: Mapping[str, Tensor]) -> Tensor:
+        weights = {name: loss.weight for name, loss in self.losses.items()}
+        return torch.stack([values[name] * weights[name] for name in values]).sum()  # type: ignore[operator]

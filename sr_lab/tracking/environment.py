@@ -1,0 +1,127 @@
+"""What a run ran on: code version, packages, machine. Environment variables are left out: they hold secrets."""
+
+import getpass
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+MAX_DIFF_BYTES = 5_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitState:
+    """State of the code. ``commit`` None: not known, for the ``reason`` given.
+
+    ``diff`` is the difference of the tracked files to the commit, with the names of untracked files above it (their
+    content may be private).
+    """
+
+    commit: str | None = None
+    branch: str | None = None
+    dirty: bool = False
+    diff: str = ""
+    reason: str | None = None
+
+    def tags(self) -> dict[str, str]:
+        """As tags of a run, with the one that MLflow's page shows."""
+        if self.commit is None:
+            return {"git.commit": f"unknown: {self.reason}"}
+        tags = {
+            "git.commit": self.commit,
+            "git.dirty": str(self.dirty).lower(),
+            "mlflow.source.git.commit": self.commit,
+        }
+        return tags | ({"git.branch": self.branch} if self.branch else {})
+
+
+def git_state(root: Path | None = None) -> GitState:
+    """State of the git repository that holds ``root``, the working directory if not given; never raises."""
+    root = root or Path.cwd()
+    try:
+        commit = _git(root, "rev-parse", "HEAD").strip()
+        status = _git(root, "status", "--porcelain", "--untracked-files=normal")
+        difference = _git(root, "diff", "HEAD", "--no-color", "--no-ext-diff") if status else ""
+        branch = _git(root, "rev-parse", "--abbrev-ref", "HEAD").strip()
+    except FileNotFoundError:
+        return GitState(reason="git is not installed" if root.is_dir() else f"{root} does not exist")
+    except subprocess.TimeoutExpired:
+        return GitState(reason="git did not answer")
+    except (subprocess.CalledProcessError, OSError) as error:
+        text = (getattr(error, "stderr", None) or str(error)).strip()
+        return GitState(reason=text.splitlines()[0].removeprefix("fatal: ") if text else "git failed")
+    untracked = [line[3:] for line in status.splitlines() if line.startswith("??")]
+    if untracked:
+        difference = "".join(f"# untracked: {name}\n" for name in untracked) + difference
+    if len(difference) > MAX_DIFF_BYTES:
+        difference = difference[:MAX_DIFF_BYTES] + f"\n# cut: the whole has {len(difference)} characters\n"
+    return GitState(commit=commit, branch=branch, dirty=bool(status), diff=difference)
+
+
+def packages() -> dict[str, str]:
+    """Version of each installed distribution, sorted by name."""
+    found = {}
+    for distribution in importlib.metadata.distributions():
+        name = distribution.metadata["Name"]
+        if name and name not in found:
+            found[name] = distribution.version
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def hardware() -> dict[str, Any]:
+    """Machine and interpreter. GPUs are listed where torch is already loaded: loading it costs seconds."""
+    gpus: list[dict[str, Any]] = []
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            gpus.append({"name": properties.name, "memory_gigabytes": round(properties.total_memory / 2**30, 1)})
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "cpu": _cpu_name(),
+        "cpu_cores": os.cpu_count(),
+        "cpu_cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gigabytes": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpu": ", ".join(gpu["name"] for gpu in gpus) or "none",
+        "gpus": gpus,
+        "cuda": getattr(getattr(torch, "version", None), "cuda", None),
+    }
+
+
+def user() -> str:
+    """Login name, ``unknown`` where the account has none (some containers)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=20,
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+    )
+    return done.stdout
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,105 @@
+"""Models as MLflow keeps them, loadable without pickle: an exported graph, and the weights for training on."""
+
+import copy
+import importlib.metadata
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sr_lab.tracking.store import prepare_mlflow
+
+TOLERANCE = 1e-4
+
+
+def save_model(directory: Path, network: nn.Module, *, artefact: Path, example_size: int = 24) -> Path:
+    """Write an MLflow model folder: a pt2 graph for any batch and image size, beside it the artefact's files.
+
+    ``mlflow.pytorch.load_model`` reads it with ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false``, and it is an artefact's
+    folder itself. The network is left as it is; its evaluation mode on the CPU is exported. The exported graph is
+    compared with the network at sizes other than the example's before anything counts as saved.
+
+    Args:
+        directory: the model's folder, written whole or not at all; a former one is replaced.
+        network: (B, C, h, w) in [0, 1] -> (B, C, h * scale, w * scale), with the attribute ``num_channels``.
+        artefact: folder of weights.safetensors, config.yaml, metadata.json; its files are copied to the top.
+        example_size: height and width of an input that the network takes.
+
+    Returns:
+        ``directory``.
+
+    Raises:
+        ValueError: if the artefact is missing or the graph does not hold for other sizes.
+    """
+    if not (artefact / "metadata.json").is_file():
+        raise ValueError(f"{artefact} is not an artefact's folder: it has no metadata.json")
+    num_channels = int(getattr(network, "num_channels", 3))
+    twin = copy.deepcopy(network).cpu().float().eval()
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        _export(
+            temporary, twin, num_channels, example_size, json.loads((artefact / "metadata.json").read_text("utf-8"))
+        )
+        _compare(temporary, twin, num_channels, example_size)
+        for file in sorted(artefact.iterdir()):
+            shutil.copyfile(file, temporary / file.name)
+        shutil.rmtree(directory, ignore_errors=True)
+        temporary.replace(directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return directory
+
+
+def _export(directory: Path, network: nn.Module, num_channels: int, size: int, metadata: dict[str, Any]) -> None:
+    prepare_mlflow()
+    import mlflow.pytorch
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    prepare_mlflow()
+    spec = TensorSpec(np.dtype(np.float32), (-1, num_channels, -1, -1))
+    with torch.no_grad():
+        mlflow.pytorch.save_model(
+            network,
+            str(directory),
+            signature=ModelSignature(inputs=Schema([spec]), outputs=Schema([spec])),
+            input_example=_picture(2, num_channels, size, size + 2).numpy(),
+            serialization_format="pt2",
+            pip_requirements=[_pin(name) for name in ("mlflow", "numpy", "torch")],
+            metadata=metadata,
+        )
+
+
+def _compare(directory: Path, network: nn.Module, num_channels: int, size: int) -> None:
+    """Run the saved graph at other batches and sizes, odd ones among them, and compare it with the network."""
+    graph = torch.export.load(directory / "data" / "model.pt2").module()
+    for shape in ((1, num_channels, size + 3, size + 9), (3, num_channels, size + 8, size - 1)):
+        low = _picture(*shape)
+        with torch.no_grad():
+            expected = network(low)
+            try:
+                difference = float((graph(low) - expected).abs().max())
+            except Exception as error:
+                raise ValueError(
+                    f"{type(network).__name__} cannot be exported for any size: it fails at {shape}: "
+                    f"{str(error).splitlines()[0][:300]}"
+                ) from error
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f"{type(network).__name__}: the exported graph differs by {difference:.2g} at {shape}: look for code "
+                "that depends on the size of its input or draws random numbers"
+            )
+
+
+def _pin(name: str) -> str:
+    return f"{name}=={importlib.metadata.version(name).split('+')[0]}"
+
+
+def _picture(*shape: int) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,139 @@
+"""MLflow's model registry: versions of a named model, with their lineage. Unlike logging this fails when it fails."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sr_lab.tracking.spool import Spool
+from sr_lab.tracking.store import call, connect, download, find_model, resolve_uri, sqlite_path, without_password
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.entities import Run as MlflowRun
+
+__all__ = ["Version", "download", "locate", "register"]
+
+LINEAGE_TAGS = ("git.commit", "git.dirty", "data.training", "data.validation", "data.test", "protocol")
+METRIC_PREFIX = "test/"
+FOLDER = "tracking"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """A version in the registry; ``uri`` loads it by its alias."""
+
+    name: str
+    number: int
+    alias: str
+    run_id: str
+    tags: dict[str, str]
+
+    @property
+    def uri(self) -> str:
+        """``models:/NAME@ALIAS``."""
+        return f"models:/{self.name}@{self.alias}"
+
+
+def locate(run: str, *, uri: str | None, default_uri: str) -> tuple[str, str]:
+    """Find the store and the id of a run that is given by its id or its folder.
+
+    Args:
+        run: an MLflow run id, or the folder of a run.
+        uri: the store; None takes the one that the folder names, or ``default_uri`` for a run id.
+        default_uri: where run ids are looked up otherwise.
+
+    Returns:
+        The store's uri and the run id.
+
+    Raises:
+        ValueError: if the folder is no run's, or its run is not wholly on the server.
+    """
+    folder = Path(run)
+    if not folder.is_dir():
+        if "/" in run or folder.suffix:
+            raise ValueError(f"run {run}: no such folder, and not a run id either")
+        return resolve_uri(uri or default_uri), run
+    spool = Spool(folder if (folder / "spool.json").exists() else folder / FOLDER)
+    if not spool.exists:
+        raise ValueError(f"run {run}: the folder has no {FOLDER}/spool.json, so it was not tracked")
+    state, left = spool.state, spool.remaining()
+    if left or state.run_id is None:
+        raise ValueError(f"run {run}: {left} events are not on the server yet: run  srlab sync directory={run}  first")
+    return resolve_uri(uri or spool.identity.uri), state.run_id
+
+
+def register(
+    uri: str,
+    run_id: str,
+    name: str,
+    alias: str = "candidate",
+    tags: Mapping[str, str] | None = None,
+    *,
+    model: str = "model",
+) -> Version:
+    """Make a version from a run's model and point an alias at it. Registering a model again only moves the alias.
+
+    Args:
+        uri: tracking store, which is the registry too.
+        run_id: the run.
+        name: registered model, made if it does not exist.
+        alias: moved to the version.
+        tags: more tags, beside the lineage: run, commit, data versions, protocol and all metrics ``test/...``.
+        model: name of the model within the run.
+
+    Returns:
+        The version.
+
+    Raises:
+        ValueError: if run or model do not exist, the run has not finished, or the registry refuses a name.
+        RuntimeError: if the store does not answer.
+    """
+    uri = resolve_uri(uri)
+    path = sqlite_path(uri)
+    if path is not None and not path.exists():
+        raise ValueError(f"run {run_id}: there is no tracking store at {path}: run srlab train first, or give uri=")
+
+    def work() -> Version:
+        client = connect(uri)
+        run = client.get_run(run_id)
+        if run.info.status != "FINISHED":
+            raise ValueError(f"run {run_id} is {run.info.status}: only the model of a finished run is registered")
+        source = find_model(client, run, model)
+        if source is None:
+            raise ValueError(f"run {run_id} in {without_password(uri)} has no model named {model!r}")
+        lineage = {**_lineage(run), **dict(tags or {})}
+        number = _version_of(client, name, source) or _create(client, name, run, source, lineage)
+        for key, value in lineage.items():
+            client.set_model_version_tag(name, str(number), key, value)
+        client.set_registered_model_alias(name, alias, str(number))
+        return Version(name=name, number=number, alias=alias, run_id=run_id, tags=lineage)
+
+    version: Version = call(f"register run {run_id} as {name!r}", uri, work)
+    return version
+
+
+def _lineage(run: "MlflowRun") -> dict[str, str]:
+    tags = {key: run.data.tags[key] for key in LINEAGE_TAGS if key in run.data.tags}
+    metrics = {key: f"{value:.6g}" for key, value in run.data.metrics.items() if key.startswith(METRIC_PREFIX)}
+    return {"run": str(run.info.run_id), **tags, **metrics}
+
+
+def _version_of(client: "MlflowClient", name: str, source: "LoggedModel") -> int | None:
+    versions: list[Any] = client.search_model_versions(f"name = '{name}'")
+    return next((int(version.version) for version in versions if version.source == source.artifact_location), None)
+
+
+def _create(client: "MlflowClient", name: str, run: "MlflowRun", source: "LoggedModel", tags: Mapping[str, str]) -> int:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = client.create_model_version(
+        name, source.artifact_location, run_id=run.info.run_id, tags=dict(tags), model_id=source.model_id
+    )
+    return int(version.version)

@@ -1,0 +1,387 @@
+"""A tracked run: everything that is logged goes to disk first and to the tracking server when that can be had."""
+
+import json
+import re
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+import yaml
+from filelock import Timeout
+
+from sr_lab.tracking import environment
+from sr_lab.tracking.companion import WATCH_SECONDS, ShippingProcess, Watch
+from sr_lab.tracking.reaper import Process
+from sr_lab.tracking.spool import SYSTEM_PREFIX, History, Identity, Spool
+from sr_lab.tracking.store import page_command, page_url, resolve_uri, without_password
+from sr_lab.tracking.system import SystemSampler
+from sr_lab.tracking.values import PARAM_LIMIT, TAG_LIMIT, as_text, cell, check_key, split_path
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+_IMAGE_KEY = re.compile(r"[\w\-. /]+", re.ASCII)
+_LOCK_PATIENCE_SECONDS = 10.0
+
+
+class Run:
+    """A run that is recorded on disk and shipped to MLflow by a process of its own.
+
+    No ``log_*`` call waits for the server or fails because of it; what it did not take is sent by ``srlab sync``. Made
+    again on the same directory it continues the same MLflow run. Where the earlier process did not finish, metrics and
+    images of steps that it recorded are not recorded again (a resumed training repeats the steps after its last
+    checkpoint); a parameter that changed is recorded as ``resume.N.NAME``. Machine, packages and code version are
+    recorded at the start. Use it from one process; threads may share it. As a context manager it finishes itself:
+    FAILED on an exception, KILLED on Ctrl-C.
+
+    Args:
+        uri: the store: ``sqlite:///FILE.db`` or ``http://HOST:PORT``.
+        experiment: experiment in which MLflow lists the run; made if it does not exist.
+        name: the run's name.
+        directory: folder of the record; ``RUN/tracking`` by convention, so that commands find it from the run's folder.
+        tags: tags of the run.
+        ship: False only records; ``srlab sync`` sends later (a machine without a network).
+        drain_seconds: how long ``finish`` waits for the server.
+        system_seconds: time between two samples of the machine's load; 0 takes none.
+        observe: whether to record machine, packages and the git state of the working directory.
+
+    Raises:
+        ValueError: if the uri is not usable.
+        RuntimeError: if another process writes this run.
+        OSError: if the directory cannot be written.
+    """
+
+    def __init__(
+        self,
+        *,
+        uri: str,
+        experiment: str,
+        name: str,
+        directory: Path | str,
+        tags: Mapping[str, str] | None = None,
+        ship: bool = True,
+        drain_seconds: float = 15.0,
+        system_seconds: float = 10.0,
+        observe: bool = True,
+    ) -> None:
+        uri = resolve_uri(uri)
+        self.name = name
+        self.spool = Spool(Path(directory).resolve())
+        self._finished = False
+        self._open(uri, experiment, as_text(tags or {}, limit=TAG_LIMIT, where="the run's files"))
+        self._shipping = ShippingProcess(self.spool.directory, drain_seconds=drain_seconds) if ship else None
+        self._sampler: SystemSampler | None = None
+        self._watch = Watch(
+            first=self._begin(observe, sample=system_seconds > 0),
+            tick=self._tick,
+            seconds=system_seconds or WATCH_SECONDS,
+        )
+
+    @classmethod
+    def reopen(cls, directory: Path | str, *, drain_seconds: float = 15.0) -> Self:
+        """Continue a run that ended, to add results to it; everything else is as it was recorded.
+
+        Raises:
+            ValueError: if the folder holds no tracked run.
+        """
+        identity = Spool(Path(directory)).identity
+        return cls(
+            uri=identity.uri,
+            experiment=identity.experiment,
+            name=identity.name,
+            directory=directory,
+            drain_seconds=drain_seconds,
+            system_seconds=0,
+            observe=False,
+        )
+
+    def _open(self, uri: str, experiment: str, tags: Mapping[str, str]) -> None:
+        now = _now()
+        self.spool.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self.spool.writer_lock.acquire(timeout=_LOCK_PATIENCE_SECONDS)
+        except Timeout:
+            raise RuntimeError(
+                f"{self.spool.directory}: another process writes this run: stop it or take another folder"
+            ) from None
+        if not self.spool.exists:
+            marks = {"mlflow.user": environment.user(), "mlflow.source.name": "srlab", "mlflow.source.type": "LOCAL"}
+            self.spool.create(
+                Identity(uid=uuid.uuid4().hex, uri=uri, experiment=experiment, name=self.name, time=now, tags=marks)
+            )
+        elif self.spool.identity.uri != uri:
+            self.spool.readdress(uri)
+        self._before: History = self.spool.history()
+        if self._before.status == "FINISHED":
+            self._before.metric_steps, self._before.image_steps = {}, {}
+        self._params = dict(self._before.params)
+        self._tables = list(self._before.tables)
+        self._system_step = self._before.system_step
+        self.spool.open_for_writing()
+        session = {"number": self._before.sessions, "process": Process.current().text(), "tags": dict(tags)}
+        self.spool.append({"kind": "session", "time": now, **session})
+
+    @property
+    def run_id(self) -> str | None:
+        """The server's id of the run, None until it has given one."""
+        return self.spool.state.run_id
+
+    @property
+    def url(self) -> str | None:
+        """The run's page on a tracking server; None for a store without a server, see ``page_command``."""
+        state = self.spool.state
+        return page_url(self.spool.identity.uri, state.experiment_id, state.run_id)
+
+    @property
+    def page_command(self) -> str:
+        """The line that opens the MLflow page."""
+        return page_command(self.spool.identity.uri)
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether an earlier process began this run."""
+        return self._before.sessions > 0
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Record parameters; nested mappings are joined with dots, values beyond 6000 characters are visibly cut.
+
+        Raises:
+            ValueError: if a name is not allowed, or this process recorded another value under it before.
+        """
+        fresh = {}
+        for key, value in as_text(params, limit=PARAM_LIMIT, where="config.yaml").items():
+            check_key(key)
+            known = self._params.get(key)
+            if known == value:
+                continue
+            if known is not None:
+                if self._before.params.get(key) != known:
+                    raise ValueError(f"parameter {key!r} was already recorded as {known!r}, now it is {value!r}")
+                key = f"resume.{self._before.sessions}.{key}"
+                if self._params.get(key) == value:
+                    continue
+            fresh[key] = value
+        self._append({"kind": "params", "values": fresh}, empty=not fresh)
+        self._params.update(fresh)
+
+    def log_config(self, config: Mapping[str, Any]) -> None:
+        """Record a resolved configuration, as parameters and as config.yaml; one that a resume changed, beside it."""
+        self.log_params(config)
+        number = self._before.sessions
+        text = yaml.safe_dump(json.loads(json.dumps(config, default=str)), sort_keys=False)
+        self.log_text(text, f"config.resume.{number}.yaml" if number else "config.yaml")
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record numbers at a training step. Steps that an earlier process recorded are passed over.
+
+        Raises:
+            ValueError: if a name is not allowed in MLflow.
+        """
+        values = {}
+        for key, value in metrics.items():
+            check_key(key)
+            if step > self._before.metric_steps.get(key, -sys.maxsize):
+                values[key] = float(value)
+        self._append({"kind": "metrics", "step": int(step), "values": values}, empty=not values)
+
+    def log_tags(self, tags: Mapping[str, Any]) -> None:
+        """Record tags; a later value replaces the earlier one."""
+        values = as_text(tags, limit=TAG_LIMIT, where="the run's files")
+        for key in values:
+            check_key(key)
+        self._append({"kind": "tags", "values": values}, empty=not values)
+
+    def log_text(self, text: str, path: str) -> None:
+        """Record a text as the artefact ``path``, for instance ``config.yaml``."""
+        folder, name = split_path(path)
+        source = self.spool.keep_bytes(text.encode())
+        self._append({"kind": "artefact", "source": source, "folder": folder, "name": name})
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """Record a file as it is now, under its own name in an artefact folder.
+
+        Raises:
+            ValueError: if it does not exist.
+        """
+        if not path.is_file():
+            raise ValueError(f"{path} is not a file: nothing to record")
+        self._append({"kind": "artefact", "source": self.spool.keep(path), "folder": folder, "name": path.name})
+
+    def log_directory(self, path: Path, folder: str) -> None:
+        """Record the content of a folder as the artefact folder ``folder``; a model's folder as ``log_model`` does.
+
+        Raises:
+            ValueError: if it does not exist.
+        """
+        if not path.is_dir():
+            raise ValueError(f"{path} is not a folder: nothing to record")
+        if (path / "MLmodel").is_file():
+            self.log_model(path, name=folder)
+            return
+        self._append({"kind": "artefact", "source": self.spool.keep(path), "folder": folder, "name": folder})
+
+    def log_model(self, path: Path, *, name: str = "model", step: int = 0) -> None:
+        """Record a folder made by ``models.save_model`` as an MLflow model: ``runs:/RUN_ID/NAME`` names it.
+
+        Args:
+            path: the folder.
+            name: the model's name within the run.
+            step: training step of its weights.
+
+        Raises:
+            ValueError: if the folder holds no MLflow model.
+        """
+        if not (path / "MLmodel").is_file():
+            raise ValueError(f"{path} holds no MLmodel file: write it with sr_lab.tracking.models.save_model")
+        source = self.spool.keep(path)
+        self._append({"kind": "model", "source": source, "name": name, "step": int(step), "uid": uuid.uuid4().hex})
+
+    def log_image(self, image: np.ndarray, key: str, step: int) -> None:
+        """Record a picture; MLflow's page shows the pictures of one key with a slider over the steps.
+
+        Args:
+            image: (H, W, C) uint8, C = 1, 3 or 4.
+            key: name of the series, for instance ``val/butterfly``.
+            step: training step.
+
+        Raises:
+            ValueError: if the array is not such a picture or the key has other characters than letters, digits, _-./
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
+            raise ValueError(f"image {key!r} is {image.dtype} {image.shape}: give (H, W, C) uint8, C = 1, 3 or 4")
+        if not _IMAGE_KEY.fullmatch(key):
+            raise ValueError(f"image key {key!r}: use letters, digits and _-./ only")
+        if step <= self._before.image_steps.get(key, -sys.maxsize):
+            return
+        shape = list(image.shape[:2]) if image.shape[2] == 1 else list(image.shape)
+        source = self.spool.keep_bytes(np.ascontiguousarray(image).tobytes())
+        event = {"kind": "image", "source": source, "key": key, "step": int(step), "shape": shape}
+        self._append({**event, "uid": str(uuid.uuid4())})
+
+    def log_table(self, rows: Sequence[Mapping[str, Any]], path: str = "tables/per_image.json") -> None:
+        """Record a table that MLflow's page shows; ``path`` ends in .json, a second one of that path replaces it.
+
+        Numbers that JSON does not know become words: ``inf`` is the PSNR of two equal images.
+        """
+        if not path.endswith(".json"):
+            raise ValueError(f"table {path!r}: the name has to end in .json, for MLflow to show it as a table")
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        table = {"columns": columns, "data": [[cell(row.get(key)) for key in columns] for row in rows]}
+        source = self.spool.keep_bytes(json.dumps(table, default=str).encode())
+        if path not in self._tables:
+            self._tables.append(path)
+        folder, name = split_path(path)
+        event = {"kind": "table", "source": source, "folder": folder, "name": name, "path": path}
+        self._append({**event, "tables": list(self._tables)})
+
+    def log_dataset(
+        self, name: str, digest: str, source: str, context: str, profile: Mapping[str, Any] | None = None
+    ) -> None:
+        """Record which data the run used, as an MLflow dataset input and, in full length, as the tag ``data.CONTEXT``.
+
+        Args:
+            name: name of the data set.
+            digest: its version (the manifest's hash); MLflow's own field shows the first 36 characters.
+            source: where it lies.
+            context: what for: ``training``, ``validation``, ``test``.
+            profile: counts and sizes worth knowing.
+        """
+        event = {"kind": "dataset", "name": name, "digest": digest, "location": source, "context": context}
+        self._append({**event, "profile": dict(profile or {})})
+
+    def flush(self, timeout: float) -> int:
+        """Wait until everything logged so far is on the server, at most ``timeout`` seconds.
+
+        Returns:
+            How many events are not there.
+        """
+        deadline = time.monotonic() + timeout
+        while (left := self.spool.remaining()) and self._shipping is not None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return left
+
+    def finish(self, status: Status = "FINISHED") -> int:
+        """End the run: wait for the server, but not long, and say what it did not take.
+
+        Returns:
+            How many events remain on disk only; ``srlab sync`` sends them.
+        """
+        if self._finished:
+            return self.spool.remaining()
+        self._watch.stop()
+        try:
+            self._append({"kind": "status", "status": status})
+        finally:
+            self._finished = True
+            if self._shipping is not None:
+                self._shipping.finish()
+            self.spool.close()
+        return self._report()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None or (isinstance(error, SystemExit) and not error.code):
+            self.finish("FINISHED")
+        else:
+            self.finish("FAILED" if issubclass(kind, Exception | SystemExit) else "KILLED")
+
+    def _append(self, event: dict[str, Any], *, empty: bool = False) -> None:
+        if self._finished:
+            raise RuntimeError(f"run {self.name!r} is finished: nothing can be recorded any more")
+        if not empty:
+            self.spool.append({"time": _now(), **event})
+
+    def _begin(self, observe: bool, *, sample: bool) -> Callable[[], None]:
+        def begin() -> None:
+            self._sampler = SystemSampler() if sample else None
+            if self._shipping is not None:
+                self._shipping.ensure_alive()
+            if observe:
+                self._observe()
+
+        return begin
+
+    def _observe(self) -> None:
+        code, hardware = environment.git_state(), environment.hardware()
+        suffix = f".resume.{self._before.sessions}" if self.is_resumed else ""
+        packages = "".join(f"{name}=={version}\n" for name, version in environment.packages().items())
+        self.log_tags({**code.tags(), **{f"env.{key}": hardware[key] for key in ("python", "platform", "cpu", "gpu")}})
+        self.log_text(json.dumps(hardware, indent=2), f"environment/hardware{suffix}.json")
+        self.log_text(packages, f"environment/packages{suffix}.txt")
+        if code.diff:
+            self.log_text(code.diff, f"code/dirty{suffix}.diff")
+
+    def _tick(self) -> None:
+        """Sample the machine's load, and see that the shipping process lives."""
+        if self._sampler is not None:
+            self._system_step += 1
+            values = {SYSTEM_PREFIX + key: value for key, value in self._sampler.sample().items()}
+            self._append({"kind": "metrics", "step": self._system_step, "values": values})
+        if self._shipping is not None:
+            self._shipping.ensure_alive()
+
+    def _report(self) -> int:
+        """Say what the server did not take; returns how many events that are."""
+        uri, state, left = without_password(self.spool.identity.uri), self.spool.state, self.spool.remaining()
+        if left:
+            why = f" ({state.error})" if state.error else ""
+            print(
+                f"tracking: {left} events of run {self.name!r} did not reach {uri}{why}\n"
+                f"tracking: they are kept; this sends them:  srlab sync directory={self.spool.directory.parent}",
+                file=sys.stderr,
+            )
+        if state.rejected:
+            where = self.spool.directory / "rejected.jsonl"
+            print(f"tracking: {uri} refused {state.rejected} events of run {self.name!r}: {where}", file=sys.stderr)
+        return left
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

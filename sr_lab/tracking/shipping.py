@@ -1,0 +1,268 @@
+"""The sending side: takes events from a spool and brings them to MLflow, each exactly once.
+
+While a run is alive this is a process of its own (``python -m sr_lab.tracking.shipping``): the training process never
+imports mlflow, shares no interpreter lock with it, and notices nothing of a server that is slow, silent or gone.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sr_lab.tracking.delivery import RefusedError, deliver
+from sr_lab.tracking.reaper import HEARTBEAT_TAG, UID_TAG, reap
+from sr_lab.tracking.spool import Event, Spool, discard
+from sr_lab.tracking.store import connect, experiment_id, prepare_mlflow, without_password
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+POLL_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 30.0
+HEARTBEAT_SECONDS = 60.0
+BATCHED = ("metrics", "params", "tags")
+NEVER = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "RESOURCE_ALREADY_EXISTS")
+
+
+class AwayError(Exception):
+    """The server did not take the events now; try again later."""
+
+
+class Shipper:
+    """Sends one spool. Hold ``spool.shipper_lock`` while using it.
+
+    Args:
+        spool: the queue.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.identity = spool.identity
+        self.state = spool.state
+        self._client: MlflowClient | None = None
+        self._heartbeat = 0.0
+        self._ended = spool.history().status is not None
+
+    def ship(self, *, deadline: float = float("inf")) -> int:
+        """Send what is in the queue.
+
+        Args:
+            deadline: value of ``time.monotonic()`` after which no further request is begun.
+
+        Returns:
+            How many events were sent.
+
+        Raises:
+            AwayError: if the store does not answer, or does not know the run any more; the reason is kept in the state.
+        """
+        sent = 0
+        try:
+            self._connect()
+            while (batch := self.spool.read(self.state.offset)) and time.monotonic() < deadline:
+                sent += self._send_front(batch)
+        except Exception as error:
+            reason = _reason(error)
+            with contextlib.suppress(OSError):
+                self._remember(error=reason)
+            raise AwayError(f"{without_password(self.identity.uri)}: {reason}") from error
+        return sent
+
+    def beat(self) -> None:
+        """Tell the server, now and then, that the run is alive; takes back a hasty KILLED of another machine."""
+        now = time.monotonic()
+        if self._client is None or self.state.run_id is None or self._ended:
+            return
+        if now - self._heartbeat < HEARTBEAT_SECONDS:
+            return
+        with contextlib.suppress(Exception):
+            self._client.set_tag(self.state.run_id, HEARTBEAT_TAG, str(int(time.time() * 1000)))
+            self._client.update_run(self.state.run_id, status="RUNNING")
+        self._heartbeat = now
+
+    def reap(self) -> None:
+        """Close the runs of processes that are gone, of any spool, in this run's store."""
+        if self._client is not None:
+            with contextlib.suppress(Exception):
+                reap(self._client, spare=self.state.run_id)
+
+    def _connect(self) -> None:
+        if self._client is None:
+            self._client = connect(self.identity.uri)
+        if self.state.run_id is None:
+            self._find_or_create_run(self._client)
+
+    def _find_or_create_run(self, client: "MlflowClient") -> None:
+        identity = self.identity
+        experiment = experiment_id(client, identity.uri, identity.experiment)
+        found = client.search_runs([experiment], f"tags.`{UID_TAG}` = '{identity.uid}'", max_results=1)
+        if found:
+            offset = self.state.offset
+            run = found[0]
+        else:
+            tags = {**identity.tags, UID_TAG: identity.uid}
+            run = client.create_run(experiment, start_time=identity.time, tags=tags, run_name=identity.name)
+            offset = 0
+        self._remember(run_id=run.info.run_id, experiment_id=experiment, offset=offset)
+
+    def _send_front(self, batch: list[tuple[int, Event]]) -> int:
+        """Send the events at the front that go together, or the first event alone."""
+        group = _front(batch)
+        events = [event for _, event in group]
+        try:
+            assert self._client is not None
+            deliver(self._client, self.spool, self.state, events)
+        except Exception as error:
+            if not self._is_final(error):
+                raise
+            if len(group) > 1:
+                return self._send_front(batch[: len(group) // 2])
+            self.spool.reject(events[0], _reason(error))
+            self._remember(rejected=self.state.rejected + 1)
+        self._remember(offset=group[-1][0], error=None)
+        for event in events:
+            if event["kind"] in ("session", "status"):
+                self._ended = event["kind"] == "status"
+            if "source" in event and event["kind"] != "dataset":
+                discard(self.spool.directory / event["source"])
+        return len(group)
+
+    def _is_final(self, error: Exception) -> bool:
+        """Whether sending the event again is pointless. A run that was deleted is not the event's fault."""
+        from mlflow.exceptions import MlflowException
+
+        if isinstance(error, RefusedError):
+            return True
+        if not (isinstance(error, MlflowException) and error.error_code in NEVER):
+            return False
+        assert self._client is not None
+        run = self._client.get_run(str(self.state.run_id))
+        if run.info.lifecycle_stage != "active":
+            raise RuntimeError(
+                f"run {self.state.run_id} was deleted there: restore it, or delete {self.spool.directory}"
+            )
+        return True
+
+    def _remember(self, **changes: Any) -> None:
+        state = replace(self.state, **changes)
+        if state != self.state:
+            self.spool.acknowledge(state)
+            self.state = state
+
+
+def _front(batch: list[tuple[int, Event]]) -> list[tuple[int, Event]]:
+    """The events at the front that fit into one request, within MLflow's limits."""
+    room = {"metrics": 1000, "params": 100, "tags": 100, "all": 1000}
+    group: list[tuple[int, Event]] = []
+    for end, event in batch:
+        kind = event["kind"]
+        if kind not in BATCHED:
+            return group or [(end, event)]
+        size = len(event["values"])
+        room[kind] -= size
+        room["all"] -= size
+        if group and (room[kind] < 0 or room["all"] < 0):
+            break
+        group.append((end, event))
+    return group
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return without_password(text if len(text) <= 400 else text[:400] + "...")
+
+
+def close_if_dead(spool: Spool) -> bool:
+    """Record KILLED for a run whose process ended without a word. Needs the writer's lock to be free.
+
+    Returns:
+        False if a process writes the spool.
+    """
+    from filelock import Timeout
+
+    try:
+        spool.writer_lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    try:
+        history = spool.history()
+        if history.status is None and history.sessions > 0:
+            spool.open_for_writing()
+            spool.append({"kind": "status", "status": "KILLED", "time": history.time})
+    finally:
+        spool.close()
+    return True
+
+
+def serve(spool: Spool, *, parent: int, drain_seconds: float) -> int:
+    """Send a run's events until its process says that it is done, or is gone, and the queue is empty.
+
+    The process says so by writing to our standard input, or by closing it.
+
+    Args:
+        spool: the queue.
+        parent: process id of the run.
+        drain_seconds: how long to go on after the end.
+
+    Returns:
+        How many events remain unsent.
+    """
+    shipper = Shipper(spool)
+    pause, deadline, reaped = 0.0, float("inf"), False
+    while True:
+        ending = deadline < float("inf")
+        if not ending and (_closed(pause) or os.getppid() != parent):
+            deadline = time.monotonic() + drain_seconds
+            with contextlib.suppress(OSError):
+                ending = True
+                if spool.history().status is None and not _settle(spool):
+                    return spool.remaining()
+        elif ending:
+            time.sleep(min(pause, POLL_SECONDS))
+        try:
+            shipper.ship(deadline=deadline)
+            pause = POLL_SECONDS
+            if not ending:
+                shipper.beat()
+            if not reaped:
+                shipper.reap()
+                reaped = True
+        except AwayError:
+            pause = min(max(2 * pause, POLL_SECONDS), LONGEST_PAUSE_SECONDS)
+        if ending and (time.monotonic() > deadline or spool.remaining() == 0):
+            return spool.remaining()
+
+
+def _settle(spool: Spool) -> bool:
+    """``close_if_dead`` with patience: data workers of a killed process hold its lock for some seconds."""
+    for _ in range(10):
+        if close_if_dead(spool):
+            return True
+        time.sleep(1)
+    return False
+
+
+def _closed(timeout: float) -> bool:
+    """Whether the run said on standard input that it is done, waiting for it at most ``timeout`` seconds."""
+    readable, _, _ = select.select([sys.stdin], [], [], timeout)
+    return bool(readable)
+
+
+def main(arguments: list[str]) -> int:
+    """``python -m sr_lab.tracking.shipping SPOOL PARENT_PID DRAIN_SECONDS``, started by ``Run``."""
+    directory, parent, drain_seconds = arguments
+    logging.basicConfig(level=logging.WARNING)
+    with contextlib.suppress(OSError):
+        os.nice(5)
+    prepare_mlflow()
+    spool = Spool(Path(directory))
+    with spool.shipper_lock:
+        return 0 if serve(spool, parent=int(parent), drain_seconds=float(drain_seconds)) == 0 else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

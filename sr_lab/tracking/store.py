@@ -1,0 +1,217 @@
+"""Where runs are kept: checking and naming a store, connecting to it quietly, fetching artefacts from it."""
+
+import logging
+import os
+import re
+import shlex
+import sqlite3
+import urllib.parse
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.entities import Run as MlflowRun
+
+SCHEMES = frozenset({"sqlite", "http", "https", "postgresql", "mysql", "mssql"})
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+_SQLITE = "sqlite:///"
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+
+
+def resolve_uri(uri: str) -> str:
+    """The same store, named so that every working directory reaches it.
+
+    Raises:
+        ValueError: if MLflow cannot use such a store.
+    """
+    if uri.split(":", 1)[0].split("+")[0] not in SCHEMES or ":/" not in uri:
+        raise ValueError(f"tracking uri {uri!r} is not supported: give sqlite:///FILE.db or http://HOST:PORT")
+    if uri.startswith(_SQLITE):
+        name = uri.removeprefix(_SQLITE)
+        if not name or name.startswith(":"):
+            raise ValueError(f"tracking uri {uri!r} names no file: give sqlite:///FILE.db")
+        return _SQLITE + str(Path(name).expanduser().resolve())
+    return uri.rstrip("/")
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The database file of a resolved SQLite uri, None for any other store."""
+    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+
+def without_password(uri: str) -> str:
+    """The uri as it may be shown."""
+    return re.sub(r"//[^/@]*@", "//***@", uri)
+
+
+def page_url(uri: str, experiment_id: str | None, run_id: str | None) -> str | None:
+    """The page of a run on a tracking server; None for a store that has no server."""
+    if not uri.startswith("http"):
+        return None
+    page = f"/experiments/{experiment_id}/runs/{run_id}" if run_id else "/"
+    return f"{without_password(uri)}/#{page}?workflowType=machine_learning"
+
+
+def page_command(uri: str) -> str:
+    """The shell line that opens the MLflow page of a store."""
+    if uri.startswith("http"):
+        return f"open {shlex.quote(without_password(uri))} in a browser"
+    return f"mlflow ui --backend-store-uri {shlex.quote(without_password(uri))}"
+
+
+def prepare_mlflow() -> None:
+    """Give MLflow bounded waits and no noise, where the user's environment does not say otherwise.
+
+    Has to run before the first import of mlflow.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", module=r"(mlflow|pydantic)(\..*)?")
+    for name in ("mlflow", "alembic", "mlflow.store.db.utils", "urllib3.connectionpool"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def connect(uri: str) -> "MlflowClient":
+    """A client of the store at ``uri``. A new SQLite file is set up first, by one process at a time, in WAL mode.
+
+    Concurrent first connections would otherwise break each other's migrations, and even leave a broken file behind.
+
+    Raises:
+        OSError, mlflow.MlflowException: if the store does not answer.
+    """
+    prepare_mlflow()
+    from mlflow import MlflowClient
+
+    prepare_mlflow()
+    path = sqlite_path(uri)
+    if path is None:
+        return MlflowClient(uri)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(path.name + ".lock")):
+        database = sqlite3.connect(path, timeout=30)
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+        finally:
+            database.close()
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
+    """The experiment of that name, made if it does not exist; its artefacts lie beside a SQLite file in ``mlruns``.
+
+    Raises:
+        RuntimeError: if the experiment was deleted on the server.
+        mlflow.MlflowException: if the store does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+
+    location: str | None = None
+    if (path := sqlite_path(uri)) is not None:
+        location = (path.parent / "mlruns" / (re.sub(r"[^\w.-]+", "_", name).strip("._") or "experiment")).as_uri()
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)
+    if found is None or found.lifecycle_stage != "active":
+        raise RuntimeError(
+            f"experiment {name!r} was deleted in {without_password(uri)}: restore it or use another name"
+        )
+    return str(found.experiment_id)
+
+
+def download(uri: str, *, tracking_uri: str, directory: Path) -> Path:
+    """Fetch an artefact folder.
+
+    Args:
+        uri: ``runs:/RUN_ID/model``, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+        tracking_uri: the store that knows it.
+        directory: where to put it; made if missing.
+
+    Returns:
+        The local folder (of a model: with MLmodel, weights.safetensors, config.yaml and metadata.json).
+
+    Raises:
+        ValueError: if the uri is malformed or the store knows no such artefact.
+        RuntimeError: if the store does not answer.
+    """
+    if urllib.parse.urlparse(uri).scheme not in ("runs", "models"):
+        raise ValueError(f"{uri!r} is not an artefact uri: give runs:/RUN_ID/model or models:/NAME@ALIAS")
+    store = resolve_uri(tracking_uri)
+    path = sqlite_path(store)
+    if path is not None and not path.exists():
+        raise ValueError(f"{uri}: there is no tracking store at {path}: run srlab train first, or give another uri")
+    directory.mkdir(parents=True, exist_ok=True)
+    client = call("connect", store, lambda: connect(store))
+    from mlflow.artifacts import download_artifacts
+
+    def fetch() -> str:
+        return str(download_artifacts(_located(client, uri), dst_path=str(directory), tracking_uri=store))
+
+    return Path(call(f"find {uri}", store, fetch))
+
+
+def call(what: str, uri: str, function: Any) -> Any:
+    """Run a store operation whose failure the user has to see.
+
+    Raises:
+        ValueError: if the store answered that the request is wrong.
+        RuntimeError: if the store did not answer.
+    """
+    prepare_mlflow()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return function()
+    except MlflowException as error:
+        message = str(error.message).splitlines()[0] if str(error.message) else type(error).__name__
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
+            raise ValueError(f"cannot {what} in {without_password(uri)}: {message}") from error
+        raise RuntimeError(f"cannot {what} in {without_password(uri)}: {message[:300]}") from error
+    except FileNotFoundError as error:
+        raise ValueError(f"cannot {what} in {without_password(uri)}: {error}") from error
+    except OSError as error:
+        raise RuntimeError(f"cannot {what}: {without_password(uri)} does not answer: {error}") from error
+
+
+def find_model(client: "MlflowClient", run: "MlflowRun", name: str) -> "LoggedModel | None":
+    """A run's model of that name; of several the one of the latest step; None if there is none."""
+    outputs = run.outputs.model_outputs if run.outputs else []
+    steps = {output.model_id: output.step for output in outputs}
+    models = [model for model in map(client.get_logged_model, steps) if model.name == name]
+    return max(models, key=lambda model: (steps[model.model_id], model.creation_timestamp), default=None)
+
+
+def _located(client: "MlflowClient", uri: str) -> str:
+    """Where the files lie. MLflow's own look-up of runs:/ and models:/ asks the process-wide default store instead."""
+    first, _, rest = urllib.parse.urlparse(uri).path.lstrip("/").partition("/")
+    if uri.startswith("runs:"):
+        run = client.get_run(first)
+        name, _, below = rest.partition("/")
+        model = find_model(client, run, name)
+        root, path = (model.artifact_location, below) if model else (run.info.artifact_uri, rest)
+        return f"{root}/{path}".rstrip("/")
+    if "@" in first:
+        name, alias = first.rsplit("@", 1)
+        version = str(client.get_model_version_by_alias(name, alias).version)
+    elif rest:
+        name, version = first, rest
+    else:
+        raise ValueError(f"{uri!r} names no version: give models:/NAME@ALIAS or models:/NAME/VERSION")
+    return str(client.get_model_version_download_uri(name, version))

@@ -1,0 +1,177 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from sr_lab.commands.register import run as register_command
+from sr_lab.inference.artefact import load_artefact, save_artefact
+from sr_lab.networks.srcnn import SRCNN
+from sr_lab.tracking.models import save_model
+from sr_lab.tracking.registry import download, locate, register
+from sr_lab.tracking.run import Run
+from sr_lab.tracking.shipping import Shipper
+
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture(scope="module")
+def network() -> SRCNN:
+    torch.manual_seed(0)
+    return SRCNN(scale=2, num_channels=3).eval()
+
+
+@pytest.fixture(scope="module")
+def artefact(network: SRCNN, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    node = {"_target_": "sr_lab.networks.srcnn.SRCNN", "scale": 2, "num_channels": 3}
+    config = {"model": {"network": node}}
+    return save_artefact(tmp_path_factory.mktemp("best") / "best", network, config=config, metadata={"data": "d"})
+
+
+@pytest.fixture(scope="module")
+def model(network: SRCNN, artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model") / "model", network, artefact=artefact)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 17, 23), (3, 3, 8, 64), (2, 3, 24, 26), (5, 3, 33, 9)])
+def test_the_model_loads_without_pickle_for_any_size(
+    model: Path, network: SRCNN, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow.pytorch
+
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    loaded = mlflow.pytorch.load_model(str(model))
+    low = torch.rand(*shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(low), network(low), rtol=0, atol=1e-5)
+
+
+def test_the_model_is_an_artefact_too(model: Path, network: SRCNN) -> None:
+    loaded = load_artefact(model)
+    low = torch.rand(1, 3, 9, 11)
+    with torch.no_grad():
+        assert torch.equal(loaded.network(low), network(low))
+    assert loaded.metadata["data"] == "d"
+
+
+class _Frozen(nn.Module):
+    """Depends on the size of its input."""
+
+    num_channels = 3
+
+    def forward(self, low: Tensor) -> Tensor:
+        if low.shape[-1] > 26:
+            return low * 0
+        return nn.functional.interpolate(low, size=(48, 52))
+
+
+def test_a_network_that_does_not_export_for_any_size_is_refused(artefact: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="_Frozen"):
+        save_model(tmp_path / "model", _Frozen(), artefact=artefact)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_needs_an_artefact_and_leaves_the_network_alone(model: Path, network: SRCNN, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="it has no metadata"):
+        save_model(tmp_path / "model", network, artefact=tmp_path)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def _command(**options: Any) -> int:
+    defaults = OmegaConf.load(Path(__file__).parents[2] / "conf" / "register.yaml")
+    return register_command(OmegaConf.merge(defaults, options))  # type: ignore[arg-type]
+
+
+def test_from_the_run_to_the_alias_and_back(
+    make_run: MakeRun, client: Any, store: str, model: Path, network: SRCNN, tmp_path: Path, capsys: Any
+) -> None:
+    run = make_run(tags={"protocol": "y_crop", "git.commit": "abc"})
+    run.log_dataset("photos", "d" * 64, "data/photos", "training")
+    run.log_metrics({"test/psnr_y": 31.5, "train/loss": 0.1}, 10)
+    run.log_directory(model, "model")
+    directory = run.spool.directory.parent
+    run.finish()
+    with pytest.raises(ValueError, match="events are not on the server yet: run  srlab sync"):
+        locate(str(directory), uri=None, default_uri="sqlite:///x.db")
+    Shipper(run.spool).ship()
+    for _ in range(2):
+        assert _command(run=str(directory), name="tiny", tags={"by": "test"}) == 0
+    assert "tiny version 1 is models:/tiny@candidate" in capsys.readouterr().out
+    assert len(client.search_model_versions("name = 'tiny'")) == 1
+    version = client.get_model_version_by_alias("tiny", "candidate")
+    assert version.run_id == run.run_id
+    assert version.tags == {
+        "run": run.run_id,
+        "protocol": "y_crop",
+        "git.commit": "abc",
+        "data.training": "d" * 64,
+        "test/psnr_y": "31.5",
+        "by": "test",
+    }
+    low = torch.rand(1, 3, 9, 11)
+    for uri in ("models:/tiny@candidate", "models:/tiny/1", f"runs:/{run.run_id}/model"):
+        folder = download(uri, tracking_uri=store, directory=tmp_path / uri.replace("/", "_"))
+        with torch.no_grad():
+            assert torch.equal(load_artefact(folder).network(low), network(low))
+    stored = client.get_run(run.run_id)
+    assert len(stored.outputs.model_outputs) == 1
+    again = register(store, str(run.run_id), "tiny", "champion")
+    assert (again.number, again.uri) == (1, "models:/tiny@champion")
+
+
+def test_a_model_that_is_sent_twice_is_one_model(make_run: MakeRun, client: Any, model: Path) -> None:
+    import shutil
+
+    from sr_lab.tracking.spool import State
+
+    run = make_run()
+    run.log_model(model, name="model", step=7)
+    (copy,) = (run.spool.directory / "files").iterdir()
+    kept = copy.with_name("kept")
+    shutil.copytree(copy, kept)
+    Shipper(run.spool).ship()
+    kept.rename(copy)
+    run.spool.acknowledge(State())
+    shipper = Shipper(run.spool)
+    shipper.ship()
+    stored = client.get_run(shipper.state.run_id)
+    assert [output.step for output in stored.outputs.model_outputs] == [7]
+    (found,) = client.search_logged_models([stored.info.experiment_id], f"source_run_id = '{stored.info.run_id}'")
+    assert found.status.name == "READY"
+
+
+def test_what_does_not_exist_is_named(make_run: MakeRun, client: Any, store: str, tmp_path: Path) -> None:
+    run = make_run()
+    Shipper(run.spool).ship()
+    run_id = str(run.run_id)
+    with pytest.raises(ValueError, match=f"run {run_id} is RUNNING"):
+        register(store, run_id, "tiny")
+    run.finish()
+    Shipper(run.spool).ship()
+    with pytest.raises(ValueError, match="has no model named 'model'"):
+        register(store, run_id, "tiny")
+    with pytest.raises(ValueError, match="not found"):
+        register(store, "0" * 32, "tiny")
+    with pytest.raises(ValueError, match="there is no tracking store at"):
+        register(f"sqlite:///{tmp_path}/nowhere.db", run_id, "tiny")
+    with pytest.raises(ValueError, match="no such folder"):
+        locate("runs/nowhere", uri=None, default_uri=store)
+    with pytest.raises(ValueError, match="was not tracked"):
+        locate(str(tmp_path), uri=None, default_uri=store)
+    for uri, message in [
+        ("models:/nobody@candidate", "not found"),
+        ("models:/nobody", "names no version"),
+        (f"runs:/{'0' * 32}/model", "not found"),
+        (f"runs:/{run_id}/nothing", "cannot find"),
+        ("weights.pth", "is not an artefact uri"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            download(uri, tracking_uri=store, directory=tmp_path / "download")
+
+
+def test_an_absent_server_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises((RuntimeError, ValueError), match=r"127\.0\.0\.1:9"):
+        register("http://127.0.0.1:9", "0" * 32, "tiny")

@@ -1,0 +1,338 @@
+"""The Lightning data module: sources, degradation and cache become batches."""
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import pytorch_lightning as pl
+import torch
+from filelock import FileLock
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from sr_lab.data.audit import VERSION as AUDIT_VERSION
+from sr_lab.data.audit import audit
+from sr_lab.data.datasets import NUM_OPERATIONS, Augment, Batch, CropDataset, ImageDataset, degrade, to_float
+from sr_lab.data.manifest import FileIndex, combined_digest, file_sha256, write_json
+from sr_lab.data.parts import DataPart
+from sr_lab.data.sampler import KeyedBatchSampler
+from sr_lab.data.sources import Source
+from sr_lab.degradations.base import Degradation
+from sr_lab.images import list_images
+
+LOG = logging.getLogger(__name__)
+StartMethod = Literal["fork", "spawn", "forkserver"]
+
+
+class SRDataModule(pl.LightningDataModule):
+    """Train batches of random crops, val batches of one whole image.
+
+    Train batches: ``low`` (B, C, crop / scale, crop / scale), ``high`` (B, C, crop, crop) float32 in [0, 1], ``index``
+    and ``epoch`` (B,) int64. Val batches: ``low``, ``high`` (1, C, H, W) and ``name``, a list of one. Batches travel as
+    uint8 or uint16 and become float on the device. Every process validates all images, so use
+    ``Trainer(use_distributed_sampler=False)``.
+
+    Images shared with ``val`` or ``holdout``, and second copies, are left out of training, with a warning that names
+    both files.
+
+    Args:
+        name: of the data, for tracking.
+        train: training images.
+        val: validation images.
+        degradation: makes the low images of sources that have none; None where both are paired.
+        scale: high pixels a low pixel.
+        crop: side of the high crops, a multiple of ``scale``.
+        batch_size: crops a batch and process.
+        seed: of orders, crops, flips and random degradations.
+        cache: folder of the decoded caches, shared by all runs.
+        num_workers: loader processes; 0 loads in the main process. Batches do not depend on it.
+        repeats: crops of each image in an epoch.
+        augment: ``dihedral`` draws one of the 8 flips and rotations, ``flips`` one of 4 without turning, or ``none``.
+        small: what becomes of an image smaller than the crop: ``error``, ``skip`` it, or ``pad`` it by mirroring.
+        holdout: folders of test images that must not be trained on.
+        degrade_in: where a random degradation runs: in the ``worker``, or on the ``device`` for a whole batch.
+        pin_memory: None pins if there is a GPU.
+        start_method: how workers start; None is the system's.
+
+    Raises:
+        ValueError: if the arguments do not fit together.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        train: Source,
+        val: Source,
+        degradation: Degradation | None,
+        scale: int,
+        crop: int,
+        batch_size: int,
+        seed: int,
+        cache: str | Path,
+        num_workers: int = 0,
+        repeats: int = 1,
+        augment: Augment = "dihedral",
+        small: Literal["error", "skip", "pad"] = "error",
+        holdout: Sequence[str | Path] = (),
+        degrade_in: Literal["worker", "device"] = "device",
+        pin_memory: bool | None = None,
+        start_method: StartMethod | None = None,
+    ) -> None:
+        super().__init__()
+        for label, value in (("scale", scale), ("crop", crop), ("batch_size", batch_size), ("repeats", repeats)):
+            if value < 1:
+                raise ValueError(f"{label}={value}: must be at least 1")
+        if crop % scale:
+            raise ValueError(f"crop={crop} is not a multiple of scale={scale}: {crop // scale * scale or scale} is")
+        if augment not in NUM_OPERATIONS:
+            raise ValueError(f"augment={augment!r}: must be one of {', '.join(NUM_OPERATIONS)}")
+        if small not in ("error", "skip", "pad"):
+            raise ValueError(f"small={small!r}: must be 'error', 'skip' or 'pad'")
+        if degradation is None and not (train.paired and val.paired):
+            raise ValueError("degradation is None, but a source has no low images: give one, or use PairedSource")
+        if degradation is not None and degradation.scale != scale:
+            raise ValueError(f"the degradation shrinks by {degradation.scale}, but scale={scale}")
+        self.name, self.degradation, self.scale, self.crop = name, degradation, scale, crop
+        self.batch_size, self.seed, self.num_workers, self.repeats = batch_size, seed, num_workers, repeats
+        self.augment: Augment = augment
+        self.small, self.degrade_in = small, degrade_in
+        self.holdout = [Path(folder) for folder in holdout]
+        self.cache = Path(cache).expanduser()
+        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.start_method = start_method
+        self.sources = {"train": train, "val": val}
+        self.excluded: list[str] = []
+        self._train_dataset: CropDataset | None = None
+        self._val_dataset: ImageDataset | None = None
+
+    @cached_property
+    def parts(self) -> dict[str, DataPart]:
+        """``train`` and ``val`` with the facts of their files, after the audit; files are read, nothing is cached.
+
+        Raises:
+            ValueError: if a folder is missing or holds no image.
+        """
+        index = FileIndex(self.cache / "files.json")
+        deterministic = self.degradation is not None and self.degradation.deterministic
+        found = {}
+        for label, source in self.sources.items():
+            store_low = deterministic if label == "train" else self.degradation is not None
+            part = DataPart(label, source, self.scale, self.degradation, store_low, self.seed, source.items)
+            part.scan(index)
+            found[label] = part
+        self._leave_out_findings(found)
+        return found
+
+    @property
+    def data_version(self) -> str:
+        """Digest over path, size and hash of every training and validation file."""
+        return combined_digest(f"{label} {part.manifest.digest}" for label, part in self.parts.items())
+
+    def describe(self) -> list[dict[str, Any]]:
+        """What tracking records of training and validation data: name, digest, source, context, profile."""
+        shared = {
+            "scale": self.scale,
+            "degradation": None if self.degradation is None else self.degradation.settings(),
+            "degradation_fingerprint": None if self.degradation is None else self.degradation.fingerprint(),
+        }
+        contexts = {"train": "training", "val": "validation"}
+        return [
+            {
+                "name": f"{self.name}-{label}",
+                "digest": part.manifest.digest,
+                "source": ", ".join(str(root) for root in part.source.roots),
+                "context": contexts[label],
+                "profile": {
+                    **shared,
+                    "num_images": len(part.items),
+                    "num_bytes": sum(entry.size for entry in part.manifest.entries),
+                    "excluded": self.excluded if label == "train" else [],
+                },
+            }
+            for label, part in self.parts.items()
+        ]
+
+    def problems(self, *, num_channels: int | None = None) -> list[str]:
+        """Everything that would stop a run, one message each; empty if the data are fit.
+
+        Every file has been decoded once when this returns.
+
+        Args:
+            num_channels: channels that the network takes.
+        """
+        found: list[str] = []
+        for source in self.sources.values():
+            try:
+                _ = source.items
+            except (ValueError, OSError) as error:
+                found.append(str(error))
+        missing = [folder for folder in self.holdout if not folder.is_dir()]
+        found += [f"holdout folder {folder} does not exist: take it out of data.holdout" for folder in missing]
+        if found:
+            return found
+        for label, part in self.parts.items():
+            found += part.problems()
+            wrong = sorted(part.channels - {num_channels}) if num_channels is not None else []
+            if wrong:
+                listed = " or ".join(map(str, wrong))
+                remedy = {3: f"set data.{label}.channels=rgb, or ", 1: f"set data.{label}.channels=y, or "}
+                found.append(
+                    f"the network takes {num_channels} channels, but {label} images have {listed}: "
+                    f"{remedy.get(num_channels or 0, '')}give the network that number"
+                )
+        if not self.parts["train"].items:
+            found.append("no training image is left after the audit: every one is also in val or in data.holdout")
+        return found + self._small_problems() + self._disk_problems()
+
+    def prepare_data(self) -> None:
+        """Builds the decoded caches where they are missing.
+
+        Raises:
+            ValueError: naming every problem of the data.
+        """
+        if problems := self.problems():
+            raise ValueError(f"{len(problems)} problems with the data:\n" + "\n".join(f"- {text}" for text in problems))
+        for part in self.parts.values():
+            part.open(self.cache)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Opens the caches, or builds them; for ``fit`` and ``validate``."""
+        if self._val_dataset is not None:
+            return
+        train, val = (part.open(self.cache) for part in self.parts.values())
+        images = [index for index in range(len(train)) if self.small != "skip" or self._fits(train.shape(index)[1:])]
+        self._train_dataset = CropDataset(
+            cache=train,
+            images=images,
+            scale=self.scale,
+            crop=self.crop,
+            seed=self.seed,
+            repeats=self.repeats,
+            augment=self.augment,
+            degradation=self.degradation if self.degrade_in == "worker" else None,
+        )
+        self._val_dataset = ImageDataset(cache=val)
+
+    @property
+    def train_dataset(self) -> CropDataset:
+        """The crops; after ``setup``."""
+        assert self._train_dataset is not None, "setup() has not run"
+        return self._train_dataset
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """As many batches as the trainer's budget of steps needs, from the step that it has reached.
+
+        Raises:
+            ValueError: if there is no trainer, or it has no ``max_steps``, or it would replace the sampler.
+        """
+        trainer = self.trainer
+        if trainer is None or trainer.max_steps < 1:
+            raise ValueError("the training data are bounded by steps: use a Trainer with max_steps of at least 1")
+        if trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
+            raise ValueError("use Trainer(use_distributed_sampler=False): the sampler shares out the data itself")
+        accumulate = trainer.accumulate_grad_batches
+        sampler = KeyedBatchSampler(
+            num_images=len(self.train_dataset.images),
+            batch_size=self.batch_size,
+            num_batches=trainer.max_steps * accumulate,
+            seed=self.seed,
+            start=min(trainer.global_step, trainer.max_steps) * accumulate,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            repeats=self.repeats,
+        )
+        return self.make_loader(sampler)
+
+    def make_loader(self, sampler: KeyedBatchSampler) -> DataLoader[Batch]:
+        """A loader of the training crops that ``sampler`` names."""
+        return DataLoader(
+            self.train_dataset,
+            batch_sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=_as_it_is,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.pin_memory,
+            worker_init_fn=_start_worker,
+            multiprocessing_context=self.start_method if self.num_workers else None,
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Whole images, one a batch, in the order of their names."""
+        assert self._val_dataset is not None, "setup() has not run"
+        return DataLoader(self._val_dataset, batch_size=1, collate_fn=_only, pin_memory=self.pin_memory)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Converts images to float32 in [0, 1] on the device, and makes missing low images there."""
+        images: Batch = {name: to_float(batch[name]) for name in ("low", "high") if name in batch}
+        if "low" not in images:
+            assert self.degradation is not None
+            images["low"] = degrade(self.degradation, images["high"], batch, seed=self.seed)
+        return {**batch, **images}
+
+    def _fits(self, size: tuple[int, ...]) -> bool:
+        return min(size) >= self.crop
+
+    def _small_problems(self) -> list[str]:
+        part = self.parts["train"]
+        small = [
+            f"{item.name} ({entries[0].width}x{entries[0].height})"
+            for item, entries in part.whole
+            if not self._fits(part.cropped_size(entries))
+        ]
+        remedy = "lower data.crop, or set data.small=skip (leave them out) or data.small=pad (mirror them)"
+        if self.small == "error" and small:
+            named = ", ".join(small[:5]) + (f" and {len(small) - 5} more" if len(small) > 5 else "")
+            return [f"{len(small)} training images are smaller than crop={self.crop}: {named}; {remedy}"]
+        if self.small == "skip" and small and len(small) == len(part.whole):
+            return [f"every training image is smaller than crop={self.crop}: lower data.crop or set data.small=pad"]
+        return []
+
+    def _disk_problems(self) -> list[str]:
+        needed = sum(part.cache_bytes for part in self.parts.values() if not part.cached(self.cache))
+        folder = next(path for path in (self.cache.absolute(), *self.cache.absolute().parents) if path.is_dir())
+        free = shutil.disk_usage(folder).free
+        if needed < free:
+            return []
+        return [f"the decoded cache needs {needed / 1e9:.1f} GB, {self.cache} has {free / 1e9:.1f} GB: set data.cache"]
+
+    def _leave_out_findings(self, parts: dict[str, DataPart]) -> None:
+        """Takes what the audit finds out of ``train``; the findings are kept in the cache folder."""
+        train, val = parts["train"], parts["val"]
+        tests = [item.high for item, _ in val.whole]
+        tests += [file for folder in self.holdout if folder.is_dir() for file in list_images(folder)]
+        files = [item.high for item, _ in train.whole]
+        digests = [f"{item.high} {entries[0].sha256}" for item, entries in [*train.whole, *val.whole]]
+        digests += [f"{file} {file_sha256(file)}" for file in tests[len(val.whole) :]]
+        key = combined_digest([str(AUDIT_VERSION), str(len(files)), *digests])[:32]
+        report = self.cache / "audits" / f"{key}.json"
+        report.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{report}.lock"):
+            if report.is_file():
+                reasons = json.loads(report.read_text(encoding="utf-8"))
+            else:
+                with tqdm(total=len(files) + len(tests), desc="audit", unit="file", delay=2, leave=False) as bar:
+                    found = audit(files, tests, progress=bar.update)
+                reasons = {entry["file"]: entry["reason"] for entry in found.exclusions}
+                write_json(report, reasons)
+        train.keep({item for item in train.items if str(item.high) not in reasons})
+        self.excluded = [f"{file}: {reason}" for file, reason in reasons.items()]
+        for line in self.excluded:
+            LOG.warning("left out of training: %s", line)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _only(batches: list[Any]) -> Any:
+    return batches[0]
+
+
+def _start_worker(worker: int) -> None:
+    cv2.setNumThreads(0)

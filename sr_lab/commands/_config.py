@@ -6,7 +6,9 @@ whole: ``+key`` additions, misspelt keys in experiment files, arguments that a `
 
 import importlib
 import inspect
+import pkgutil
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,7 +41,7 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
             config = hydra_compose(command, overrides)
     except (HydraException, ConfigCompositionException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(command, overrides, error)) from error
-    check(command, config)
+    _check(command, config, _known(command))
     return config
 
 
@@ -57,15 +59,22 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def multirun(command: str, overrides: list[str]) -> int:
-    """Runs ``command`` for every combination of comma-separated ``overrides`` (Hydra's own ``-m``)."""
-    import sys
+    """Runs ``command`` for every combination of comma-separated ``overrides`` (Hydra's own ``-m``).
 
+    Where the command has a ``name``, what is swept becomes part of it, so that each run has its own folder.
+
+    Returns:
+        The largest exit code of the runs.
+    """
+    known = _known(command)
+    swept = tuple(override.partition("=")[0] + "=" for override in overrides if "," in override)
     codes: list[int] = []
 
     def job(config: DictConfig) -> None:
-        check(command, config)
+        _check(command, config, known)
         if "name" in config:
-            config.name = f"{config.name}/{HydraConfig.get().job.override_dirname or HydraConfig.get().job.num}"
+            settings = [text for text in HydraConfig.get().overrides.task if text.startswith(swept)]
+            config.name = "/".join([config.name, ",".join(settings)])
         codes.append(int(importlib.import_module(f"sr_lab.commands.{command}").run(config) or 0))
 
     sys.argv = [f"srlab {command}", *overrides, "--multirun"]
@@ -73,10 +82,14 @@ def multirun(command: str, overrides: list[str]) -> int:
     return max(codes, default=1)
 
 
-def check(command: str, config: DictConfig) -> None:
-    """Refuses keys that neither the command's own configuration nor a ``_target_``'s signature knows."""
+def _known(command: str) -> DictConfig:
+    """The command's own configuration, without overrides: the keys that exist."""
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        known = hydra_compose(command, [])
+        return hydra_compose(command, [])
+
+
+def _check(command: str, config: DictConfig, known: DictConfig) -> None:
+    """Refuses keys that neither the command's own configuration nor a ``_target_``'s signature knows."""
     errors = list(_unknown(OmegaConf.to_container(config), OmegaConf.to_container(known), path=""))
     if errors:
         raise ConfigError("\n".join(errors))
@@ -142,8 +155,6 @@ def locate(target: str) -> Any:
         package, _, missing = module_name.rpartition(".")
         hint = ""
         if package and error.name == module_name:
-            import pkgutil
-
             siblings = [module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)]
             hint = nearest(missing, siblings)
         raise ConfigError(f"no module {error.name!r}.{hint}") from error
@@ -165,8 +176,7 @@ def _closest(key: Any, known: dict[Any, Any]) -> str:
 def _explain(command: str, overrides: list[str], error: Exception) -> str:
     """One message for Hydra's composition errors, with the nearest valid name."""
     text = str(error)
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        known = hydra_compose(command, [])
+    known = _known(command)
     if option := re.search(r"Could not find '([^']+)'\n\nAvailable options in '([^']+)':((?:\n\t.+)*)", text):
         name, group, listing = option.groups()
         options = listing.split()

@@ -62,6 +62,15 @@ def disk_problem(directory: Path, network: Network) -> str | None:
     return f"disk: {directory} has {free / 2**20:.0f} MiB free, the run needs about {needed / 2**20:.0f} MiB"
 
 
+def optimizer_problem(module: TrainingModule) -> str | None:
+    """Why optimizer and scheduler cannot be built over the module's weights."""
+    try:
+        module.configure_optimizers()
+    except (ValueError, TypeError) as error:
+        return f"optimizer and scheduler: {error}"
+    return None
+
+
 def step_problems(
     trainer: pl.Trainer, module: TrainingModule, *, train: Callable[[], Batch], val: Callable[[], Batch]
 ) -> list[str]:
@@ -75,10 +84,6 @@ def step_problems(
     """
     device = trainer.strategy.root_device
     problems = []
-    try:
-        module.configure_optimizers()
-    except (ValueError, TypeError) as error:
-        problems.append(f"optimizer and scheduler: {error}")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         module.to(device)
         for stage, load in (("training", train), ("validation", val)):

@@ -1,0 +1,210 @@
+"""Train a network on crops of high-resolution images; go on where a killed run stopped.
+
+    srlab train experiment=edsr_tiny_x2_photos
+    srlab train name=edsr data=t91_bsds400 scale=4 model/network=edsr_baseline max_steps=100000
+
+Writes OUTPUT/checkpoints/last.ckpt (to go on from), OUTPUT/best (the artefact: weights, config, metadata),
+OUTPUT/model (the same as an MLflow model) and, at the end, OUTPUT/result.json. The same command again continues a
+run that was stopped, to the same weights as if it had not been; on a finished run it does nothing. Exit code 0 only
+if every step was done or an early-stopping callback ended the run.
+"""
+
+import json
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from filelock import FileLock, Timeout
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import EarlyStopping
+
+from sr_lab.commands._config import plain
+from sr_lab.data.datamodule import SRDataModule
+from sr_lab.data.sampler import KeyedBatchSampler
+from sr_lab.inference.artefact import load_artefact, save_artefact
+from sr_lab.networks.base import Network
+from sr_lab.tracking.environment import git_state
+from sr_lab.tracking.models import save_model
+from sr_lab.tracking.run import Run
+from sr_lab.tracking.spool import write_atomic
+from sr_lab.training.base import TrainingModule
+from sr_lab.training.checkpoint import LAST, AtomicCheckpointIO, KeepBest, KeepLast, load_checkpoint
+from sr_lab.training.logger import RunLogger
+from sr_lab.training.pictures import PictureGrid
+from sr_lab.training.preflight import disk_problem, optimizer_problem, precision_problem, step_problems
+from sr_lab.training.progress import StepProgressBar
+
+TRACKING, RESULT = "tracking", "result.json"
+MAY_CHANGE = {"output", "resume", "preflight", "tracking", "pictures", "trainer", "callbacks", "experiment"}
+
+
+def run(cfg: DictConfig) -> int:
+    """Runs the command; see the module's docstring."""
+    output = Path(cfg.output)
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(output / ".lock", timeout=0):
+            train(cfg, output)
+    except Timeout as error:
+        raise ValueError(f"output={output} is in use by another run: wait for it, or give name=...") from error
+    return 0
+
+
+def train(cfg: DictConfig, output: Path) -> None:
+    """Trains as ``cfg`` says, into ``output``."""
+    config = plain(cfg)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # inside Lightning
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")  # its sampler starts where it must
+    torch.set_float32_matmul_precision("high")
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    last = output / "checkpoints" / LAST
+    resume_from = _resumable(cfg, config, last)
+    result = output / RESULT
+    if resume_from is not None and result.exists() and _read(result)["max_steps"] == cfg.max_steps:
+        print(f"{output} is finished: {result.read_text(encoding='utf-8')}")
+        return
+    result.unlink(missing_ok=True)
+    module: TrainingModule = instantiate(cfg.model, _convert_="all")
+    if cfg.initial is not None:
+        module.network.load_state_dict(load_artefact(Path(cfg.initial)).network.state_dict())
+    data: SRDataModule = instantiate(cfg.data, _convert_="all")
+    accumulate = cfg.trainer.accumulate_grad_batches
+    trainer_config = {**plain(cfg.trainer), "max_steps": cfg.max_steps, "max_epochs": -1}
+    trainer_config |= {"val_check_interval": cfg.val_every * accumulate, "check_val_every_n_epoch": None}
+    trainer_config |= {"num_sanity_val_steps": 0, "use_distributed_sampler": False, "enable_checkpointing": False}
+    trainer_config |= {"enable_model_summary": False, "default_root_dir": str(output)}
+    if cfg.preflight:
+        _preflight(cfg, trainer_config, module, data, output)
+    code = git_state(Path.cwd())
+    lineage = {"commit": code.commit, "dirty": code.dirty, "data_version": data.data_version}
+    lineage["protocol"] = instantiate(cfg.protocol).name
+
+    def keep(network: Network, numbers: dict[str, float]) -> None:
+        save_artefact(output / "best", network, config=config, metadata=lineage | {"metrics": numbers})
+
+    tracked: Run
+    with instantiate(
+        cfg.tracking,
+        name=cfg.name,
+        directory=output / TRACKING,
+        tags={"protocol": lineage["protocol"], "data.version": data.data_version},
+    ) as tracked:
+        tracked.log_config(config)
+        for described in data.describe():
+            tracked.log_dataset(**described)
+        callbacks = [
+            *(instantiate(node) for node in cfg.callbacks.values()),
+            KeepBest(monitor=cfg.monitor, mode=cfg.monitor_mode, save=keep),
+            *([PictureGrid(run=tracked, num_images=cfg.pictures)] if cfg.pictures else []),
+            *([StepProgressBar()] if cfg.trainer.enable_progress_bar else []),
+            KeepLast(directory=last.parent, every=cfg.checkpoint_every, provenance={"config": config, **lineage}),
+        ]
+        trainer = instantiate(
+            trainer_config, callbacks=callbacks, logger=RunLogger(run=tracked), plugins=[AtomicCheckpointIO()]
+        )
+        start = time.perf_counter()
+        trainer.fit(module, data, ckpt_path=resume_from)
+        _require_all_steps(trainer, callbacks, cfg.max_steps)
+        seconds = time.perf_counter() - start
+        tracked.log_metrics({"train/seconds": seconds}, trainer.global_step)
+        best = next(callback for callback in callbacks if isinstance(callback, KeepBest))
+        save_model(output / "model", load_artefact(output / "best").network, artefact=output / "best")
+        tracked.log_model(output / "model", step=best.best_step)
+    record = {"max_steps": cfg.max_steps, "steps": trainer.global_step, "seconds": round(seconds, 1)}
+    record |= {"monitor": cfg.monitor, "best": best.best, "best_step": best.best_step, "run_id": tracked.run_id}
+    write_atomic(result, json.dumps(record, indent=2))
+    print(f"best {cfg.monitor} {best.best:.4f} at step {best.best_step}: {output / 'best'}")
+    print(f"evaluate it: srlab evaluate restorer={output / 'best'} benchmark=DIR scale={cfg.scale} report=OUT")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+def _resumable(cfg: DictConfig, config: dict[str, Any], last: Path) -> Path | None:
+    """The checkpoint to go on from; refuses one that belongs to another configuration."""
+    if not last.exists():
+        return None
+    if not cfg.resume:
+        raise ValueError(f"{last} exists: give name=... for a new run, or resume=true to go on with this one")
+    content = load_checkpoint(last)
+    before, now = (_leaves(node) for node in (content["sr_lab"]["config"], config))
+    changed = [
+        f"{key} was {before.get(key)}, is {now.get(key)}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and key.split(".")[0] not in MAY_CHANGE
+    ]
+    if changed:
+        raise ValueError(
+            f"{last} was made under another configuration: {'; '.join(changed[:5])}. Give name=... for a new run, or "
+            "the former values to go on with this one"
+        )
+    print(f"going on from step {content['global_step']} of {cfg.max_steps} ({last})")
+    return last
+
+
+def _leaves(node: Any, path: str = "") -> dict[str, Any]:
+    """The values of nested mappings by dotted path."""
+    if not isinstance(node, dict):
+        return {path: node}
+    return {
+        key: value for name, child in node.items() for key, value in _leaves(child, f"{path}.{name}".strip(".")).items()
+    }
+
+
+def _preflight(
+    cfg: DictConfig,
+    trainer_config: dict[str, Any],
+    module: TrainingModule,
+    data: SRDataModule,
+    output: Path,
+) -> None:
+    """Raises one ValueError that lists every problem that can be known before the run."""
+    problems = []
+    if cfg.max_steps % cfg.val_every:
+        problems.append(
+            f"val_every={cfg.val_every} does not divide max_steps={cfg.max_steps}: the last weights "
+            "would not be validated"
+        )
+    if cfg.monitor.removeprefix("val/") not in module.named_metrics():
+        logged = ", ".join(f"val/{key}" for key in module.named_metrics())
+        problems.append(f"monitor={cfg.monitor} is not measured: there are {logged}")
+    trainer = instantiate(trainer_config | {"enable_progress_bar": False}, logger=False)
+    device = trainer.strategy.root_device
+    checks = [disk_problem(output, module.network), precision_problem(cfg.trainer.precision, device)]
+    problems += [problem for problem in [*checks, optimizer_problem(module)] if problem]
+    data_problems = data.problems(num_channels=module.network.num_channels)
+    problems += data_problems
+    if not data_problems:
+        data.prepare_data()
+        data.setup("fit")
+    if not problems:
+        crops = data.train_dataset
+        sampler = KeyedBatchSampler(
+            num_images=len(crops.images), batch_size=data.batch_size, num_batches=1, seed=cfg.seed, repeats=data.repeats
+        )
+        problems += step_problems(
+            trainer,
+            module,
+            train=lambda: data.on_after_batch_transfer(crops.__getitems__(next(iter(sampler))), 0),
+            val=lambda: data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0),
+        )
+    if problems:
+        listing = "\n".join(f"- {problem}" for problem in problems)
+        raise ValueError(f"the preflight found {len(problems)} problem(s), nothing was trained:\n{listing}")
+
+
+def _require_all_steps(trainer: pl.Trainer, callbacks: list[pl.Callback], max_steps: int) -> None:
+    """A run that ends early without having been told to has failed."""
+    stoppers = [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
+    if stopped := [callback for callback in stoppers if callback.stopped_epoch or trainer.should_stop]:
+        print(f"early stopping on {stopped[0].monitor} ended the run at step {trainer.global_step} of {max_steps}")
+    elif trainer.global_step != max_steps:
+        raise RuntimeError(f"the run ended at step {trainer.global_step} of {max_steps}: it is not finished")

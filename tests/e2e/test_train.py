@@ -1,0 +1,109 @@
+"""The public command line on tiny data: train, kill -9, go on, evaluate."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sr_lab.cli import main
+from sr_lab.images import write_image
+from sr_lab.training.checkpoint import load_checkpoint
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Four smooth pictures to train on, two to validate on."""
+    root = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(0)
+    rows, columns = np.mgrid[0:64, 0:72] / 10
+    for split, count in (("train", 4), ("val", 2)):
+        for index in range(count):
+            phases = generator.uniform(0, 6, (3, 2))
+            waves = [np.sin(rows * (1 + c) + p) * np.cos(columns + q) for c, (p, q) in enumerate(phases)]
+            write_image(root / split / f"{index}.png", ((np.stack(waves, -1) + 1) * 127.5).astype(np.uint8))
+    return root
+
+
+def overrides(name: str, photos: Path, folder: Path, *more: str) -> list[str]:
+    data = ["data=folder", f"data.train.roots={photos / 'train'}", f"data.val.roots={photos / 'val'}", "data.crop=24"]
+    tiny = ["data.batch_size=2", f"data.cache={folder / 'cache'}", "model.network.num_features=8", "tracking=none"]
+    steps = ["max_steps=12", "val_every=4", "checkpoint_every=2", "trainer.enable_progress_bar=false"]
+    return ["train", *data, *tiny, *steps, f"name={name}", f"output={folder / name}", *more]
+
+
+def test_killed_run_ends_with_the_weights_of_the_uninterrupted_one(photos, tmp_path, capsys):
+    assert main(overrides("whole", photos, tmp_path)) == 0
+    line = overrides("killed", photos, tmp_path)
+    process = subprocess.Popen([sys.executable, "-m", "sr_lab.cli", *line], stdout=subprocess.DEVNULL)
+    checkpoint = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 240
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    stopped = load_checkpoint(checkpoint)["global_step"]
+    assert stopped < 12, "the run ended before it was killed: nothing was tested"
+    assert main(line) == 0
+    assert f"going on from step {stopped}" in capsys.readouterr().out
+    ours, expected = (load_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("killed", "whole"))
+    for key, value in expected["state_dict"].items():
+        assert torch.equal(ours["state_dict"][key], value), key
+    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("killed", "whole")]
+    assert results[0]["best"] == results[1]["best"]
+    assert main(line) == 0
+    assert "is finished" in capsys.readouterr().out
+    assert main([*line, "optimizer.lr=0.5"]) == 1
+    assert "optimizer.lr was 0.0001, is 0.5" in capsys.readouterr().err
+
+
+def test_preflight_names_every_problem_in_one_message_and_trains_nothing(photos, tmp_path, capsys):
+    bad = tmp_path / "photos"
+    shutil.copytree(photos, bad)
+    (bad / "train" / "0.png").write_bytes(b"not an image")
+    wrong = ["data.crop=100", "val_every=5", "monitor=val/lpips", "scheduler.num_warmup=99"]
+    assert main(overrides("bad", bad, tmp_path, *wrong)) == 1
+    said = capsys.readouterr().err
+    for problem in ("0.png", "crop=100", "val_every=5 does not divide", "val/lpips is not measured", "num_warmup=99"):
+        assert problem in said
+    assert not (tmp_path / "bad" / "checkpoints").exists()
+
+
+def test_a_step_that_cannot_run_is_found_by_the_preflight(photos, tmp_path, capsys):
+    assert main(overrides("grey", photos, tmp_path, "num_channels=1")) == 1
+    assert "the network takes 1 channels, but train images have 3" in capsys.readouterr().err
+
+
+def test_nan_ends_the_run_non_zero_naming_step_and_samples(photos, tmp_path, capsys):
+    assert main(overrides("nan", photos, tmp_path, "optimizer.lr=1e30")) == 1
+    assert "batch of (epoch, sample): [(" in capsys.readouterr().err
+    assert not (tmp_path / "nan" / "result.json").exists()
+
+
+def test_multirun_runs_every_combination_in_its_own_folder(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = [part for part in overrides("grid", photos, tmp_path, "max_steps=4") if not part.startswith("output=")]
+    assert main([*line, "optimizer.lr=0.001,0.002", "-m"]) == 0
+    assert len(list((tmp_path / "runs" / "grid").rglob("result.json"))) == 2
+
+
+def test_fine_tuning_starts_from_the_given_weights(photos, tmp_path):
+    assert main(overrides("first", photos, tmp_path, "max_steps=4")) == 0
+    start = [f"initial={tmp_path / 'first' / 'best'}", "optimizer.lr=0.0", "max_steps=4"]
+    assert main(overrides("tuned", photos, tmp_path, *start)) == 0
+    first, second = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("first", "tuned"))
+    assert second["best"] == pytest.approx(first["best"], abs=1e-4)
+
+
+def test_early_stopping_ends_the_run_and_says_so(photos, tmp_path, capsys):
+    stop = ["callbacks=[early_stopping]", "callbacks.early_stopping.patience=1", "optimizer.lr=0.0"]
+    assert main(overrides("early", photos, tmp_path, *stop)) == 0
+    assert "early stopping on val/psnr_y ended the run at step 8 of 12" in capsys.readouterr().out
+    assert json.loads((tmp_path / "early" / "result.json").read_text())["steps"] == 8

@@ -1,0 +1,153 @@
+"""Score a restorer on a benchmark, beside bicubic, under a named protocol.
+
+    srlab evaluate restorer=bicubic benchmark=Set5/x4 scale=4 protocol=y_crop report=out
+    srlab evaluate restorer=runs/NAME/best benchmark=photos scale=2 report=out missing=skip
+
+Writes OUT/summary.json (means), OUT/per_image.csv, OUT/report.html (crops, the worst images first) and
+OUT/comparison.png. A benchmark is a folder with HR/ and LR/, whose images are paired by name, or one with
+originals, whose low images are made by the bicubic degradation or the one given. Exit code 0 only if every
+image was scored: an image that cannot be is listed in the report, and the others are scored all the same.
+"""
+
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from sr_lab.evaluation.benchmark import Evaluation, evaluate
+from sr_lab.evaluation.numbers import format_value
+from sr_lab.evaluation.report import COMPARISON, REPORT, SUMMARY, write_report
+from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer, Restorer
+from sr_lab.inference.artefact import load_artefact
+from sr_lab.tracking.environment import git_state
+from sr_lab.tracking.run import Run
+
+
+def run(cfg: DictConfig) -> int:
+    """Runs the command; see the module's docstring."""
+    report = Path(cfg.report)
+    (report / SUMMARY).unlink(missing_ok=True)
+    evaluation, facts = evaluation_of(cfg)
+    content = write_report(evaluation, report, facts=facts, num_pictures=cfg.num_pictures)
+    if cfg.run is not None:
+        record(evaluation, content, report, Path(cfg.run))
+    print(table(evaluation))
+    print(f"report: {report / REPORT}\npicture: {report / COMPARISON}")
+    for failure in evaluation.failures:
+        print(f"srlab evaluate: not scored: {failure.name}: {failure.reason}", file=sys.stderr)
+    return 0 if evaluation.complete else 1
+
+
+def evaluation_of(cfg: DictConfig) -> tuple[Evaluation, dict[str, Any]]:
+    """The evaluation that ``cfg`` asks for, and what to record beside its numbers."""
+    if not isinstance(cfg.scale, int) or cfg.scale < 1:
+        raise ValueError(f"scale={cfg.scale}: a whole number of at least 1")
+    device = _device(cfg.device)
+    restorer, facts = _restorer(cfg, device)
+    evaluation = evaluate(
+        restorer,
+        Path(cfg.benchmark),
+        name=str(cfg.restorer),
+        scale=cfg.scale,
+        protocol=_build(cfg.protocol),
+        metrics={name: _build(node) for name, node in cfg.metrics.items()},
+        degradation=None if cfg.degradation is None else _build(cfg.degradation),
+        seed=cfg.seed,
+        device=device,
+    )
+    facts |= {
+        "device": str(device),
+        "commit": git_state(Path(__file__).parent).commit,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return evaluation, facts
+
+
+def record(evaluation: Evaluation, content: dict[str, Any], report: Path, run_folder: Path) -> None:
+    """Adds an evaluation to the tracked run of ``run_folder``: numbers, per-image table, report and picture.
+
+    Keys tell benchmark and scale, as ``test/set5_x4/psnr_y``; the protocol is a tag beside them.
+    """
+    scale = f"x{evaluation.scale}"
+    folders = [part for part in Path(evaluation.benchmark).resolve().parts[-2:] if part != scale]
+    name = "_".join([*folders, scale]).lower()
+    step = int(content.get("restorer_metadata", {}).get("metrics", {}).get("step", 0))
+    with Run.reopen(run_folder / "tracking", drain_seconds=60) as tracked:
+        tracked.log_metrics({f"test/{name}/{key}": evaluation.mean(key) for key in evaluation.metrics}, step)
+        gains = {f"test/{name}/gain_{key}": evaluation.mean_gain(key) for key in evaluation.metrics}
+        tracked.log_metrics(gains, step)
+        reasons = {f"test.{name}.{key}": f"not measured: {why}" for key, why in evaluation.not_measured.items()}
+        tracked.log_tags({f"test.{name}.protocol": evaluation.protocol.name, **reasons})
+        rows = [{"image": image.name, **image.scores, "bicubic": dict(image.bicubic)} for image in evaluation.images]
+        tracked.log_table(rows, f"tables/{name}.json")
+        for file in (SUMMARY, REPORT, COMPARISON):
+            tracked.log_file(report / file, f"evaluation/{name}")
+
+
+def table(evaluation: Evaluation) -> str:
+    """The means as text: one line for the restorer, one for bicubic."""
+    keys = list(evaluation.metrics)
+    rows = [["", *keys], [evaluation.restorer, *(format_value(key, evaluation.mean(key)) for key in keys)]]
+    if not evaluation.is_baseline:
+        rows.append(["bicubic", *(format_value(key, evaluation.bicubic_mean(key)) for key in keys)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        f"{evaluation.benchmark}, x{evaluation.scale}, protocol {evaluation.protocol.name}, "
+        f"{len(evaluation.images)} images:"
+    ]
+    lines += [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    lines += [f"{key}: not measured: {reason}" for key, reason in evaluation.not_measured.items()]
+    return "\n".join(lines)
+
+
+def _build(node: DictConfig) -> Any:
+    """The object that ``node`` describes; its own error where it refuses, without Hydra's wrapping."""
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError | OSError | RuntimeError):
+            raise error.__cause__ from None
+        raise
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device={name}: auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda: this machine has no CUDA GPU, give device=cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _restorer(cfg: DictConfig, device: torch.device) -> tuple[Restorer, dict[str, Any]]:
+    """What ``restorer=`` names, and where it comes from."""
+    name = str(cfg.restorer)
+    if name == "bicubic":
+        return BicubicRestorer(scale=cfg.scale), {}
+    if name.startswith(("runs:/", "models:/")):
+        from sr_lab.tracking.store import download
+
+        with tempfile.TemporaryDirectory() as folder:
+            artefact = load_artefact(download(name, tracking_uri=cfg.tracking_uri, directory=Path(folder)))
+    else:
+        if not Path(name).exists():
+            raise FileNotFoundError(
+                f"restorer={name}: no such file or folder; give bicubic, an artefact's folder, a checkpoint, "
+                f"runs:/RUN/PATH or models:/NAME@ALIAS"
+            )
+        artefact = load_artefact(Path(name))
+    if artefact.scale != cfg.scale:
+        raise ValueError(f"restorer={name} enlarges by {artefact.scale}, the evaluation is at scale={cfg.scale}")
+    facts = {"tile": cfg.tile, "overlap": cfg.overlap, "restorer_metadata": artefact.metadata}
+    return NetworkRestorer(artefact.network, tile=cfg.tile, overlap=cfg.overlap, device=device), facts

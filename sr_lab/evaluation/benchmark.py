@@ -1,0 +1,255 @@
+"""Scoring a restorer on a benchmark: every image, beside bicubic, under one protocol."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sr_lab.degradations.base import Degradation
+from sr_lab.degradations.resize import Bicubic
+from sr_lab.evaluation.pairs import Pair, find_pairs, fingerprint
+from sr_lab.evaluation.pictures import Pictures, take_pictures
+from sr_lab.evaluation.restorers import BicubicRestorer, Restorer
+from sr_lab.images import read_image, to_tensor
+from sr_lab.metrics.base import PerImageMetric
+from sr_lab.metrics.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """What was measured on one image.
+
+    Attributes:
+        name: path of the original below the benchmark, without the suffix.
+        size: width and height of the target.
+        scores: metric key to value, of the restorer.
+        bicubic: the same, of bicubic restoration.
+        seconds: time of the restoration.
+        pictures: the crop to show.
+    """
+
+    name: str
+    size: tuple[int, int]
+    scores: Mapping[str, float]
+    bicubic: Mapping[str, float]
+    seconds: float
+    pictures: Pictures
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be scored, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that one evaluation found out.
+
+    Attributes:
+        restorer: what was evaluated, as the user named it.
+        benchmark: the folder, as the user named it.
+        benchmark_sha256: hash over the names and bytes of its files.
+        degradation: what made the low images: ``given``, ``y_classic``, or the degradation's class.
+        scale: enlargement factor.
+        protocol: what was compared with what.
+        metrics: the metrics that were measured, by key, in the order asked for.
+        images: every image that was scored, in order of name.
+        failures: every image that was not.
+        not_measured: metric key to the reason why it was not measured at all.
+        is_baseline: the restorer is bicubic interpolation itself.
+        seconds: wall time of the whole evaluation.
+    """
+
+    restorer: str
+    benchmark: str
+    benchmark_sha256: str
+    degradation: str
+    scale: int
+    protocol: Protocol
+    metrics: Mapping[str, PerImageMetric]
+    images: list[ImageScore]
+    failures: list[Failure]
+    not_measured: Mapping[str, str]
+    is_baseline: bool
+    seconds: float
+
+    @property
+    def first_key(self) -> str:
+        """The metric that the images are ranked by: the first one that was measured."""
+        return next(iter(self.metrics))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image of the benchmark was scored."""
+        return bool(self.images) and not self.failures
+
+    def mean(self, key: str) -> float:
+        """Mean over the images of the restorer's value of the metric ``key``."""
+        return self.metrics[key].mean(image.scores[key] for image in self.images)
+
+    def bicubic_mean(self, key: str) -> float:
+        """The same, of bicubic restoration."""
+        return self.metrics[key].mean(image.bicubic[key] for image in self.images)
+
+    def gain(self, image: ImageScore, key: str) -> float:
+        """Improvement over bicubic on one image, both under the metric's ceiling; positive is better."""
+        metric = self.metrics[key]
+        difference = min(image.scores[key], metric.ceiling) - min(image.bicubic[key], metric.ceiling)
+        return difference if metric.higher_is_better else -difference
+
+    def mean_gain(self, key: str) -> float:
+        """Mean improvement over bicubic; positive is better."""
+        difference = self.mean(key) - self.bicubic_mean(key)
+        return difference if self.metrics[key].higher_is_better else -difference
+
+    def worst_first(self) -> list[ImageScore]:
+        """The images by the first metric: least gain over bicubic first; for bicubic itself the worst value."""
+        key = self.first_key
+        if not self.is_baseline:
+            return sorted(self.images, key=lambda image: self.gain(image, key))
+        return sorted(self.images, key=lambda image: image.scores[key], reverse=not self.metrics[key].higher_is_better)
+
+
+def evaluate(
+    restorer: Restorer,
+    benchmark: Path,
+    *,
+    name: str,
+    scale: int,
+    protocol: Protocol,
+    metrics: Mapping[str, PerImageMetric],
+    degradation: Degradation | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> Evaluation:
+    """Scores ``restorer`` and bicubic interpolation on every image of a benchmark.
+
+    An image that cannot be read, restored or scored is recorded in ``failures``, and the others are scored.
+
+    Args:
+        restorer: maps a low image (1, C, h, w), values in [0, 1], to the restored one.
+        benchmark: folder with ``HR/`` and ``LR/``, or with originals.
+        name: what to call the restorer.
+        scale: enlargement factor.
+        protocol: what is restored and compared with what.
+        metrics: by any name, in order of importance; recorded under their ``key``.
+        degradation: makes the low images where the benchmark has none; by default the field's bicubic.
+        seed: of the draws of a random degradation; image k always gets the same draw.
+        device: where the metrics are computed; the restorer must expect images there.
+        progress: show a progress bar where there is a terminal.
+
+    Raises:
+        ValueError: if the folder, the degradation, the scale or the metrics do not fit together.
+    """
+    start = time.perf_counter()
+    pairs = find_pairs(benchmark, scale=scale)
+    given = pairs[0].low is not None
+    _check_degradation(degradation, scale=scale, protocol=protocol, given=given)
+    source = degradation or Bicubic(scale=scale)
+    measured, not_measured = _usable(metrics, protocol)
+    baseline = BicubicRestorer(scale=scale)
+    is_baseline = isinstance(restorer, BicubicRestorer)
+    images: list[ImageScore] = []
+    failures: list[Failure] = []
+    bar = tqdm(pairs, desc=f"{name} x{scale}", unit="image", disable=None if progress else True)
+    for index, pair in enumerate(bar):
+
+        def degrade(image: Tensor, index: int = index) -> Tensor:
+            return source.apply(image, source.draw_keyed([(seed, 0, index)]))
+
+        try:
+            with torch.inference_mode():
+                high, low = _read(pair, device)
+                low, target = protocol.inputs(high, low, scale=scale, degrade=degrade)
+                clock = time.perf_counter()
+                restored = _finished(restorer(low), target)
+                seconds = time.perf_counter() - clock
+                bicubic = restored if is_baseline else baseline(low)
+                scores = {key: float(metric.per_image(restored, target)) for key, metric in measured.items()}
+                reference = (
+                    scores
+                    if is_baseline
+                    else {key: float(metric.per_image(bicubic, target)) for key, metric in measured.items()}
+                )
+                pictures = take_pictures(low=low, bicubic=bicubic, restored=restored, target=target, scale=scale)
+        except (ValueError, OSError, RuntimeError) as error:
+            failures.append(Failure(pair.name, _reason(pair, error)))
+            continue
+        size = (target.shape[-1], target.shape[-2])
+        images.append(ImageScore(pair.name, size, scores, reference, seconds, pictures))
+    return Evaluation(
+        restorer=name,
+        benchmark=str(benchmark),
+        benchmark_sha256=fingerprint(pairs),
+        degradation=protocol.name if not protocol.colour else "given" if given else type(source).__name__,
+        scale=scale,
+        protocol=protocol,
+        metrics=measured,
+        images=images,
+        failures=failures,
+        not_measured=not_measured,
+        is_baseline=is_baseline,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _check_degradation(degradation: Degradation | None, *, scale: int, protocol: Protocol, given: bool) -> None:
+    if degradation is None:
+        return
+    if given:
+        raise ValueError("the benchmark brings its own low images (LR/): drop degradation=, or give its HR folder")
+    if not protocol.colour:
+        raise ValueError(
+            f"protocol {protocol.name} makes its own bicubic low images: drop degradation=, or take y_crop"
+        )
+    if degradation.scale != scale:
+        raise ValueError(f"the degradation shrinks by {degradation.scale}, the evaluation is at scale={scale}")
+
+
+def _usable(
+    metrics: Mapping[str, PerImageMetric], protocol: Protocol
+) -> tuple[dict[str, PerImageMetric], dict[str, str]]:
+    """The metrics that can be measured, by key, and the reasons of the others."""
+    measured: dict[str, PerImageMetric] = {}
+    not_measured: dict[str, str] = {}
+    for metric in metrics.values():
+        if metric.key in measured or metric.key in not_measured:
+            raise ValueError(f"two metrics record {metric.key!r}: keep one")
+        reason = metric.unavailable(protocol)
+        if reason is None:
+            measured[metric.key] = metric
+        else:
+            not_measured[metric.key] = reason
+    if not measured:
+        raise ValueError("no metric can be measured: " + ("; ".join(not_measured.values()) or "none was given"))
+    return measured, not_measured
+
+
+def _read(pair: Pair, device: torch.device | str) -> tuple[Tensor, Tensor | None]:
+    high = to_tensor(read_image(pair.high)).to(device)
+    return high, None if pair.low is None else to_tensor(read_image(pair.low)).to(device)
+
+
+def _finished(restored: Tensor, target: Tensor) -> Tensor:
+    """The restored image, computed, of the target's shape, free of NaN and infinity."""
+    if restored.shape != target.shape:
+        raise ValueError(f"the restorer returned {tuple(restored.shape)}, the target is {tuple(target.shape)}")
+    restored = restored.float()
+    if not bool(torch.isfinite(restored).all()):
+        raise ValueError("the restored image holds NaN or infinity")
+    return restored
+
+
+def _reason(pair: Pair, error: Exception) -> str:
+    """The error's text, with the file where it does not name one."""
+    text = str(error) or type(error).__name__
+    files = [str(file) for file in (pair.low, pair.high) if file is not None]
+    return text if any(file in text for file in files) else f"{files[0]}: {text}"

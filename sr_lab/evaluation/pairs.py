@@ -1,0 +1,84 @@
+"""The images of a benchmark folder."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sr_lab.images import list_images
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One original and, where the benchmark brings it, its low-resolution image.
+
+    Attributes:
+        name: path of the original below its folder, without the suffix.
+        high: file of the original.
+        low: file of its low-resolution image; None where that is to be made.
+    """
+
+    name: str
+    high: Path
+    low: Path | None = None
+
+
+def find_pairs(folder: Path, *, scale: int) -> list[Pair]:
+    """The images of a benchmark, sorted by name.
+
+    A folder with ``HR/`` and ``LR/`` holds pairs: the low image of ``HR/a/b.png`` is ``LR/a/b.*`` or, as in
+    DIV2K, ``LR/a/bx2.*``. Any other folder holds originals, at any depth.
+
+    Raises:
+        ValueError: if the folder holds ``LR/`` alone, or the images of the two folders do not pair off.
+        OSError: if there is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"benchmark {folder} is not a folder: give one with HR/ and LR/, or with originals")
+    high_folder, low_folder = folder / "HR", folder / "LR"
+    if not low_folder.is_dir():
+        root = high_folder if high_folder.is_dir() else folder
+        return [Pair(name, file) for name, file in _by_name(root).items()]
+    if not high_folder.is_dir():
+        raise ValueError(f"{folder} has LR/ but no HR/: without originals nothing can be scored")
+    high, low = _by_name(high_folder), _by_name(low_folder)
+    partner = {name: next((low[key] for key in (name, f"{name}x{scale}") if key in low), None) for name in high}
+    without = [name for name, file in partner.items() if file is None]
+    used = set(partner.values())
+    left = [name for name, file in low.items() if file not in used]
+    if without or left:
+        problems = []
+        if without:
+            problems.append(f"{len(without)} in HR/ without a low image ({_some(without)})")
+        if left:
+            problems.append(f"{len(left)} in LR/ without an original ({_some(left)})")
+        raise ValueError(f"the images of {folder} do not pair off by name: {'; '.join(problems)}")
+    return [Pair(name, high[name], partner[name]) for name in high]
+
+
+def fingerprint(pairs: Iterable[Pair]) -> str:
+    """SHA-256 over the names and bytes of every file of a benchmark, in hexadecimal."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        for file in (pair.high, pair.low):
+            digest.update(
+                f"{pair.name}\0{'' if file is None else hashlib.sha256(file.read_bytes()).hexdigest()}\0".encode()
+            )
+    return digest.hexdigest()
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Image files of a folder by their path below it, without the suffix."""
+    files = list_images(folder)
+    names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise ValueError(
+            f"{folder} has several images named {_some(twice)}: their names must differ in more than the suffix"
+        )
+    return dict(sorted(zip(names, files, strict=True)))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

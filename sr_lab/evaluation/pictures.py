@@ -1,0 +1,102 @@
+"""The part of an image that a report shows: the square where the restoration errs most."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sr_lab.images import to_uint8
+
+Array = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+
+ERROR_RANGE = 64
+"""Error in 8-bit levels at which the colours of an error map end."""
+
+_THUMBNAIL_SIDE = 320
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Crops of one image, (H, W, 3) uint8, all of the same place; ``low`` is smaller by the scale.
+
+    Attributes:
+        low: the network's input.
+        bicubic: the bicubic restoration.
+        restored: the restoration.
+        target: the original.
+        error: mean absolute error over the channels, in 8-bit levels, (H, W).
+        thumbnail: the whole original, at most 320 pixels a side.
+        box: left, top, right, bottom of the crop in the original, as parts of its width and height.
+    """
+
+    low: Array
+    bicubic: Array
+    restored: Array
+    target: Array
+    error: Array
+    thumbnail: Array
+    box: tuple[float, float, float, float]
+
+
+def take_pictures(
+    *, low: Tensor, bicubic: Tensor, restored: Tensor, target: Tensor, scale: int, side: int = 128
+) -> Pictures:
+    """Crops the square with the largest mean squared error of the restoration.
+
+    Args:
+        low: (1, C, h, w), values in [0, 1].
+        bicubic: (1, C, h * scale, w * scale).
+        restored: same shape.
+        target: same shape.
+        scale: enlargement factor.
+        side: side of the square in pixels of the original; less in a smaller image, rounded to a multiple of ``scale``.
+    """
+    height, width = target.shape[-2:]
+    tall, wide = (max(1, min(side, length) // scale) for length in (height, width))
+    top, left = _worst_window((restored - target).square().mean(dim=1, keepdim=True), scale, tall, wide)
+    small = (..., slice(top, top + tall), slice(left, left + wide))
+    large = (..., slice(top * scale, (top + tall) * scale), slice(left * scale, (left + wide) * scale))
+    difference = (to_uint8(restored[large]).float() - to_uint8(target[large]).float()).abs().mean(dim=1)[0]
+    shrink = max(1.0, max(height, width) / _THUMBNAIL_SIDE)
+    size = (max(1, round(height / shrink)), max(1, round(width / shrink)))
+    thumbnail = functional.interpolate(target.float(), size=size, mode="bilinear", antialias=True)
+    return Pictures(
+        low=_picture(low[small]),
+        bicubic=_picture(bicubic[large]),
+        restored=_picture(restored[large]),
+        target=_picture(target[large]),
+        error=difference.round().to(torch.uint8).cpu().numpy(),
+        thumbnail=_picture(thumbnail),
+        box=(
+            left * scale / width,
+            top * scale / height,
+            (left + wide) * scale / width,
+            (top + tall) * scale / height,
+        ),
+    )
+
+
+def error_colours(error: Array) -> Array:
+    """(H, W) error in 8-bit levels as (H, W, 3) colours, black at 0 and light from ``ERROR_RANGE`` on."""
+    from matplotlib import colormaps
+
+    coloured: Array = colormaps["inferno"](np.clip(error / ERROR_RANGE, 0, 1), bytes=True)[..., :3]
+    return np.ascontiguousarray(coloured)
+
+
+def _worst_window(error: Tensor, scale: int, tall: int, wide: int) -> tuple[int, int]:
+    """Top and left, in low-resolution pixels, of the (tall, wide) window with the largest mean of ``error``."""
+    cells = functional.avg_pool2d(error.float(), scale)[0, 0].double()
+    corners = functional.pad(cells.cumsum(0).cumsum(1), (1, 0, 1, 0))
+    sums = corners[tall:, wide:] - corners[:-tall, wide:] - corners[tall:, :-wide] + corners[:-tall, :-wide]
+    index = int(sums.argmax())
+    return index // sums.shape[1], index % sums.shape[1]
+
+
+def _picture(image: Tensor) -> Array:
+    """(1, C, H, W) as (H, W, 3): grey in all channels, of many bands the first three."""
+    image = image[:, :3] if image.shape[1] >= 3 else image[:, :1].expand(-1, 3, -1, -1)
+    picture: Array = to_uint8(image)[0].permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(picture)

@@ -1,0 +1,80 @@
+"""What turns a low image into a restored one: a network with its tiles and channels, or bicubic interpolation."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from sr_lab.images import resize_bicubic, rgb_to_y
+from sr_lab.networks.tiling import restore_tiled
+
+Restorer = Callable[[Tensor], Tensor]
+"""Maps a low image (1, C, h, w), values in [0, 1], to (1, C, h * scale, w * scale), not rounded."""
+
+
+class BicubicRestorer:
+    """MATLAB's bicubic enlargement: the baseline. Not clamped, not rounded.
+
+    Args:
+        scale: enlargement factor.
+    """
+
+    def __init__(self, *, scale: int) -> None:
+        self.scale = scale
+
+    def __call__(self, low: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C, h * scale, w * scale)."""
+        return resize_bicubic(low, scale=float(self.scale))
+
+
+class NetworkRestorer:
+    """A network applied whole or, to a large image, in blended tiles, whatever the image's channels.
+
+    - A grey image and a network for RGB: the network gets the image in all three channels; the mean of the
+      output channels is the restored image.
+    - An RGB image and a network for one channel: the network restores the luma, the colour differences are
+      enlarged by bicubic interpolation, as such networks are used in the literature (SRCNN, FSRCNN).
+
+    Args:
+        network: with attributes ``scale`` and ``num_channels``; it is put into evaluation mode, on ``device``.
+        tile: side of a tile in low-resolution pixels; a smaller image is restored in one piece.
+        overlap: low-resolution pixels that neighbouring tiles share.
+        device: where to compute.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, tile: int = 512, overlap: int = 32, device: torch.device | str = "cpu"
+    ) -> None:
+        self.network = network.eval().to(device)
+        self.scale = _count(network, "scale")
+        self.num_channels = _count(network, "num_channels")
+        self.tile = tile
+        self.overlap = overlap
+
+    def __call__(self, low: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C, h * scale, w * scale).
+
+        Raises:
+            ValueError: if the network cannot take this number of channels.
+        """
+        channels = low.shape[1]
+        if channels == self.num_channels:
+            return self._restore(low)
+        if channels == 1 and self.num_channels == 3:
+            return self._restore(low.expand(-1, 3, -1, -1)).mean(dim=1, keepdim=True)
+        if channels == 3 and self.num_channels == 1:
+            enlarged = resize_bicubic(low, scale=float(self.scale))
+            gain = self._restore(rgb_to_y(low)) - rgb_to_y(enlarged)
+            # The same amount added to R, G and B leaves both colour differences and adds 219/255 of it to the luma.
+            return enlarged + gain * (255 / 219)
+        raise ValueError(f"the network restores {self.num_channels} channels, the image has {channels}")
+
+    def _restore(self, low: Tensor) -> Tensor:
+        return restore_tiled(self.network, low, tile=self.tile, overlap=self.overlap)
+
+
+def _count(network: nn.Module, name: str) -> int:
+    value = getattr(network, name, None)
+    if not isinstance(value, int):
+        raise ValueError(f"{type(network).__name__} does not say its {name}: give it the attribute {name!r}")
+    return value

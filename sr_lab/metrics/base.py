@@ -1,0 +1,63 @@
+"""What the image metrics share: the check of a pair, and the torchmetrics face that averages per image."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from sr_lab.metrics.protocol import Protocol
+
+
+class PerImageMetric(Metric, ABC):
+    """Mean over images of a per-image value; never the value of the pooled error.
+
+    ``update`` takes ``restored`` and ``target``, both (B, C, H, W) with values in [0, 1], and ``compute``
+    returns the mean over every image seen, on all processes. The sum is kept in float64.
+
+    Attributes:
+        ceiling: a value counts at most this much in a mean (PSNR of equal images is infinite).
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    ceiling: ClassVar[float] = float("inf")
+
+    total: Tensor
+    num_images: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("num_images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """Name under which the value is recorded, for example ``psnr_y``."""
+
+    @abstractmethod
+    def per_image(self, restored: Tensor, target: Tensor) -> Tensor:
+        """(B,) values of (B, C, H, W) images with values in [0, 1], before any ceiling."""
+
+    def unavailable(self, protocol: Protocol) -> str | None:
+        """Why nothing can be measured under ``protocol``; None where it can."""
+        return None
+
+    def update(self, restored: Tensor, target: Tensor) -> None:
+        """Adds the images of one batch."""
+        values = self.per_image(restored, target).to(torch.float64)
+        self.total += values.clamp(max=self.ceiling).sum()
+        self.num_images += values.numel()
+
+    def compute(self) -> Tensor:
+        """Mean over the images; NaN where there was none."""
+        return self.total / self.num_images
+
+    @classmethod
+    def mean(cls, values: Iterable[float]) -> float:
+        """Mean of per-image values as ``compute`` forms it; NaN of none."""
+        capped = [min(value, cls.ceiling) for value in values]
+        return sum(capped) / len(capped) if capped else float("nan")

@@ -1,0 +1,62 @@
+"""Peak signal-to-noise ratio."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sr_lab.metrics.base import PerImageMetric
+from sr_lab.metrics.pairs import checked_pair
+from sr_lab.metrics.protocol import Protocol
+
+
+def psnr(restored: Tensor, target: Tensor, *, border: int = 0, max_value: float = 1.0) -> Tensor:
+    """Peak signal-to-noise ratio of each image, in decibels: 10 log10(max_value^2 / MSE).
+
+    Per image and not pooled: the literature reports the mean of per-image values, which differs from
+    the PSNR of the pooled error.
+
+    Args:
+        restored: network output, (B, C, H, W), values in [0, max_value].
+        target: ground truth, same shape and range.
+        border: pixels ignored at each edge; by custom the scale factor.
+        max_value: top of the value range.
+
+    Returns:
+        (B,) float tensor; ``inf`` where the two images are equal.
+
+    Raises:
+        ValueError: if the shapes differ, or ``border`` leaves no pixel.
+    """
+    restored, target = checked_pair(restored, target, border=border)
+    error = (restored - target).square().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(max_value**2 / error)
+
+
+class PSNR(PerImageMetric):
+    """Mean per-image PSNR under a protocol, in decibels.
+
+    In the mean an image counts at most 100 dB: one image restored without any error (infinite PSNR) then
+    raises the mean by a finite amount instead of replacing it.
+
+    Args:
+        protocol: rounding, colour conversion and border.
+        scale: enlargement factor, which sets the border.
+    """
+
+    higher_is_better = True
+    ceiling: ClassVar[float] = 100.0
+
+    def __init__(self, *, protocol: Protocol, scale: int) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self.scale = scale
+
+    @property
+    def key(self) -> str:
+        """``psnr_y`` or ``psnr_rgb``."""
+        return f"psnr_{self.protocol.suffix}"
+
+    def per_image(self, restored: Tensor, target: Tensor) -> Tensor:
+        """(B,) decibels; ``inf`` where the images are equal."""
+        return psnr(*self.protocol.compare(restored, target, scale=self.scale))

@@ -1,0 +1,153 @@
+"""Scoring a benchmark: what is measured, what fails, what is left out."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sr_lab.degradations.base import Degradation, Params
+from sr_lab.degradations.resize import Bicubic
+from sr_lab.evaluation.benchmark import Evaluation, evaluate
+from sr_lab.evaluation.restorers import BicubicRestorer, Restorer
+from sr_lab.images import read_image, resize_bicubic, rgb_to_y, to_tensor
+from sr_lab.metrics.base import PerImageMetric
+from sr_lab.metrics.lpips import LPIPSMetric
+from sr_lab.metrics.protocol import Protocol, RGBCrop, YClassic, YCrop
+from sr_lab.metrics.psnr import PSNR
+from sr_lab.metrics.ssim import SSIM
+
+
+class NoisyBicubic(Degradation):
+    """Bicubic shrinking with drawn noise."""
+
+    def __init__(self, *, scale: int, sigma: float) -> None:
+        super().__init__(scale=scale)
+        self.sigma = sigma
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> Params:
+        return {"level": self.sigma * torch.rand(batch_size, 1, 1, 1, generator=generator)}
+
+    def apply(self, image: Tensor, params: Mapping[str, Tensor]) -> Tensor:
+        return resize_bicubic(image, scale=1 / self.scale) + params["level"]
+
+
+def metrics(protocol: Protocol, scale: int = 2) -> dict[str, PerImageMetric]:
+    return {"psnr": PSNR(protocol=protocol, scale=scale), "ssim": SSIM(protocol=protocol, scale=scale)}
+
+
+def score(folder: Path, restorer: Restorer | None = None, **changes: object) -> Evaluation:
+    settings = {"name": "test", "scale": 2, "protocol": YCrop(), "metrics": metrics(YCrop()), "progress": False}
+    return evaluate(restorer or BicubicRestorer(scale=2), folder, **{**settings, **changes})  # type: ignore[arg-type]
+
+
+def test_paired_benchmark_equals_scores_by_hand(paired: Path) -> None:
+    evaluation = score(paired, lambda low: resize_bicubic(low, scale=2.0).clamp(0.31, 0.69))
+    assert evaluation.complete
+    assert [image.name for image in evaluation.images] == ["photo0", "photo1", "photo2"]
+    assert [image.size for image in evaluation.images] == [(80, 64), (64, 48), (50, 72)]
+    assert evaluation.degradation == "given"
+    expected, of_bicubic = [], []
+    for name in ("photo0", "photo1", "photo2"):
+        low, high = (to_tensor(read_image(paired / part / f"{name}.png")) for part in ("LR", "HR"))
+        enlarged = resize_bicubic(low, scale=2.0)
+        target = high[..., : enlarged.shape[-2], : enlarged.shape[-1]]
+        for restored, values in ((enlarged.clamp(0.31, 0.69), expected), (enlarged, of_bicubic)):
+            eight_bit = (255 * restored.clamp(0, 1)).round() / 255
+            error = (rgb_to_y(eight_bit) - rgb_to_y(target))[..., 2:-2, 2:-2].double()
+            values.append(-10 * math.log10(float(error.square().mean())))
+    assert evaluation.mean("psnr_y") == pytest.approx(sum(expected) / 3, abs=1e-4)
+    assert evaluation.bicubic_mean("psnr_y") == pytest.approx(sum(of_bicubic) / 3, abs=1e-4)
+    assert evaluation.mean_gain("psnr_y") == pytest.approx((sum(expected) - sum(of_bicubic)) / 3, abs=1e-4)
+
+
+def test_originals_alone_equal_the_paired_benchmark(paired: Path) -> None:
+    given, made = score(paired), score(paired / "HR")
+    assert made.degradation == "Bicubic"
+    assert made.mean("psnr_y") == pytest.approx(given.mean("psnr_y"), abs=1e-9)
+
+
+def test_worst_images_come_first(paired: Path) -> None:
+    evaluation = score(paired)
+    values = [image.scores["psnr_y"] for image in evaluation.worst_first()]
+    assert values == sorted(values)
+    worse = score(paired, lambda low: resize_bicubic(low, scale=2.0) * (0.9 if low.shape[-1] == 32 else 1.0))
+    assert worse.worst_first()[0].name == "photo1"
+    assert worse.gain(worse.worst_first()[0], "psnr_y") < -1
+
+
+def test_unreadable_images_are_recorded_and_the_others_scored(paired: Path) -> None:
+    (paired / "LR" / "photo1.png").write_bytes(b"not an image")
+    Image.new("RGB", (7, 9)).save(paired / "LR" / "photo2.png")
+    evaluation = score(paired)
+    assert not evaluation.complete
+    assert [image.name for image in evaluation.images] == ["photo0"]
+    assert [failure.name for failure in evaluation.failures] == ["photo1", "photo2"]
+    assert "photo1.png" in evaluation.failures[0].reason
+    assert "photo2.png: low image is 7x9, expected 25x36" in evaluation.failures[1].reason
+
+
+def test_a_restoration_with_nan_is_a_failure_and_not_a_number(paired: Path) -> None:
+    evaluation = score(paired, lambda low: resize_bicubic(low, scale=2.0) * math.nan)
+    assert evaluation.images == []
+    assert {"NaN" in failure.reason for failure in evaluation.failures} == {True}
+    assert not evaluation.complete
+    assert math.isnan(evaluation.mean("psnr_y"))
+
+
+def test_a_restorer_of_another_scale_is_a_failure(paired: Path) -> None:
+    evaluation = score(paired, BicubicRestorer(scale=3))
+    assert len(evaluation.failures) == 3
+    assert "the restorer returned (1, 3, 96, 120), the target is (1, 3, 64, 80)" in evaluation.failures[0].reason
+
+
+def test_random_degradations_give_every_image_its_own_repeatable_draw(originals: Path) -> None:
+    noisy = NoisyBicubic(scale=2, sigma=0.2)
+    one, two, other = (score(originals, degradation=noisy, seed=seed) for seed in (1, 1, 2))
+    values = [[image.scores["psnr_y"] for image in evaluation.images] for evaluation in (one, two, other)]
+    assert values[0] == values[1] != values[2]
+    (originals / "photo2.png").unlink()
+    assert [image.scores["psnr_y"] for image in score(originals, degradation=noisy, seed=1).images] == values[0][:2]
+
+
+def test_settings_that_contradict_each_other_are_refused(paired: Path) -> None:
+    with pytest.raises(ValueError, match="brings its own low images"):
+        score(paired, degradation=Bicubic(scale=2))
+    with pytest.raises(ValueError, match="y_classic makes its own"):
+        score(paired / "HR", degradation=Bicubic(scale=2), protocol=YClassic(), metrics=metrics(YClassic()))
+    with pytest.raises(ValueError, match="shrinks by 4, the evaluation is at scale=2"):
+        score(paired / "HR", degradation=Bicubic(scale=4))
+    with pytest.raises(ValueError, match="no metric"):
+        score(paired, metrics={})
+    with pytest.raises(ValueError, match="two metrics record 'psnr_y'"):
+        score(paired, metrics={name: PSNR(protocol=YCrop(), scale=2) for name in "ab"})
+
+
+def test_lpips_is_not_measured_where_it_cannot_be(paired: Path, tmp_path: Path) -> None:
+    missing = LPIPSMetric(weights=tmp_path / "nowhere", missing="skip")
+    evaluation = score(paired, metrics={**metrics(YCrop()), "lpips": missing})
+    assert evaluation.complete
+    assert list(evaluation.metrics) == ["psnr_y", "ssim_y"]
+    assert "alexnet" in evaluation.not_measured["lpips"]
+
+
+@pytest.mark.parametrize("protocol", [YCrop(), YClassic(), RGBCrop()])
+def test_grey_images_under_every_protocol(tmp_path: Path, protocol: Protocol) -> None:
+    pixels = torch.rand(40, 44, generator=torch.Generator().manual_seed(0)).mul(255).byte().numpy()
+    Image.fromarray(pixels, "L").save(tmp_path / "grey.png")
+    evaluation = score(tmp_path, protocol=protocol, metrics=metrics(protocol))
+    assert evaluation.complete
+    assert evaluation.images[0].pictures.restored.shape == (40, 44, 3)
+
+
+def test_bands_are_scored_by_rgb_crop_and_refused_by_luma_protocols(tmp_path: Path) -> None:
+    import tifffile
+
+    pixels = torch.rand(40, 44, 5, generator=torch.Generator().manual_seed(0)).mul(65535).numpy().astype("uint16")
+    tifffile.imwrite(tmp_path / "bands.tif", pixels, photometric="minisblack", planarconfig="contig")
+    assert score(tmp_path, protocol=RGBCrop(), metrics=metrics(RGBCrop())).complete
+    refused = score(tmp_path)
+    assert "bands.tif: 5 channels have no luma: use protocol=rgb_crop" in refused.failures[0].reason

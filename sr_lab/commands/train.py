@@ -9,6 +9,7 @@ run that was stopped, to the same weights as if it had not been; on a finished r
 if every step was done or an early-stopping callback ended the run.
 """
 
+import itertools
 import json
 import logging
 import time
@@ -28,6 +29,7 @@ from sr_lab.data.datamodule import SRDataModule
 from sr_lab.data.sampler import KeyedBatchSampler
 from sr_lab.inference.artefact import load_artefact, save_artefact
 from sr_lab.networks.base import Network
+from sr_lab.networks.keys import convert_state_dict, read_weights, warm_start
 from sr_lab.tracking.environment import git_state
 from sr_lab.tracking.models import save_model
 from sr_lab.tracking.run import Run
@@ -40,12 +42,15 @@ from sr_lab.training.preflight import disk_problem, optimizer_problem, precision
 from sr_lab.training.progress import StepProgressBar
 
 TRACKING, RESULT = "tracking", "result.json"
-MAY_CHANGE = {"output", "resume", "preflight", "tracking", "pictures", "trainer", "callbacks", "experiment"}
+MAY_CHANGE = {"output", "fresh", "resume", "preflight", "tracking", "pictures", "trainer", "callbacks", "experiment"}
 
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
     output = Path(cfg.output)
+    if cfg.fresh and output.exists():
+        taken = (output.with_name(f"{output.name}.{number}") for number in itertools.count(1))
+        output.rename(next(path for path in taken if not path.exists()))
     output.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(output / ".lock", timeout=0):
@@ -72,7 +77,7 @@ def train(cfg: DictConfig, output: Path) -> None:
     result.unlink(missing_ok=True)
     module: TrainingModule = instantiate(cfg.model, _convert_="all")
     if cfg.initial is not None:
-        module.network.load_state_dict(load_artefact(Path(cfg.initial)).network.state_dict())
+        _start_from(Path(cfg.initial), module.network)
     data: SRDataModule = instantiate(cfg.data, _convert_="all")
     accumulate = cfg.trainer.accumulate_grad_batches
     trainer_config = {**plain(cfg.trainer), "max_steps": cfg.max_steps, "max_epochs": -1}
@@ -126,6 +131,16 @@ def train(cfg: DictConfig, output: Path) -> None:
 def _read(file: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return content
+
+
+def _start_from(path: Path, network: Network) -> None:
+    """Loads the weights of an artefact, a checkpoint of ours, or a file of public weights; says what was left out."""
+    if path.is_dir() or path.suffix == ".ckpt":
+        state = load_artefact(path).network.state_dict()
+    else:
+        state = convert_state_dict(read_weights(path), network)
+    if left := warm_start(network, state):
+        print(f"initial={path}: of another scale; these start anew: {', '.join(left)}")
 
 
 def _resumable(cfg: DictConfig, config: dict[str, Any], last: Path) -> Path | None:

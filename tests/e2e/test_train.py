@@ -62,6 +62,8 @@ def test_killed_run_ends_with_the_weights_of_the_uninterrupted_one(photos, tmp_p
     assert "is finished" in capsys.readouterr().out
     assert main([*line, "optimizer.lr=0.5"]) == 1
     assert "optimizer.lr was 0.0001, is 0.5" in capsys.readouterr().err
+    assert main([*line, "optimizer.lr=0.5", "fresh=true", "max_steps=4"]) == 0
+    assert (tmp_path / "killed.1" / "checkpoints" / "last.ckpt").exists(), "the former run is kept"
 
 
 def test_preflight_names_every_problem_in_one_message_and_trains_nothing(photos, tmp_path, capsys):

@@ -1,0 +1,40 @@
+"""Notebooks run from top to bottom on a small evaluation, and are committed without outputs."""
+
+import json
+import os
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+
+from sr_lab.cli import main
+from sr_lab.images import write_image
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("runs")
+    rows, columns = np.mgrid[0:48, 0:64]
+    picture = np.stack([rows * 4, columns * 3, rows + columns], -1).astype(np.uint8)
+    for name in ("a", "b"):
+        write_image(root / "photos" / f"{name}.png", picture if name == "a" else picture[::-1].copy())
+    where = [f"benchmark={root / 'photos'}", f"report={root / 'first' / 'report'}", "scale=2", "restorer=bicubic"]
+    assert main(["evaluate", *where, "metrics=[psnr,ssim]"]) == 0
+    return root
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs(path, runs, monkeypatch):
+    monkeypatch.setitem(os.environ, "SR_LAB_RUNS", str(runs))
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_outputs_are_stripped(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert not [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")]

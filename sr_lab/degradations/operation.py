@@ -1,0 +1,361 @@
+"""Operations: degradations that a pipeline is made of, and the two ways in which they run.
+
+On the CPU each sample is an array (H, W, C) of its own and goes through OpenCV and NumPy: samples may have any size,
+and a library call works on one image anyway. On a GPU (and wherever a gradient is asked for) the batch is a
+:class:`Canvas`, one tensor with room for the largest sample, and every operation is vectorised over samples of
+different sizes. Both follow the same parameters. Most operations agree to 1e-4 or better (their docstrings say), noise
+draws the very same bits. After a rounding (8 bits, Poisson's rate, a codec's coefficients) a value may fall on the
+other side, so whole pipelines agree within 0.2 levels of 255 on average without a codec, and about 1 through two JPEGs
+(real here, arithmetic there; up to 3.5 for single samples).
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sr_lab.degradations.base import Degradation, Key, Params, digest64
+from sr_lab.degradations.randomness import Floats, Streams, child, uniforms, upload
+
+Array = npt.NDArray[np.float32]
+Size = tuple[int, int]
+Sample = Mapping[str, Any]
+Columns = Mapping[str, Any]
+Sizes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Samples of different sizes in one tensor.
+
+    Attributes:
+        pixels: (B, C, H, W); sample k fills the top left ``sizes[k]``, what lies beyond has no meaning.
+        sizes: (B, 2) heights and widths, on the host.
+    """
+
+    pixels: Tensor
+    sizes: Sizes
+
+    def extents(self) -> tuple[Tensor, Tensor]:
+        """Heights and widths as (B, 1) int64 tensors on the device."""
+        sizes = upload(self.sizes, self.pixels.device)
+        return sizes[:, :1], sizes[:, 1:]
+
+    def with_pixels(self, pixels: Tensor) -> "Canvas":
+        """The same sizes with other pixels."""
+        return Canvas(pixels, self.sizes)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Canvas":
+        """Some of the samples."""
+        sizes = self.sizes[rows]
+        height, width = sizes.max(axis=0)
+        pixels = self.pixels[:, :, :height, :width]
+        return Canvas(pixels.index_select(0, upload(rows, pixels.device)), sizes)
+
+    def put(self, rows: npt.NDArray[np.int64], other: "Canvas") -> "Canvas":
+        """``other`` in place of the samples ``rows``."""
+        sizes = self.sizes.copy()
+        sizes[rows] = other.sizes
+        height, width = sizes.max(axis=0)
+        pixels = _fit(self.pixels, height, width)
+        return Canvas(pixels.index_copy(0, upload(rows, pixels.device), _fit(other.pixels, height, width)), sizes)
+
+    def extended(self, margin: int, *, border: str, multiple: int = 1) -> Tensor:
+        """(B, C, H + 2 margin, W + 2 margin), at least: every sample with what its border continues to.
+
+        Args:
+            margin: pixels before and after.
+            border: ``reflect`` (without repeating the edge) or ``replicate``.
+            multiple: the sides are made multiples of it by continuing further.
+        """
+        pixels = self.pixels
+        for axis, extent in zip((2, 3), self.extents(), strict=True):
+            length = -(-(pixels.shape[axis] + 2 * margin) // multiple) * multiple
+            index = torch.arange(-margin, length - margin, device=pixels.device)[None]
+            if border == "reflect":
+                period = (2 * extent - 2).clamp(min=1)
+                index = index.remainder(period)
+                index = torch.minimum(index, period - index).minimum(extent - 1).clamp(min=0)
+            else:
+                index = index.clamp(min=0).minimum(extent - 1)
+            shape = [pixels.shape[0], 1, 1, 1]
+            shape[axis] = length
+            full = [pixels.shape[0], pixels.shape[1], pixels.shape[2], pixels.shape[3]]
+            full[axis] = length
+            pixels = pixels.gather(axis, index.reshape(shape).expand(full))
+        return pixels
+
+    def positions(self, channels: int) -> Tensor:
+        """(B, channels, H, W) int64: number of each value in its sample's own (h, w, channels) raster."""
+        _, width = self.extents()
+        device = self.pixels.device
+        rows = torch.arange(self.pixels.shape[2], device=device)[None, None, :, None]
+        columns = torch.arange(self.pixels.shape[3], device=device)[None, None, None]
+        return (rows * width[:, :, None, None] + columns) * channels + torch.arange(channels, device=device)[
+            None, :, None, None
+        ]
+
+    def inside(self) -> Tensor:
+        """(B, 1, H, W) bool: which pixels belong to their sample."""
+        height, width = self.extents()
+        device = self.pixels.device
+        rows = torch.arange(self.pixels.shape[2], device=device)[None] < height
+        columns = torch.arange(self.pixels.shape[3], device=device)[None] < width
+        return (rows[:, :, None] & columns[:, None, :])[:, None]
+
+
+def _fit(pixels: Tensor, height: int, width: int) -> Tensor:
+    """Cuts or fills (right, bottom) the canvas to a size."""
+    pad = (0, int(width) - pixels.shape[3], 0, int(height) - pixels.shape[2])
+    return pixels if not any(pad) else torch.nn.functional.pad(pixels, pad)
+
+
+class Operation(Degradation):
+    """A degradation that can be part of a pipeline, with a gate of its own.
+
+    A subclass states how many uniform numbers it needs (``num_uniforms``), turns them into parameters (``parameters``),
+    and applies these to one array (``degrade``) and to a canvas (``degrade_canvas``; without one, the samples make a
+    detour through the host). ``limits`` gives the range that each of its parameters must lie in.
+
+    Args:
+        probability: that a sample goes through the operation; drawn for each sample, recorded as ``on``.
+        scale: see :class:`Degradation`.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    num_uniforms: ClassVar[int] = 0
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
+
+    def __init__(self, *, probability: float = 1.0, scale: int = 1) -> None:
+        super().__init__(scale=scale)
+        if not 0 <= probability <= 1:
+            raise ValueError(f"probability={probability}: must lie in 0..1")
+        self.probability = probability
+        self.deterministic = probability == 1 and self.num_uniforms == 0
+
+    def parameters(self, uniform: Floats) -> dict[str, npt.NDArray[Any]]:
+        """Parameters (B, ...) of float64, int64 or bool from (B, num_uniforms) numbers in [0, 1)."""
+        return {}
+
+    @abstractmethod
+    def degrade(self, image: Array, sample: Sample, *, high: Size) -> Array:
+        """One sample: (H, W, C) float32 in [0, 1] to the like; ``high`` is the size the pipeline started from."""
+
+    def degrade_canvas(self, canvas: Canvas, columns: Columns, *, high: Size) -> Canvas:
+        """A batch on its device; ``columns`` holds host arrays (B, ...)."""
+        results = []
+        for row, (height, width) in enumerate(canvas.sizes):
+            array = canvas.pixels[row, :, :height, :width].detach().permute(1, 2, 0).contiguous().cpu().numpy()
+            results.append(self.degrade(array, _row(columns, row), high=high))
+        sizes = np.array([result.shape[:2] for result in results], dtype=np.int64)
+        height, width = sizes.max(axis=0)
+        pixels = np.zeros((len(results), results[0].shape[2], height, width), dtype=np.float32)
+        for target, result in zip(pixels, results, strict=True):
+            target[:, : result.shape[0], : result.shape[1]] = result.transpose(2, 0, 1)
+        return Canvas(upload(pixels, canvas.pixels.device), sizes)
+
+    def scale_after(self, before: float | None) -> float | None:
+        """Size of the high image divided by that after this operation; None where it varies from draw to draw."""
+        if self.scale == 1:
+            return before
+        return None if before is None or self.probability < 1 else before * self.scale
+
+    def smallest_after(self, side: float, *, high: float) -> float:
+        """Shortest side that can come out of a side of ``side`` pixels."""
+        return side / self.scale
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> Params:
+        """Random parameters of ``batch_size`` samples; one number a sample is taken from ``generator``."""
+        streams = torch.randint(2**63 - 1, (batch_size,), generator=generator)
+        return _tensors(self.draw_streams(streams.numpy().astype(np.uint64)))
+
+    def draw_keyed(self, keys: Iterable[Key]) -> Params:
+        """Parameters of one sample a key, all drawn at once; those of a key do not depend on its neighbours."""
+        streams = np.array([digest64("degradation", *key) for key in keys], dtype=np.uint64)
+        return _tensors(self.draw_streams(streams)) if len(streams) else {}
+
+    def draw_streams(self, streams: Streams) -> dict[str, npt.NDArray[Any]]:
+        """Parameters of (B,) streams, among them the gate where there is one."""
+        drawn = self.parameters(uniforms(streams, self.num_uniforms)) if self.num_uniforms else {}
+        if self.probability < 1:
+            drawn = {"on": uniforms(child(streams, "on"), 1)[:, 0] < self.probability, **drawn}
+        return drawn
+
+    def apply(self, image: Tensor, params: Mapping[str, Tensor]) -> Tensor:
+        """(B, C, H, W) through the operation: array by array on the CPU, as a canvas on a GPU or for a gradient.
+
+        Raises:
+            ValueError: if a parameter is missing or out of range, or the samples come out in different sizes.
+        """
+        columns = self.checked(params, len(image))
+        if image.device.type != "cpu" or image.requires_grad:
+            return self.apply_canvas(image, columns)
+        height, width = image.shape[-2:]
+        lists = _lists(columns)
+        arrays = to_arrays(image)
+        return from_arrays(
+            [self.run(array, _row(lists, row), high=(height, width)) for row, array in enumerate(arrays)], image.dtype
+        )
+
+    def apply_canvas(self, image: Tensor, columns: Columns) -> Tensor:
+        """``apply`` by way of a canvas, on any device; differentiable where the operations are."""
+        size = (image.shape[2], image.shape[3])
+        canvas = Canvas(image.float(), np.tile(np.array(size, dtype=np.int64), (len(image), 1)))
+        return from_canvas(self.run_canvas(canvas, columns, high=size), image.dtype)
+
+    def checked(self, params: Mapping[str, Tensor], batch_size: int) -> Columns:
+        """``params`` as nested host arrays, after a check of their names, shapes and ranges."""
+        columns = nest({name: values.detach().cpu().numpy() for name, values in params.items()})
+        self.check(columns, batch_size, where="")
+        return columns
+
+    def check(self, columns: Columns, batch_size: int, *, where: str) -> None:
+        """Raises ``ValueError`` naming the parameter that is missing, of the wrong length or out of range."""
+        if self.probability < 1:
+            _column(columns, "on", batch_size, where)
+        for name, (low, high) in self.limits.items():
+            values = _column(columns, name, batch_size, where)
+            if values.size and not (values.min() >= low and values.max() <= high):
+                bad = values[~((values >= low) & (values <= high))][0]
+                raise ValueError(f"parameter {where}{name}={bad}: must lie in {low:g}..{high:g}")
+
+    def run(self, image: Array, sample: Sample, *, high: Size) -> Array:
+        """``degrade`` behind the gate."""
+        return self.degrade(image, sample, high=high) if self.probability == 1 or sample["on"] else image
+
+    def run_canvas(self, canvas: Canvas, columns: Columns, *, high: Size) -> Canvas:
+        """``degrade_canvas`` behind the gate, for the samples whose gate is open."""
+        if self.probability == 1:
+            return self.degrade_canvas(canvas, columns, high=high)
+        return self.on_rows(canvas, columns, np.flatnonzero(columns["on"]), high=high)
+
+    def on_rows(self, canvas: Canvas, columns: Columns, rows: npt.NDArray[np.int64], *, high: Size) -> Canvas:
+        """``degrade_canvas`` for some of the samples; the others pass."""
+        if len(rows) == 0:
+            return canvas
+        if len(rows) == len(canvas.sizes):
+            return self.degrade_canvas(canvas, columns, high=high)
+        part = self.degrade_canvas(canvas.take(rows), select(columns, rows), high=high)
+        return canvas.put(rows, part)
+
+
+def nest(params: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"a.b": x}`` as ``{"a": {"b": x}}``."""
+    nested: dict[str, Any] = {}
+    for name, values in params.items():
+        *path, last = name.split(".")
+        place = nested
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = values
+    return nested
+
+
+def select(columns: Columns, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Some samples of nested arrays."""
+    return {
+        name: select(values, rows) if isinstance(values, Mapping) else values[rows] for name, values in columns.items()
+    }
+
+
+def to_arrays(image: Tensor) -> list[Array]:
+    """(B, C, H, W) as float32 arrays (H, W, C), contiguous copies."""
+    planes = image.detach().float().numpy()
+    if planes.shape[1] == 3:
+        return [cv2.merge([plane[0], plane[1], plane[2]]) for plane in planes]
+    return [np.array(sample.transpose(1, 2, 0), order="C") for sample in planes]
+
+
+def from_arrays(arrays: list[Array], dtype: torch.dtype) -> Tensor:
+    """Arrays (H, W, C) of one size as (B, C, H, W)."""
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1:
+        raise ValueError(_VARYING.format(sorted(shape[:2] for shape in shapes)[:2]))
+    height, width, channels = arrays[0].shape
+    out = np.empty((len(arrays), channels, height, width), dtype=np.float32)
+    for target, array in zip(out, arrays, strict=True):
+        target[...] = array.transpose(2, 0, 1)
+    return torch.from_numpy(out).to(dtype)
+
+
+def from_canvas(canvas: Canvas, dtype: torch.dtype) -> Tensor:
+    """A canvas of equal sizes as (B, C, H, W)."""
+    sizes = np.unique(canvas.sizes, axis=0)
+    if len(sizes) > 1:
+        raise ValueError(_VARYING.format([tuple(size) for size in sizes[:2].tolist()]))
+    height, width = sizes[0]
+    return canvas.pixels[:, :, :height, :width].to(dtype)
+
+
+_VARYING = "the samples come out in different sizes {}: end with ResizeTo(scale=...) so that they fit in one batch"
+
+
+def _tensors(drawn: Mapping[str, npt.NDArray[Any]]) -> Params:
+    return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in drawn.items()}
+
+
+def _lists(columns: Columns) -> dict[str, Any]:
+    return {
+        name: _lists(values) if isinstance(values, Mapping) else values.tolist() for name, values in columns.items()
+    }
+
+
+def _row(columns: Columns, row: int) -> dict[str, Any]:
+    return {name: _row(values, row) if isinstance(values, dict) else values[row] for name, values in columns.items()}
+
+
+def _column(columns: Columns, name: str, batch_size: int, where: str) -> npt.NDArray[Any]:
+    values = columns.get(name)
+    if not isinstance(values, np.ndarray):
+        raise ValueError(f"parameter {where}{name} is missing: draw the parameters by the same pipeline")
+    if len(values) != batch_size:
+        raise ValueError(f"parameter {where}{name} is of {len(values)} samples, the batch has {batch_size}")
+    return values
+
+
+class Wrapped(Operation):
+    """A plain :class:`Degradation` as part of a pipeline; each sample draws from a generator of its own.
+
+    Args:
+        degradation: with a fixed ``scale``.
+    """
+
+    def __init__(self, *, degradation: Degradation) -> None:
+        super().__init__(scale=degradation.scale)
+        self.degradation = degradation
+        self.deterministic = degradation.deterministic
+
+    def settings(self) -> dict[str, Any]:
+        """Those of what is wrapped."""
+        return self.degradation.settings()
+
+    def draw_streams(self, streams: Streams) -> dict[str, npt.NDArray[Any]]:
+        """Parameters drawn one by one."""
+        if self.deterministic:
+            return {}
+        generators = [torch.Generator().manual_seed(int(stream >> np.uint64(1))) for stream in streams]
+        drawn = [self.degradation.draw(1, generator) for generator in generators]
+        return {name: torch.cat([params[name] for params in drawn]).numpy() for name in drawn[0]}
+
+    def degrade(self, image: Array, sample: Sample, *, high: Size) -> Array:
+        """One sample by the degradation's own ``apply``."""
+        params = {name: torch.tensor([value]) for name, value in sample.items()}
+        low = self.degradation.apply(torch.from_numpy(image).permute(2, 0, 1)[None], params)
+        return np.array(low[0].permute(1, 2, 0).numpy(), dtype=np.float32, order="C")
+
+    def degrade_canvas(self, canvas: Canvas, columns: Columns, *, high: Size) -> Canvas:
+        """The whole batch at once where its samples have one size, else one by one."""
+        height, width = canvas.sizes[0]
+        if (canvas.sizes != (height, width)).any():
+            return super().degrade_canvas(canvas, columns, high=high)
+        params = {name: torch.from_numpy(values) for name, values in columns.items()}
+        pixels = self.degradation.apply(canvas.pixels[:, :, :height, :width], params)
+        return Canvas(pixels, np.tile(np.array(pixels.shape[2:], dtype=np.int64), (len(pixels), 1)))

@@ -1,0 +1,141 @@
+"""Randomness that is a pure function of integers, equal on every device and for every batch size.
+
+Two levels. A *stream* (64 bits, one a sample) is split by the names of the operations and turned into uniform
+numbers, from which parameters are made. A *seed* (one of those parameters) is turned into 16 random bits a pixel by an
+integer hash of the pixel's number, and these into normal deviates by a table: no floating-point operation comes
+before the table, so CPU and GPU give the same bits, and a replay gives the same bytes.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sr_lab.degradations.base import digest64
+
+Streams = npt.NDArray[np.uint64]
+Floats = npt.NDArray[np.float64]
+NUM_LEVELS = 1 << 16
+_MASK = 0xFFFFFFFF
+_FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
+
+
+def mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Finaliser of SplitMix64 (Steele et al., OOPSLA 2014): a bijection of 64 bits without visible structure."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def child(streams: Streams, name: str) -> Streams:
+    """The streams of the operation ``name``: unrelated to those of every other name."""
+    return mix(streams ^ np.uint64(_name_digest(name)))
+
+
+def uniforms(streams: Streams, count: int) -> Floats:
+    """(B, count) independent numbers in [0, 1) from (B,) streams; multiples of 2**-53."""
+    steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return (mix(streams[:, None] + steps) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def seeds(uniform: Floats) -> npt.NDArray[np.int64]:
+    """53-bit seeds from uniform numbers, for the noise of a sample."""
+    return (uniform * 2.0**53).astype(np.int64)
+
+
+def pixel_bits(seed: int, count: int, *, plane: int = 0) -> npt.NDArray[np.uint16]:
+    """16 random bits for each of ``count`` pixels (a hash of seed, plane and the pixel's number).
+
+    The hash is "lowbias32" (Wellons) with the second half of the key added between its rounds; each 32-bit word serves
+    two pixels.
+
+    Args:
+        seed: of the sample, 0 <= seed < 2**53.
+        count: number of values.
+        plane: tells apart several fields of one seed.
+    """
+    start, added = _hash_key(np.array([seed], dtype=np.uint64), plane)
+    words = np.arange((count + 1) // 2, dtype=np.uint32)
+    words += np.uint32(start[0])
+    shifted = np.right_shift(words, np.uint32(16))
+    words ^= shifted
+    words *= np.uint32(_FIRST)
+    np.right_shift(words, np.uint32(15), out=shifted)
+    words ^= shifted
+    words += np.uint32(added[0])
+    words *= np.uint32(_SECOND)
+    np.right_shift(words, np.uint32(16), out=shifted)
+    words ^= shifted
+    return words.astype("<u4", copy=False).view("<u2")[:count]
+
+
+def pixel_bits_tensor(seeds: npt.NDArray[np.int64], positions: Tensor, *, plane: int = 0) -> Tensor:
+    """The same bits on a device.
+
+    Args:
+        seeds: (B,), on the host.
+        positions: (B, ...) int64, number of each pixel as in ``pixel_bits``.
+        plane: as in ``pixel_bits``.
+
+    Returns:
+        int64 tensor of the shape of ``positions``, values below 2**16.
+    """
+    start, added = _hash_key(seeds.astype(np.uint64), plane)
+    shape = (-1,) + (1,) * (positions.ndim - 1)
+    keys = upload(np.stack([start, added]).astype(np.int64), positions.device)
+    words = ((positions >> 1) + keys[0].reshape(shape)) & _MASK
+    words = ((words ^ (words >> 16)) * _FIRST) & _MASK
+    words = (((words ^ (words >> 15)) + keys[1].reshape(shape)) * _SECOND) & _MASK
+    words = words ^ (words >> 16)
+    return (words >> ((positions & 1) << 4)) & 0xFFFF
+
+
+@lru_cache(maxsize=1)
+def normal_table() -> npt.NDArray[np.float32]:
+    """Standard normal deviate of each 16-bit number: the mid-quantiles, scaled to unit variance.
+
+    The distribution function is off by at most 2**-17; the largest value is 4.33.
+    """
+    uniform = (torch.arange(NUM_LEVELS, dtype=torch.float64) + 0.5) / NUM_LEVELS
+    table = torch.special.ndtri(uniform).numpy()
+    table = (table - table[::-1]) / 2
+    return np.asarray(table / table.std(), dtype=np.float32)
+
+
+def normals(seed: int, shape: tuple[int, ...], *, plane: int = 0) -> npt.NDArray[np.float32]:
+    """Standard normal noise of a sample, one value for each number of ``shape`` (H, W, C)."""
+    bits = pixel_bits(seed, int(np.prod(shape)), plane=plane)
+    return np.take(normal_table(), bits, mode="clip").reshape(shape)
+
+
+def normals_tensor(seeds: npt.NDArray[np.int64], positions: Tensor, *, plane: int = 0) -> Tensor:
+    """The same noise on a device; ``positions`` as in ``pixel_bits_tensor``."""
+    return device_normal_table(positions.device)[pixel_bits_tensor(seeds, positions, plane=plane)]
+
+
+@lru_cache(maxsize=16)
+def device_normal_table(device: torch.device) -> Tensor:
+    """The normal table on a device, uploaded once."""
+    return torch.from_numpy(normal_table()).to(device)
+
+
+def upload(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """Copies a host array to ``device`` without waiting for it."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+@lru_cache(maxsize=1024)
+def _name_digest(name: str) -> int:
+    return digest64("operation", name)
+
+
+def _hash_key(seeds: npt.NDArray[np.uint64], plane: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """Two 32-bit halves of the key of each seed."""
+    keys = mix(mix(seeds + np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(plane))
+    return keys & np.uint64(_MASK), keys >> np.uint64(32)

@@ -1,0 +1,135 @@
+"""Video codecs through PyAV, on a single frame or a clip."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sr_lab.degradations.compression import Bytes, to_bytes, to_floats
+from sr_lab.degradations.operation import Array, Operation, Sample, Size
+from sr_lab.degradations.randomness import Floats
+from sr_lab.degradations.ranges import Range, bounds, integers
+
+Codec = Literal["h264", "h265", "mpeg4", "mpeg2"]
+_ENCODERS = {"h264": "libx264", "h265": "libx265", "mpeg4": "mpeg4", "mpeg2": "mpeg2video"}
+_DECODERS = {"h264": "h264", "h265": "hevc", "mpeg4": "mpeg4", "mpeg2": "mpeg2video"}
+_QUALITIES = {"h264": (0, 51), "h265": (0, 51), "mpeg4": (1, 31), "mpeg2": (1, 31)}
+_LEAST_SIDE = 64
+
+
+def code_clip(frames: Sequence[Bytes], *, codec: Codec, quality: int) -> list[Bytes]:
+    """Encodes and decodes a clip, in memory, on one thread (so that equal input gives equal output).
+
+    Args:
+        frames: (H, W, 3) RGB, all of one size; odd or tiny ones are continued at the right and bottom for the codec.
+        codec: see ``Codec``; the first frame is coded by itself, the others also from their neighbours.
+        quality: CRF of H.264 and H.265 (0..51), fixed quantiser of MPEG-2 and MPEG-4 (1..31); higher is worse.
+
+    Returns:
+        As many frames of the same size.
+
+    Raises:
+        ValueError: if the frames are not RGB of one size, or PyAV or its encoder is missing.
+    """
+    av = _load(codec)
+    shapes = {frame.shape for frame in frames}
+    if len(shapes) != 1 or (shape := shapes.pop())[2] != 3:
+        raise ValueError(f"{codec} needs RGB frames (H, W, 3) of one size, got {[frame.shape for frame in frames][:3]}")
+    height, width = (max(_LEAST_SIDE, -(-side // 2) * 2) for side in shape[:2])
+    pad = ((0, height - shape[0]), (0, width - shape[1]), (0, 0))
+    encoder = av.CodecContext.create(_ENCODERS[codec], "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.time_base, encoder.framerate, encoder.thread_count = Fraction(1, 25), Fraction(25), 1
+    if codec in ("h264", "h265"):
+        quiet = {"x265-params": "log-level=none:pools=none:frame-threads=1"} if codec == "h265" else {}
+        encoder.options = {"crf": str(quality), **quiet}
+    else:
+        encoder.options = {"qmin": str(quality), "qmax": str(quality)}
+        encoder.bit_rate = 1_000_000_000
+    packets = []
+    for number, frame in enumerate(frames):
+        picture = av.VideoFrame.from_ndarray(np.pad(frame, pad, mode="edge"), format="rgb24")
+        picture.pts = number
+        packets += encoder.encode(picture)
+    packets += encoder.encode(None)
+    decoder = av.CodecContext.create(_DECODERS[codec], "r")
+    decoder.thread_count = 1
+    if encoder.extradata:
+        decoder.extradata = encoder.extradata
+    pictures = [picture for packet in [*packets, None] for picture in decoder.decode(packet)]
+    if len(pictures) != len(frames):
+        raise RuntimeError(f"{codec} gave {len(pictures)} of {len(frames)} frames back")
+    return [picture.to_ndarray(format="rgb24")[: shape[0], : shape[1]] for picture in pictures]
+
+
+class VideoCodec(Operation):
+    """A video codec; in a pipeline every sample is a frame coded by itself, ``apply_clip`` codes clips.
+
+    On a GPU samples make a detour through the host.
+
+    Args:
+        codec: ``h264``, ``h265``, ``mpeg4`` or ``mpeg2``.
+        quality: integer range: CRF (0..51) of H.264 and H.265, quantiser (1..31) of the others; higher is worse.
+        probability: that a sample is coded.
+
+    Raises:
+        ValueError: if the codec is unknown, PyAV or its encoder is missing, or the quality is out of range.
+    """
+
+    num_uniforms: ClassVar[int] = 1
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"quality": (0, 51)}
+
+    def __init__(self, *, codec: Codec, quality: Range, probability: float = 1.0) -> None:
+        super().__init__(probability=probability)
+        self.codec, self.quality = codec, quality
+        if codec not in _ENCODERS:
+            raise ValueError(f"codec={codec!r} is not known: choose from {', '.join(_ENCODERS)}")
+        low, high = _QUALITIES[codec]
+        self._quality = bounds("quality", quality, low=low, high=high)
+        _load(codec)
+
+    def parameters(self, uniform: Floats) -> dict[str, npt.NDArray[Any]]:
+        """Quality, an integer."""
+        return {"quality": integers(uniform[:, 0], self._quality)}
+
+    def degrade(self, image: Array, sample: Sample, *, high: Size) -> Array:
+        """(H, W, 3) as a clip of one frame."""
+        return to_floats(code_clip([to_bytes(image)], codec=self.codec, quality=int(sample["quality"]))[0])
+
+    def apply_clip(self, clip: Tensor, params: Mapping[str, Tensor]) -> Tensor:
+        """Codes each clip as a whole, so that frames are predicted from their neighbours.
+
+        Args:
+            clip: (B, T, 3, H, W), values in [0, 1].
+            params: drawn for B clips.
+
+        Returns:
+            Same shape and device.
+        """
+        columns = self.checked(params, len(clip))
+        coded = []
+        for row, frames in enumerate(clip.detach().cpu().float()):
+            if self.probability < 1 and not columns["on"][row]:
+                coded.append(frames)
+                continue
+            arrays = [to_bytes(np.ascontiguousarray(frame.permute(1, 2, 0).numpy())) for frame in frames]
+            results = code_clip(arrays, codec=self.codec, quality=int(columns["quality"][row]))
+            coded.append(torch.from_numpy(np.stack([to_floats(result) for result in results])).permute(0, 3, 1, 2))
+        return torch.stack(coded).to(clip)
+
+
+def _load(codec: str) -> Any:
+    """PyAV, if it is there and can write ``codec``."""
+    try:
+        av = importlib.import_module("av")
+    except ImportError as error:
+        raise ValueError(f"codec={codec!r} needs PyAV: pip install 'sr-lab[video]', or leave VideoCodec out") from error
+    if _ENCODERS[codec] not in av.codecs_available:
+        raise ValueError(f"codec={codec!r}: this PyAV has no {_ENCODERS[codec]}: install its wheel from PyPI")
+    av.logging.set_level(av.logging.PANIC)
+    return av

@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from sr_lab.commands._config import build
 from sr_lab.evaluation.benchmark import Evaluation, evaluate
 from sr_lab.evaluation.numbers import format_value
 from sr_lab.evaluation.report import COMPARISON, REPORT, SUMMARY, write_report
 from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer, Restorer
-from sr_lab.inference.artefact import load_artefact
+from sr_lab.inference.artefact import Artefact, load_artefact
+from sr_lab.networks.community import load_community
 from sr_lab.tracking.environment import git_state
 from sr_lab.tracking.run import Run
+
+PUBLIC_SUFFIXES = {".pth", ".pt", ".safetensors"}
 
 
 def run(cfg: DictConfig) -> int:
@@ -55,9 +57,9 @@ def evaluation_of(cfg: DictConfig) -> tuple[Evaluation, dict[str, Any]]:
         Path(cfg.benchmark),
         name=str(cfg.restorer),
         scale=cfg.scale,
-        protocol=_build(cfg.protocol),
-        metrics={name: _build(node) for name, node in cfg.metrics.items()},
-        degradation=None if cfg.degradation is None else _build(cfg.degradation),
+        protocol=build(cfg.protocol),
+        metrics={name: build(node) for name, node in cfg.metrics.items()},
+        degradation=None if cfg.degradation is None else build(cfg.degradation),
         seed=cfg.seed,
         device=device,
     )
@@ -112,16 +114,6 @@ def table(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def _build(node: DictConfig) -> Any:
-    """The object that ``node`` describes; its own error where it refuses, without Hydra's wrapping."""
-    try:
-        return instantiate(node, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError | OSError | RuntimeError):
-            raise error.__cause__ from None
-        raise
-
-
 def _device(name: str) -> torch.device:
     if name not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device={name}: auto, cpu or cuda")
@@ -144,9 +136,13 @@ def _restorer(cfg: DictConfig, device: torch.device) -> tuple[Restorer, dict[str
         if not Path(name).exists():
             raise FileNotFoundError(
                 f"restorer={name}: no such file or folder; give bicubic, an artefact's folder, a checkpoint, "
-                f"runs:/RUN/PATH or models:/NAME@ALIAS"
+                f"runs:/RUN/PATH, models:/NAME@ALIAS or a public weights file (.pth, .safetensors)"
             )
-        artefact = load_artefact(Path(name))
+        if Path(name).suffix in PUBLIC_SUFFIXES:
+            community = load_community(path=name)
+            artefact = Artefact(community.eval(), {}, {"weights": name})
+        else:
+            artefact = load_artefact(Path(name))
     if artefact.scale != cfg.scale:
         raise ValueError(f"restorer={name} enlarges by {artefact.scale}, the evaluation is at scale={cfg.scale}")
     facts = {"tile": cfg.tile, "overlap": cfg.overlap, "restorer_metadata": artefact.metadata}

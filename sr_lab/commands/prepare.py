@@ -11,16 +11,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from sr_lab.commands._config import build
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.data.manifest import Manifest, write_json
 
 
 def run(cfg: DictConfig) -> int:
     """Returns 0; problems of the data are raised, all of them in one message."""
-    data: SRDataModule = instantiate(cfg.data)
+    data: SRDataModule = build(cfg.data)
     for source in data.sources.values():
         source.fetch()
     problems = [text for part in data.parts.values() for text in part.problems()]

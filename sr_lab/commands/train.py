@@ -20,11 +20,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from filelock import FileLock, Timeout
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping
 
-from sr_lab.commands._config import plain
+from sr_lab.commands._config import build, plain
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.data.sampler import KeyedBatchSampler
 from sr_lab.inference.artefact import load_artefact, save_artefact
@@ -75,10 +74,10 @@ def train(cfg: DictConfig, output: Path) -> None:
         print(f"{output} is finished: {result.read_text(encoding='utf-8')}")
         return
     result.unlink(missing_ok=True)
-    module: TrainingModule = instantiate(cfg.model, _convert_="all")
+    module: TrainingModule = build(cfg.model)
     if cfg.initial is not None:
         _start_from(Path(cfg.initial), module.network)
-    data: SRDataModule = instantiate(cfg.data, _convert_="all")
+    data: SRDataModule = build(cfg.data)
     accumulate = cfg.trainer.accumulate_grad_batches
     trainer_config = {**plain(cfg.trainer), "max_steps": cfg.max_steps, "max_epochs": -1}
     trainer_config |= {"val_check_interval": cfg.val_every * accumulate, "check_val_every_n_epoch": None}
@@ -88,13 +87,13 @@ def train(cfg: DictConfig, output: Path) -> None:
         _preflight(cfg, trainer_config, module, data, output)
     code = git_state(Path.cwd())
     lineage = {"commit": code.commit, "dirty": code.dirty, "data_version": data.data_version}
-    lineage["protocol"] = instantiate(cfg.protocol).name
+    lineage["protocol"] = build(cfg.protocol).name
 
     def keep(network: Network, numbers: dict[str, float]) -> None:
         save_artefact(output / "best", network, config=config, metadata=lineage | {"metrics": numbers})
 
     tracked: Run
-    with instantiate(
+    with build(
         cfg.tracking,
         name=cfg.name,
         directory=output / TRACKING,
@@ -104,13 +103,13 @@ def train(cfg: DictConfig, output: Path) -> None:
         for described in data.describe():
             tracked.log_dataset(**described)
         callbacks = [
-            *(instantiate(node) for node in cfg.callbacks.values()),
+            *(build(node) for node in cfg.callbacks.values()),
             KeepBest(monitor=cfg.monitor, mode=cfg.monitor_mode, save=keep),
             *([PictureGrid(run=tracked, num_images=cfg.pictures)] if cfg.pictures else []),
             *([StepProgressBar()] if cfg.trainer.enable_progress_bar else []),
             KeepLast(directory=last.parent, every=cfg.checkpoint_every, provenance={"config": config, **lineage}),
         ]
-        trainer = instantiate(
+        trainer = build(
             trainer_config, callbacks=callbacks, logger=RunLogger(run=tracked), plugins=[AtomicCheckpointIO()]
         )
         start = time.perf_counter()
@@ -191,7 +190,7 @@ def _preflight(
     if cfg.monitor.removeprefix("val/") not in module.named_metrics():
         logged = ", ".join(f"val/{key}" for key in module.named_metrics())
         problems.append(f"monitor={cfg.monitor} is not measured: there are {logged}")
-    trainer = instantiate(trainer_config | {"enable_progress_bar": False}, logger=False)
+    trainer = build(trainer_config | {"enable_progress_bar": False}, logger=False)
     device = trainer.strategy.root_device
     checks = [disk_problem(output, module.network), precision_problem(cfg.trainer.precision, device)]
     problems += [problem for problem in [*checks, optimizer_problem(module)] if problem]

@@ -272,7 +272,7 @@ class SRDataModule(pl.LightningDataModule):
         images: Batch = {name: to_float(batch[name]) for name in ("low", "high") if name in batch}
         if "low" not in images:
             assert self.degradation is not None
-            images["low"] = degrade(self.degradation, images["high"], batch, seed=self.seed)
+            images["low"], images["high"] = degrade(self.degradation, images["high"], batch, seed=self.seed)
         return {**batch, **images}
 
     def _fits(self, size: tuple[int, ...]) -> bool:

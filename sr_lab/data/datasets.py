@@ -83,7 +83,10 @@ class CropDataset(Dataset[Batch]):
         if self.cache.has_low:
             batch["low"] = self._cut(rows, draws, "low", 1, self.crop // self.scale)
         elif self.degradation is not None:
-            batch["low"] = degrade(self.degradation, to_float(high), batch, seed=self.seed)
+            original = to_float(high)
+            batch["low"], target = degrade(self.degradation, original, batch, seed=self.seed)
+            if target is not original:
+                batch["high"] = target
         return batch
 
     def _cut(self, rows: list[int], draws: list[list[int]], part: Part, step: int, side: int) -> Tensor:
@@ -150,8 +153,11 @@ def to_float(image: Tensor) -> Tensor:
     return image.to(torch.float32).div_(255 if image.dtype == torch.uint8 else 65535)
 
 
-def degrade(degradation: Degradation, high: Tensor, batch: Batch, *, seed: int) -> Tensor:
-    """The low images of a batch, drawn by (seed, epoch, index) of each sample; on the device of ``high``."""
+def degrade(degradation: Degradation, high: Tensor, batch: Batch, *, seed: int) -> tuple[Tensor, Tensor]:
+    """The low images of a batch and their targets, drawn by (seed, epoch, index) of each sample.
+
+    Both are on the device of ``high``; the parameters stay on the CPU, so that no step waits for the device.
+    """
     keys = zip(batch["epoch"].tolist(), batch["index"].tolist(), strict=True)
     params = degradation.draw_keyed((seed, epoch, index) for epoch, index in keys)
-    return degradation.apply(high, {name: values.to(high.device) for name, values in params.items()})
+    return degradation.pair(high, params)

@@ -18,12 +18,14 @@ class PerImageMetric(Metric, ABC):
     returns the mean over every image seen, on all processes. The sum is kept in float64.
 
     Attributes:
+        reason: why nothing is measured at all; None where it is.
         ceiling: a value counts at most this much in a mean (PSNR of equal images is infinite).
     """
 
     full_state_update = False
     is_differentiable = False
     ceiling: ClassVar[float] = float("inf")
+    reason: str | None = None
 
     total: Tensor
     num_images: Tensor

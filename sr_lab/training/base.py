@@ -86,8 +86,9 @@ class TrainingModule(pl.LightningModule, ABC):
         return averaged
 
     def named_metrics(self) -> dict[str, PerImageMetric]:
-        """The metrics by the key under which each is logged."""
-        return {metric.key: metric for metric in self.metrics.values()}  # type: ignore[misc]
+        """The metrics by the key under which each is logged; one that cannot be measured is left out."""
+        metrics = {metric.key: metric for metric in self.metrics.values()}
+        return {key: metric for key, metric in metrics.items() if metric.reason is None}  # type: ignore[misc]
 
     @abstractmethod
     def dry_step(self, batch: Batch) -> None:

@@ -1,0 +1,1 @@
+"""The mathematics of diffusion for restoration: schedules and samplers, as the papers write them."""

@@ -1,0 +1,33 @@
+"""SRVGGNetCompact: plain convolutions at low resolution over a nearest-neighbour skip."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sr_lab.networks.base import Network
+from sr_lab.networks.blocks import conv
+
+
+class Compact(Network):
+    """The small network of Real-ESRGAN (SRVGGNetCompact, Wang et al. 2021): fast, for videos and phones.
+
+    At x4, 16 convolutions between the first and the last have 621,424 parameters, 32 have 1,213,296.
+
+    Args:
+        scale: enlargement factor, any; made by one pixel shuffle at the end.
+        num_channels: channels of the images.
+        num_features: channels inside.
+        num_convs: 3x3 convolutions between the first and the last, each followed by a PReLU per channel.
+    """
+
+    def __init__(self, *, scale: int, num_channels: int = 3, num_features: int = 64, num_convs: int = 16) -> None:
+        super().__init__(scale=scale, num_channels=num_channels)
+        layers: list[nn.Module] = [conv(num_channels, num_features), nn.PReLU(num_features)]
+        for _ in range(num_convs):
+            layers += [conv(num_features, num_features), nn.PReLU(num_features)]
+        self.body = nn.Sequential(*layers)
+        self.upsampler = nn.Sequential(conv(num_features, num_channels * scale**2), nn.PixelShuffle(scale))
+
+    def forward(self, low: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h * scale, w * scale)."""
+        residual: Tensor = self.upsampler(self.body(low))
+        return residual + functional.interpolate(low, scale_factor=float(self.scale), mode="nearest")

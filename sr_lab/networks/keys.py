@@ -1,0 +1,290 @@
+"""Weights under the names of their authors, and warm starts across scales.
+
+Each layout is written from our names to the public ones: a list of (pattern, replacement), the first match decides.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from sr_lab.networks.compact import Compact
+from sr_lab.networks.edsr import EDSR
+from sr_lab.networks.rdn import RDN
+from sr_lab.networks.rrdb import RRDBNet
+from sr_lab.networks.swinir import SwinIR
+
+Rules = list[tuple[str, str]]
+
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict")
+"""Names under which trainers store the weights inside a checkpoint, the preferred first."""
+
+SCALE_DEPENDENT = ("upsampler.", "head.")
+"""Parts whose tensors may depend on the scale: the upsampling, and the first layer of an unshuffling network."""
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """The content of a file of weights, read as tensors and plain values only: nothing in it is executed.
+
+    Args:
+        path: ``.safetensors``, or what ``torch.save`` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no file.
+        ValueError: if it holds anything else, or is damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        if path.suffix.lower() == ".safetensors":
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} does not hold weights alone, and nothing else is loaded: {reason}") from error
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path} holds no weights")
+    return content
+
+
+def convert_state_dict(state: Mapping[str, Any], network: nn.Module) -> dict[str, Tensor]:
+    """The weights of a public checkpoint under the names of ``network``; nothing is changed or loaded.
+
+    Known are, chosen by the names that are there: EDSR of EDSR-PyTorch (with its mean shifts) and of BasicSR; RDN of
+    EDSR-PyTorch and of RDN-pytorch / MMagic; RRDBNet of ESRGAN (old and new) and of BasicSR / Real-ESRGAN; Compact of
+    Real-ESRGAN; SwinIR of its authors; and our own names.
+
+    Args:
+        state: the content of the checkpoint: the weights, or a dictionary that holds them as ``params_ema``
+            (preferred), ``params`` or ``state_dict``. A prefix ``module.`` or ``generator.`` of all names is taken off.
+        network: the network that the weights are for.
+
+    Returns:
+        Tensors in the type of the network's, for ``network.load_state_dict``.
+
+    Raises:
+        ValueError: if no layout fits, or a tensor is missing, left over or of another shape; it names them.
+    """
+    weights = _unwrap(state)
+    own = network.state_dict()
+    name = type(network).__name__
+    layouts = {"sr_lab": lambda key: key, **_layouts(network)}
+    candidates = {layout: {key: public(key) for key in own} for layout, public in layouts.items()}
+    layout = max(candidates, key=lambda layout: len(weights.keys() & set(candidates[layout].values())))
+    mapping = candidates[layout]
+    missing = [key for key in mapping.values() if key not in weights]
+    if len(missing) == len(mapping):
+        raise ValueError(
+            f"these are no weights of {name}: none of its tensors is there (known layouts: {', '.join(layouts)}); "
+            f"found {_list(sorted(weights))}"
+        )
+    extra = sorted(weights.keys() - set(mapping.values()))
+    if layout == "EDSR-PyTorch" and isinstance(network, EDSR):
+        extra = _without_mean_shift(weights, extra, network)
+    shapes = [
+        f"{public} is {_shape(weights[public])} and not {_shape(tensor)}"
+        for public, tensor in zip(mapping.values(), own.values(), strict=True)
+        if public in weights and weights[public].shape != tensor.shape
+    ]
+    problems = [f"missing {_list(missing)}"] if missing else []
+    problems += [f"left over {_list(extra)}"] if extra else []
+    problems += shapes[:5]
+    if problems:
+        raise ValueError(
+            f"weights in the layout of {layout} do not fit this {name}: {'; '.join(problems)}. "
+            "Give the network the scale and the sizes that the weights were trained with"
+        )
+    return {key: weights[public].to(own[key].dtype) for key, public in mapping.items()}
+
+
+def public_state_dict(network: nn.Module, layout: str) -> dict[str, Tensor]:
+    """The weights of ``network`` under the names of ``layout``: for the tools of others.
+
+    Raises:
+        ValueError: if that layout is not known for this network.
+    """
+    layouts = _layouts(network)
+    if layout not in layouts:
+        raise ValueError(
+            f"layout={layout!r} is not known for {type(network).__name__}: there are {_list(list(layouts))}"
+        )
+    state = {layouts[layout](key): tensor for key, tensor in network.state_dict().items()}
+    if layout == "EDSR-PyTorch" and isinstance(network, EDSR):
+        state |= _mean_shift(network)
+    return state
+
+
+def warm_start(network: nn.Module, source: Mapping[str, Tensor]) -> list[str]:
+    """Loads what a network of another scale has learned: all but the tensors that depend on the scale.
+
+    The authors of EDSR and RDN start x3 and x4 from x2 in this way.
+
+    Args:
+        network: changed in place; left as it is on error.
+        source: weights under the names of sr_lab (see ``convert_state_dict``) of the same network for another scale.
+
+    Returns:
+        Names of the network's tensors that kept their values.
+
+    Raises:
+        ValueError: if anything else than upsampling or the first layer differs.
+    """
+    own = network.state_dict()
+    fitting = {key for key, tensor in own.items() if key in source and source[key].shape == tensor.shape}
+    left = [key for key in own if key not in fitting]
+    wrong = [key for key in left if not key.startswith(SCALE_DEPENDENT)]
+    unused = [key for key in source if key not in own and not key.startswith(SCALE_DEPENDENT)]
+    if wrong or unused or not fitting:
+        raise ValueError(
+            f"these weights are not of a {type(network).__name__} that differs in scale only: "
+            f"{_list(wrong or unused or left)} differ; give the network the sizes of the source"
+        )
+    network.load_state_dict({**own, **{key: source[key] for key in fitting}})
+    return left
+
+
+def _layouts(network: nn.Module) -> dict[str, Callable[[str], str]]:
+    """For each public layout of this network, the function from our names to its names."""
+    rules: dict[str, Rules] = {}
+    if isinstance(network, EDSR):
+        last = len(network.body) - 1
+        rules["EDSR-PyTorch"] = [
+            (r"head\.", "head.0."),
+            (r"upsampler\.", "tail.0."),
+            (r"tail\.", "tail.1."),
+        ]
+        rules["BasicSR"] = [
+            (r"head\.", "conv_first."),
+            (rf"body\.{last}\.", "conv_after_body."),
+            (r"body\.(\d+)\.body\.0\.", r"body.\1.conv1."),
+            (r"body\.(\d+)\.body\.2\.", r"body.\1.conv2."),
+            (r"upsampler\.", "upsample."),
+            (r"tail\.", "conv_last."),
+        ]
+    elif isinstance(network, RDN):
+        stages = len(network.upsampler)
+        rules["EDSR-PyTorch"] = [
+            (r"head\.", "SFENet1."),
+            (r"entry\.", "SFENet2."),
+            (r"blocks\.(\d+)\.layers\.(\d+)\.", r"RDBs.\1.convs.\2.conv.0."),
+            (r"blocks\.(\d+)\.fusion\.", r"RDBs.\1.LFF."),
+            (r"fusion\.", "GFF."),
+            (r"upsampler\.", "UPNet."),
+            (r"tail\.", f"UPNet.{stages}."),
+        ]
+        rules["RDN-pytorch"] = [
+            (r"head\.", "sfe1."),
+            (r"entry\.", "sfe2."),
+            (r"blocks\.(\d+)\.layers\.(\d+)\.", r"rdbs.\1.layers.\2.conv."),
+            (r"blocks\.(\d+)\.fusion\.", r"rdbs.\1.lff."),
+            (r"fusion\.", "gff."),
+            (r"upsampler\.", "upscale."),
+            (r"tail\.", "output."),
+        ]
+    elif isinstance(network, RRDBNet):
+        rules |= _rrdb_rules(network)
+    elif isinstance(network, Compact):
+        last = len(network.body)
+        rules["Real-ESRGAN"] = [(r"upsampler\.0\.", f"body.{last}.")]
+    elif isinstance(network, SwinIR):
+        block = r"layers.\1.residual_group.blocks.\2."
+        layer = r"groups\.(\d+)\.layers\.(\d+)\."
+        rules["SwinIR"] = [
+            (r"head\.", "conv_first."),
+            (r"norm_in\.", "patch_embed.norm."),
+            (layer + r"attention\.bias_table", block + "attn.relative_position_bias_table"),
+            (layer + r"attention\.", block + "attn."),
+            (layer + r"mlp\.0\.", block + "mlp.fc1."),
+            (layer + r"mlp\.2\.", block + "mlp.fc2."),
+            (layer, block),
+            (r"groups\.(\d+)\.conv\.", r"layers.\1.conv."),
+            (r"norm_out\.", "norm."),
+            (r"trunk\.", "conv_after_body."),
+            (r"upsampler\.", "upsample."),
+        ]
+    return {layout: _renaming(table) for layout, table in rules.items()}
+
+
+def _rrdb_rules(network: RRDBNet) -> dict[str, Rules]:
+    """ESRGAN's names before and after its clean-up, and BasicSR's; their blocks count from 1."""
+    table: dict[str, Rules] = {"ESRGAN": [], "BasicSR": [], "ESRGAN (old)": []}
+    stages = len(network.factors)
+    for dense in range(3):
+        for layer in range(5):
+            inner = rf"body\.(\d+)\.blocks\.{dense}\.layers\.{layer}\."
+            table["ESRGAN"].append((inner, rf"RRDB_trunk.\1.RDB{dense + 1}.conv{layer + 1}."))
+            table["BasicSR"].append((inner, rf"body.\1.rdb{dense + 1}.conv{layer + 1}."))
+            table["ESRGAN (old)"].append((inner, rf"model.1.sub.\1.RDB{dense + 1}.conv{layer + 1}.0."))
+    names = {"head": "conv_first", "tail": "conv_last"}
+    table["ESRGAN"] += [(rf"{own}\.", f"{public}.") for own, public in (names | {"trunk": "trunk_conv"}).items()]
+    table["BasicSR"] += [(rf"{own}\.", f"{public}.") for own, public in (names | {"trunk": "conv_body"}).items()]
+    table["ESRGAN"].append((r"high\.", "HRconv."))
+    table["BasicSR"].append((r"high\.", "conv_hr."))
+    sequence = {"head": "0", "trunk": f"1.sub.{len(network.body)}"}
+    sequence |= {"high": str(3 * stages + 2), "tail": str(3 * stages + 4)}
+    table["ESRGAN (old)"] += [(rf"{own}\.", f"model.{place}.") for own, place in sequence.items()]
+    for stage in range(stages):
+        table["ESRGAN"].append((rf"upsampler\.{stage}\.", f"upconv{stage + 1}."))
+        table["BasicSR"].append((rf"upsampler\.{stage}\.", f"conv_up{stage + 1}."))
+        table["ESRGAN (old)"].append((rf"upsampler\.{stage}\.", f"model.{3 * stage + 3}."))
+    return table
+
+
+def _renaming(rules: Rules) -> Callable[[str], str]:
+    compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
+
+    def rename(key: str) -> str:
+        for pattern, replacement in compiled:
+            if pattern.match(key):
+                return pattern.sub(replacement, key, count=1)
+        return key
+
+    return rename
+
+
+def _unwrap(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    for wrapper in WRAPPERS:
+        if isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+            break
+    weights = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    for prefix in ("module.", "generator."):
+        if weights and all(key.startswith(prefix) for key in weights):
+            weights = {key.removeprefix(prefix): value for key, value in weights.items()}
+    # SwinIR stores what follows from its window: indices, and masks for the size it was trained with.
+    derived = (".relative_position_index", ".attn_mask")
+    return {key: value for key, value in weights.items() if not key.endswith(derived)}
+
+
+def _mean_shift(network: EDSR) -> dict[str, Tensor]:
+    """EDSR-PyTorch's 1x1 convolutions that subtract the mean colour and add it."""
+    mean = network.mean.flatten() * network.value_range
+    eye = torch.eye(len(mean)).to(mean).view(len(mean), len(mean), 1, 1)
+    return {"sub_mean.weight": eye, "sub_mean.bias": -mean, "add_mean.weight": eye.clone(), "add_mean.bias": mean}
+
+
+def _without_mean_shift(weights: Mapping[str, Tensor], extra: list[str], network: EDSR) -> list[str]:
+    """``extra`` less the mean shifts; they must be those that the network makes itself."""
+    for key, expected in _mean_shift(network).items():
+        if key not in extra:
+            continue
+        if not torch.allclose(weights[key].flatten().to(expected), expected.flatten(), atol=0.05):
+            raise ValueError(
+                f"{key} of the weights is {weights[key].flatten().tolist()}, the network's is "
+                f"{expected.flatten().tolist()}: give the network their mean and value_range"
+            )
+        extra = [name for name in extra if name != key]
+    return extra
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a scalar"

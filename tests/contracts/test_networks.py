@@ -1,0 +1,179 @@
+"""What every network of conf/model/network and every critic of conf/critic keeps to; a new file is tested at once."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from sr_lab.inference.artefact import build_network, load_artefact, save_artefact
+from sr_lab.networks.compact import Compact
+from sr_lab.networks.keys import public_state_dict
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+NETWORKS = sorted(path.stem for path in (CONF / "model" / "network").glob("*.yaml"))
+CRITICS = sorted(path.stem for path in (CONF / "critic").glob("*.yaml"))
+SMALL = {"num_blocks": 2, "num_layers": 2, "num_groups": 1, "num_convs": 2, "num_features": 12, "growth": 8}
+
+
+def read(path, *, scale=2, num_channels=3):
+    text = path.read_text().replace("${scale}", str(scale)).replace("${num_channels}", str(num_channels))
+    return yaml.safe_load(text)
+
+
+def small(node):
+    """The same network with fewer and narrower layers."""
+    return {
+        key: min(value, SMALL[key]) if key in SMALL and isinstance(value, int) else value for key, value in node.items()
+    }
+
+
+@pytest.fixture
+def network_of(tmp_path):
+    """Builds the small variant of a configuration, in evaluation mode, with no weight at a special value."""
+
+    def build(name, *, scale=2, num_channels=3):
+        torch.manual_seed(0)
+        node = read(CONF / "model" / "network" / f"{name}.yaml", scale=scale, num_channels=num_channels)
+        if name == "community":
+            pytest.importorskip("spandrel")
+            from sr_lab.networks.community import load_community
+
+            source = Compact(scale=scale, num_channels=num_channels, num_features=12, num_convs=2)
+            torch.save({"params": public_state_dict(source, "Real-ESRGAN")}, tmp_path / "weights.pth")
+            network = load_community(path=str(tmp_path / "weights.pth"), scale=scale, num_channels=num_channels)
+        else:
+            try:
+                network = build_network(small(node))
+            except ValueError as error:
+                if f"scale={scale}" in str(error):
+                    pytest.skip(f"{name} does not make x{scale}: {error}")
+                raise
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(0.02 * torch.randn_like(parameter))
+        return network.eval()
+
+    return build
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_output_is_scale_times_input_at_any_size(network_of, name, scale):
+    network = network_of(name, scale=scale)
+    assert (network.scale, network.num_channels) == (scale, 3)
+    for height, width in [(7, 9), (1, 1), (2, 16), (24, 5)]:
+        with torch.no_grad():
+            restored = network(torch.rand(1, 3, height, width))
+        assert restored.shape == (1, 3, height * scale, width * scale), f"{height}x{width}"
+        assert restored.dtype == torch.float32
+        assert restored.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_full_size_on_the_meta_device(name):
+    if name == "community":
+        pytest.skip("has no size of its own")
+    with torch.device("meta"):
+        network = build_network(read(CONF / "model" / "network" / f"{name}.yaml", scale=4))
+        assert network(torch.rand(2, 3, 11, 6)).shape == (2, 3, 44, 24)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_grey_images(network_of, name):
+    assert network_of(name, num_channels=1)(torch.rand(1, 1, 8, 8)).shape == (1, 1, 16, 16)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_finite_gradients_reach_every_parameter_and_the_input(network_of, name):
+    network = network_of(name).train()
+    low = torch.rand(2, 3, 9, 10, requires_grad=True)
+    (network(low) - 0.3).square().sum().backward()
+    assert low.grad.isfinite().all()
+    assert low.grad.abs().max() > 0
+    for key, parameter in network.named_parameters():
+        assert parameter.grad is not None, f"{key} has no part in the output"
+        assert parameter.grad.isfinite().all(), key
+        assert parameter.grad.abs().max() > 0, f"no gradient reaches {key}"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_image_does_not_depend_on_its_batch(network_of, name):
+    network, low = network_of(name), torch.rand(2, 3, 9, 7)
+    with torch.no_grad():
+        together, alone = network(low), torch.cat([network(low[:1]), network(low[1:])])
+    torch.testing.assert_close(together, alone, atol=1e-5 * alone.abs().max().item(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_bf16_autocast_and_channels_last_give_the_image_of_float32(network_of, name):
+    network, low = network_of(name), torch.rand(2, 3, 9, 12)
+    with torch.no_grad():
+        expected = network(low)
+        with torch.autocast("cpu", torch.bfloat16):
+            reduced = network(low).float()
+        channels_last = network.to(memory_format=torch.channels_last)(low.to(memory_format=torch.channels_last))
+    spread = expected.abs().max()
+    assert (reduced - expected).abs().max() < 0.05 * spread
+    assert (channels_last - expected).abs().max() < 1e-4 * spread
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_input_is_left_as_it_is(network_of, name):
+    network, low = network_of(name), torch.rand(1, 3, 8, 8)
+    before = low.clone()
+    with torch.no_grad():
+        network(low)
+    assert torch.equal(low, before)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_artefact_restores_the_network_exactly(network_of, name, tmp_path):
+    network = network_of(name)
+    node = small(read(CONF / "model" / "network" / f"{name}.yaml"))
+    node = yaml.safe_load(yaml.safe_dump(getattr(network, "config", node)))
+    folder = save_artefact(tmp_path / "artefact", network, config={"model": {"network": node}}, metadata={})
+    again = load_artefact(folder).network
+    assert again.state_dict().keys() == network.state_dict().keys()
+    low = torch.rand(1, 3, 6, 7)
+    with torch.no_grad():
+        assert torch.equal(again(low), network(low))
+
+
+def critic_of(name, **changes):
+    node = read(CONF / "critic" / f"{name}.yaml") | {"num_features": 8} | changes
+    module, _, target = node.pop("_target_").rpartition(".")
+    torch.manual_seed(0)
+    return getattr(importlib.import_module(module), target)(**node), node.get("input_size", 64)
+
+
+@pytest.mark.parametrize("name", CRITICS)
+def test_critic_gradients_reach_every_parameter_and_the_image(name):
+    critic, size = critic_of(name)
+    images = torch.rand(2, 3, size, size, requires_grad=True)
+    logits = critic(images)
+    assert logits.shape[:2] == (2, 1)
+    torch.nn.functional.softplus(-logits).mean().backward()
+    assert images.grad.abs().max() > 0
+    for key, parameter in critic.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        assert parameter.grad.abs().max() > 0, f"no gradient reaches {key}"
+
+
+@pytest.mark.parametrize("name", CRITICS)
+def test_critic_state_dict_round_trip(name):
+    critic, size = critic_of(name)
+    images = torch.rand(2, 3, size, size)
+    critic(images)  # moves the running statistics and the singular vectors
+    again, _ = critic_of(name)
+    again.load_state_dict(critic.state_dict())
+    assert torch.equal(again.eval()(images), critic.eval()(images))
+
+
+@pytest.mark.parametrize("name", CRITICS)
+def test_critic_refuses_images_that_are_too_small(name):
+    critic, _ = critic_of(name)
+    with pytest.raises(ValueError, match="images of 4x6"):
+        critic(torch.rand(1, 3, 4, 6))

@@ -1,0 +1,96 @@
+"""What a check is: it looks at the numbers and answers with one line; what it cannot judge fails."""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sr_lab.promotion.measurement import Measurement
+
+Verdict = Literal["pass", "fail", "skip", "wait"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """What one check found.
+
+    Attributes:
+        check: its key in the policy, or the gate's own ``protocol``, ``history``, ``images``, ``policy``, ``approval``.
+        verdict: ``fail`` stops the candidate; ``skip`` had nothing to judge, and the policy allows that; ``wait`` is
+            for a person.
+        text: the finding in words, with its numbers.
+        estimate: gain, value or ratio; None where nothing was computed.
+        low: lower one-sided bound of it.
+        high: upper one-sided bound of it.
+        limit: what it was held against.
+        num_images: images, or paired runs, that it rests on.
+        num_scenes: independent scenes among them.
+    """
+
+    check: str
+    verdict: Verdict
+    text: str
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
+    num_images: int = 0
+    num_scenes: int = 0
+
+    @property
+    def line(self) -> str:
+        """One line for people."""
+        return f"{self.verdict:<4}  {self.check}: {self.text}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {**asdict(self), "line": self.line}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What the checks look at; both measurements are of the same images (the gate has made sure).
+
+    Attributes:
+        candidate: the model that wants to be champion.
+        champion: the model that is; None where there is none yet.
+        alpha: probability of the error that each check may make.
+        accept_identical: equal numbers on every image lose nothing.
+    """
+
+    candidate: Measurement
+    champion: Measurement | None
+    alpha: float
+    accept_identical: bool = False
+
+
+class Stop(Exception):
+    """A check has its answer before any statistics."""
+
+    def __init__(self, verdict: Verdict, text: str, *, num_images: int = 0, num_scenes: int = 0) -> None:
+        super().__init__(text)
+        self.verdict, self.text, self.num_images, self.num_scenes = verdict, text, num_images, num_scenes
+
+
+class Check(ABC):
+    """One demand on the candidate."""
+
+    needs_champion = True
+
+    def judge(self, key: str, evidence: Evidence) -> Reason:
+        """The answer of the check that the policy calls ``key``."""
+        if evidence.champion is None and self.needs_champion:
+            return Reason(check=key, verdict="skip", text="there is no champion yet to compare with")
+        try:
+            return self._judge(key, evidence)
+        except Stop as stop:
+            return Reason(
+                check=key, verdict=stop.verdict, text=stop.text, num_images=stop.num_images, num_scenes=stop.num_scenes
+            )
+
+    @abstractmethod
+    def _judge(self, key: str, evidence: Evidence) -> Reason: ...
+
+
+def count(number: int, noun: str) -> str:
+    """``1 scene``, ``2 scenes``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,188 @@
+"""The decision: a pure function of what was measured and what the policy demands."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sr_lab.promotion.checks import Evidence, Reason
+from sr_lab.promotion.measurement import Approval, Measurement, digest
+from sr_lab.promotion.policy import Policy
+
+Outcome = Literal["promote", "reject", "needs_approval"]
+
+EXIT_CODES: dict[Outcome, int] = {"promote": 0, "reject": 3, "needs_approval": 4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What the gate decided, and why.
+
+    Attributes:
+        outcome: the candidate becomes champion, does not, or waits for a person.
+        reasons: one per check, in the policy's order, after the gate's own.
+        candidate: the model that was judged.
+        champion: the model it was compared with; None if there was none.
+        policy: the policy's name.
+        policy_sha256: hash of every value in the policy.
+        evidence_sha256: hash of every number that was looked at.
+        approved_by: the person whose approval counted.
+    """
+
+    outcome: Outcome
+    reasons: tuple[Reason, ...]
+    candidate: str
+    champion: str | None
+    policy: str
+    policy_sha256: str
+    evidence_sha256: str
+    approved_by: str | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 promoted, 3 rejected, 4 approval needed."""
+        return EXIT_CODES[self.outcome]
+
+    @property
+    def sha256(self) -> str:
+        """Names these numbers under this policy: what an ``Approval`` refers to."""
+        return _identity(self.policy_sha256, self.evidence_sha256)
+
+    @property
+    def failed(self) -> tuple[Reason, ...]:
+        """The reasons that stopped the candidate."""
+        return tuple(reason for reason in self.reasons if reason.verdict == "fail")
+
+    @property
+    def text(self) -> str:
+        """The whole decision for people, a line for each check."""
+        against = f"against {self.champion}" if self.champion else "with no champion yet"
+        head = f"{self.candidate} {against}, policy {self.policy} ({self.policy_sha256[:12]})"
+        failed = [reason.check for reason in self.failed]
+        last = {
+            "promote": "PROMOTE: every check passed"
+            + (f", approved by {self.approved_by}" if self.approved_by else ""),
+            "needs_approval": "APPROVAL NEEDED: every check passed, and the policy asks for a person's consent",
+            "reject": f"REJECT: {', '.join(failed)} failed",
+        }[self.outcome]
+        return "\n".join([head, *(f"  {reason.line}" for reason in self.reasons), last])
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able record of the decision."""
+        return {
+            "outcome": self.outcome,
+            "exit_code": self.exit_code,
+            "candidate": self.candidate,
+            "champion": self.champion,
+            "policy": self.policy,
+            "policy_sha256": self.policy_sha256,
+            "evidence_sha256": self.evidence_sha256,
+            "sha256": self.sha256,
+            "approved_by": self.approved_by,
+            "reasons": [reason.as_dict() for reason in self.reasons],
+        }
+
+
+def gate(
+    candidate: Measurement, champion: Measurement | None, policy: Policy, *, approval: Approval | None = None
+) -> Decision:
+    """Decides whether ``candidate`` replaces ``champion``.
+
+    Everything that cannot be judged counts against the candidate: a missing slice, too few scenes, NaN, infinity, a
+    history that is not known. If the two were not measured alike, no check is made at all.
+
+    Without a champion only the checks on the candidate alone are made, and at least one of them must exist.
+
+    Args:
+        candidate: what was measured on the candidate.
+        champion: the same of the champion, on the same images; None if there is none yet.
+        policy: what is demanded.
+        approval: a person's consent to this very decision (its ``sha256``); any other is ignored, and said so.
+
+    Returns:
+        The decision; the same for the same arguments, always.
+    """
+    evidence_sha256 = digest(
+        {"candidate": candidate.as_dict(), "champion": None if champion is None else champion.as_dict()}
+    )
+    reasons = list(_preconditions(candidate, champion, policy))
+    if all(reason.verdict != "fail" for reason in reasons):
+        evidence = Evidence(
+            candidate=candidate, champion=champion, alpha=policy.alpha, accept_identical=policy.accept_identical
+        )
+        judged = [check.judge(key, evidence) for key, check in policy.checks.items()]
+        if all(reason.verdict == "skip" for reason in judged):
+            text = "not one check could be made: give the policy a Floor, which needs no champion"
+            judged.append(Reason(check="policy", verdict="fail", text=text))
+        reasons += judged
+    outcome: Outcome = "reject" if any(reason.verdict == "fail" for reason in reasons) else "promote"
+    approved_by = None
+    if outcome == "promote" and policy.approval:
+        agreed = approval is not None and approval.decision == _identity(policy.sha256, evidence_sha256)
+        if approval is not None and agreed:
+            approved_by = approval.by
+            reasons.append(Reason(check="approval", verdict="pass", text=f"given by {approval.by}"))
+        else:
+            outcome = "needs_approval"
+            given = f"{approval.by} agreed to another decision" if approval else "not given yet"
+            reasons.append(Reason(check="approval", verdict="wait", text=f"{given}; the policy asks for it"))
+    return Decision(
+        outcome=outcome,
+        reasons=tuple(reasons),
+        candidate=candidate.model,
+        champion=None if champion is None else champion.model,
+        policy=policy.name,
+        policy_sha256=policy.sha256,
+        evidence_sha256=evidence_sha256,
+        approved_by=approved_by,
+    )
+
+
+def _identity(policy_sha256: str, evidence_sha256: str) -> str:
+    return digest({"policy": policy_sha256, "evidence": evidence_sha256})
+
+
+def _preconditions(candidate: Measurement, champion: Measurement | None, policy: Policy) -> Iterator[Reason]:
+    """Whether the numbers may be used at all."""
+    yield _reason("protocol", _protocol_problem(candidate, champion, policy), f"{policy.protocol} for every number")
+    yield _reason("history", _history_problem(candidate), "nothing was selected on this hold-out")
+    if champion is not None:
+        same = f"the same {len(candidate.rows)} for both models"
+        yield _reason("images", _image_problem(candidate, champion), same)
+
+
+def _reason(check: str, problem: str | None, fine: str) -> Reason:
+    return Reason(check=check, verdict="fail" if problem else "pass", text=problem or fine)
+
+
+def _protocol_problem(candidate: Measurement, champion: Measurement | None, policy: Policy) -> str | None:
+    for model in (candidate, champion):
+        if model is not None and model.protocol != policy.protocol:
+            return f"{model.model} was measured under {model.protocol}, the policy asks for {policy.protocol}"
+    return None
+
+
+def _history_problem(candidate: Measurement) -> str | None:
+    if candidate.selected_on is None:
+        return f"it is not known what {candidate.model} was selected on: its run has no record of it"
+    if candidate.holdout in candidate.selected_on:
+        return (
+            f"{candidate.model} was selected on this hold-out ({candidate.holdout[:12]}), where it looks better than "
+            "it is: gate on images that no sweep has seen"
+        )
+    return None
+
+
+def _image_problem(candidate: Measurement, champion: Measurement) -> str | None:
+    if candidate.holdout != champion.holdout:
+        ours, theirs = candidate.holdout[:12], champion.holdout[:12]
+        return f"hold-outs differ: {ours} for {candidate.model}, {theirs} for {champion.model}"
+    rows = {row.name: row for row in candidate.rows}
+    others = {row.name: row for row in champion.rows}
+    for model, lacks in ((candidate, others.keys() - rows.keys()), (champion, rows.keys() - others.keys())):
+        if lacks:
+            names = ", ".join(sorted(lacks)[:3]) + (", ..." if len(lacks) > 3 else "")
+            return f"{model.model} lacks {len(lacks)} of the images ({names}): both need the same"
+    for name, row in sorted(rows.items()):
+        if row.scene != others[name].scene or row.slices != others[name].slices:
+            return f"scene or slices of {name} differ between the two: measure both with the same code"
+    return None

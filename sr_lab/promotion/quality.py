@@ -1,0 +1,284 @@
+"""Checks on the quality of the images.
+
+A difference is written as the candidate's gain: positive is better, whichever way the metric points.
+"""
+
+import math
+from abc import abstractmethod
+from typing import Literal
+
+import numpy as np
+
+from sr_lab.promotion.checks import Check, Evidence, Reason, Stop, Verdict, count
+from sr_lab.promotion.measurement import ALL, WORST_DECILE, ImageRow, Measurement
+from sr_lab.promotion.statistics import cluster_means, mean_interval
+
+Better = Literal["higher", "lower"]
+
+ROUNDING = 1e-6
+
+
+class QualityCheck(Check):
+    """A demand on one metric over one slice of the images.
+
+    Args:
+        metric: key in the rows, for example ``psnr_y``.
+        better: which values of it are better.
+        slice: images that it is made on: ``all``, ``worst_decile`` (the tenth of the images that both models together
+            find hardest: chosen by the mean of the two, because a choice by one of them would favour the other), or
+            a name in the rows, for example ``content_text``.
+        min_scenes: with fewer independent scenes the check fails: too little to know.
+        where_measured: the check is skipped if neither model has the metric at all; False fails.
+    """
+
+    def __init__(
+        self, *, metric: str, better: Better, slice: str = ALL, min_scenes: int = 8, where_measured: bool = False
+    ) -> None:
+        if better not in ("higher", "lower"):
+            raise ValueError(f"{metric}: better={better!r} must be 'higher' or 'lower'")
+        if min_scenes < 2:
+            raise ValueError(f"{metric} on {slice}: min_scenes={min_scenes} must be 2 or more")
+        self.metric = metric
+        self.better = better
+        self.slice = slice
+        self.min_scenes = min_scenes
+        self.where_measured = where_measured
+
+    @property
+    def what(self) -> str:
+        """Metric and slice in words."""
+        return f"{self.metric} on {self.slice}"
+
+    def _select(self, candidate: Measurement, champion: Measurement | None) -> tuple[list[ImageRow], list[ImageRow]]:
+        """The rows of the slice, in order of name, with a finite value each; raises what stops the check.
+
+        The second list is empty where there is no champion.
+        """
+        models = [candidate] if champion is None else [candidate, champion]
+        have = [model for model in models if model.has(self.metric)]
+        if not have and self.where_measured:
+            raise Stop("skip", f"{self.metric} is not measured for this kind of model")
+        tables: list[list[ImageRow]] = []
+        for model in models:
+            table = sorted((r for r in model.rows if self._covers(r)), key=lambda r: r.name)
+            if not table:
+                raise Stop(
+                    "fail", f"no image of the hold-out is in slice {self.slice}: add some, or take the check out"
+                )
+            for row in table:
+                value = row.metrics.get(self.metric)
+                if value is None:
+                    raise Stop("fail", f"{model.model} has no {self.metric} of {row.name}: measure it again")
+                if not math.isfinite(value):
+                    remedy = "; score it under the metric's ceiling" if math.isinf(value) else ""
+                    raise Stop("fail", f"{self.metric} of {model.model} on {row.name} is {value}{remedy}")
+            tables.append(table)
+        if self.slice == WORST_DECILE:
+            tables = self._hardest(tables)
+        num_images, num_scenes = len(tables[0]), len({row.scene for row in tables[0]})
+        if num_scenes < self.min_scenes:
+            raise Stop(
+                "fail",
+                f"{self.what}: {count(num_images, 'image')} of {count(num_scenes, 'scene')} cannot decide; the "
+                f"policy asks for {self.min_scenes} scenes",
+                num_images=num_images,
+                num_scenes=num_scenes,
+            )
+        return tables[0], tables[1] if champion is not None else []
+
+    def _covers(self, row: ImageRow) -> bool:
+        return self.slice in (ALL, WORST_DECILE) or self.slice in row.slices
+
+    def _hardest(self, tables: list[list[ImageRow]]) -> list[list[ImageRow]]:
+        values = np.mean([[row.metrics[self.metric] for row in table] for table in tables], axis=0)
+        order = np.argsort(values if self.better == "higher" else -values, kind="stable")
+        chosen = sorted(order[: math.ceil(len(values) / 10)])
+        return [[table[index] for index in chosen] for table in tables]
+
+
+class _Compared(QualityCheck):
+    """A claim about the mean gain over the champion, tested one-sided at the policy's alpha."""
+
+    claim: str
+
+    @property
+    @abstractmethod
+    def limit(self) -> float:
+        """The gain that the true mean is claimed to exceed."""
+
+    @property
+    def num_digits(self) -> int:
+        """Decimals that show the limit."""
+        return 3 if self.limit == 0 else max(3, 1 - math.floor(math.log10(abs(self.limit))))
+
+    def _judge(self, key: str, evidence: Evidence) -> Reason:
+        assert evidence.champion is not None
+        rows, references = self._select(evidence.candidate, evidence.champion)
+        ours = np.array([row.metrics[self.metric] for row in rows])
+        theirs = np.array([row.metrics[self.metric] for row in references])
+        gains = ours - theirs if self.better == "higher" else theirs - ours
+        scenes = cluster_means(gains.tolist(), [row.scene for row in rows])
+        resolution = ROUNDING * float(max(np.abs(ours).max(), np.abs(theirs).max()))
+        interval = mean_interval(scenes, alpha=evidence.alpha, resolution=resolution)
+        mean, low, high = float(interval.mean), float(interval.low), float(interval.high)
+        base = f"{count(len(rows), 'image')}, {count(len(scenes), 'scene')}"
+        verdict: Verdict = "fail"
+        bounds: tuple[float | None, float | None] = (None, None)
+        if np.abs(gains).max() <= resolution:
+            accepted = evidence.accept_identical and self.limit < 0
+            verdict = "pass" if accepted else "fail"
+            words = "as the policy accepts" if accepted else "the same weights, or one model measured twice"
+            text = f"{self.what} is the same on every image: {words} ({base})"
+        elif bool(interval.degenerate):
+            text = (
+                f"{self.what}: gain {mean:+.{self.num_digits}f} in every scene alike, which no real model has ({base})"
+            )
+        else:
+            verdict = "pass" if low > self.limit else "fail"
+            bounds = (low, high)
+            digits = self.num_digits
+            text = (
+                f"{self.what}: gain {mean:+.{digits}f}, {1 - 2 * evidence.alpha:.0%} interval [{low:+.{digits}f}, "
+                f"{high:+.{digits}f}], {self.claim} {self.limit:+.{digits}f} ({base})"
+            )
+        return Reason(
+            check=key, verdict=verdict, text=text, estimate=mean, low=bounds[0], high=bounds[1], limit=self.limit,
+            num_images=len(rows), num_scenes=len(scenes),
+        )  # fmt: skip
+
+
+class NonInferior(_Compared):
+    """The candidate does not lose ``margin`` or more against the champion, shown with confidence 1 - alpha.
+
+    Args:
+        margin: loss that nobody would mind, above zero, in the metric's unit.
+        metric: see ``QualityCheck``, as the others.
+        better: which values are better.
+        slice: images that it is made on.
+        min_scenes: fewer fail.
+        where_measured: skipped if neither model has the metric.
+    """
+
+    claim = "must exceed"
+
+    def __init__(
+        self,
+        *,
+        margin: float,
+        metric: str,
+        better: Better,
+        slice: str = ALL,
+        min_scenes: int = 8,
+        where_measured: bool = False,
+    ) -> None:
+        super().__init__(
+            metric=metric, better=better, slice=slice, min_scenes=min_scenes, where_measured=where_measured
+        )
+        if not (margin > 0 and math.isfinite(margin)):
+            raise ValueError(f"{self.what}: margin={margin} must be above zero (to demand a gain, use Superior)")
+        self.margin = margin
+
+    @property
+    def limit(self) -> float:
+        """Minus the margin."""
+        return -self.margin
+
+
+class Superior(_Compared):
+    """The candidate gains more than ``gain`` over the champion, shown with confidence 1 - alpha.
+
+    Args:
+        gain: zero or more, in the metric's unit.
+        metric: see ``QualityCheck``, as the others.
+        better: which values are better.
+        slice: images that it is made on.
+        min_scenes: fewer fail.
+        where_measured: skipped if neither model has the metric.
+    """
+
+    claim = "must exceed"
+
+    def __init__(
+        self,
+        *,
+        metric: str,
+        better: Better,
+        gain: float = 0.0,
+        slice: str = ALL,
+        min_scenes: int = 8,
+        where_measured: bool = False,
+    ) -> None:
+        super().__init__(
+            metric=metric, better=better, slice=slice, min_scenes=min_scenes, where_measured=where_measured
+        )
+        if not (gain >= 0 and math.isfinite(gain)):
+            raise ValueError(f"{self.what}: gain={gain} must be zero or more (to allow a loss, use NonInferior)")
+        self.gain = gain
+
+    @property
+    def limit(self) -> float:
+        """The gain."""
+        return self.gain
+
+
+class Floor(QualityCheck):
+    """The candidate itself is good enough on this hold-out, champion or not.
+
+    A fact about these images, without inference; for a metric that is better lower it is a ceiling.
+
+    Args:
+        value: the worst acceptable value.
+        over: ``mean`` over scenes, or the ``worst`` image.
+        metric: see ``QualityCheck``, as the others; the worst decile is the candidate's own.
+        better: which values are better.
+        slice: images that it is made on.
+        min_scenes: fewer fail.
+        where_measured: skipped if neither the candidate nor the champion has the metric.
+    """
+
+    needs_champion = False
+
+    def __init__(
+        self,
+        *,
+        value: float,
+        metric: str,
+        better: Better,
+        over: Literal["mean", "worst"] = "mean",
+        slice: str = ALL,
+        min_scenes: int = 8,
+        where_measured: bool = False,
+    ) -> None:
+        super().__init__(
+            metric=metric, better=better, slice=slice, min_scenes=min_scenes, where_measured=where_measured
+        )
+        if over not in ("mean", "worst"):
+            raise ValueError(f"{self.what}: over={over!r} must be 'mean' or 'worst'")
+        if not math.isfinite(value):
+            raise ValueError(f"{self.what}: value={value} must be finite")
+        self.value = value
+        self.over = over
+
+    def _judge(self, key: str, evidence: Evidence) -> Reason:
+        champion = evidence.champion
+        lost = champion is not None and champion.has(self.metric) and not evidence.candidate.has(self.metric)
+        if lost and champion is not None:
+            raise Stop("fail", f"{champion.model} has {self.metric} and {evidence.candidate.model} has not")
+        rows, _ = self._select(evidence.candidate, None)
+        values = [row.metrics[self.metric] for row in rows]
+        scenes = cluster_means(values, [row.scene for row in rows])
+        higher = self.better == "higher"
+        if self.over == "mean":
+            found, where = float(scenes.mean()), "mean"
+        else:
+            index = int(np.argmin(values) if higher else np.argmax(values))
+            found, where = values[index], f"worst image ({rows[index].name})"
+        text = (
+            f"{self.what}: {where} {found:.4g}, must be {self.value:g} or {'more' if higher else 'less'} "
+            f"({count(len(rows), 'image')}, {count(len(scenes), 'scene')})"
+        )
+        verdict: Verdict = "pass" if (found >= self.value if higher else found <= self.value) else "fail"
+        return Reason(
+            check=key, verdict=verdict, text=text, estimate=found, limit=self.value, num_images=len(rows),
+            num_scenes=len(scenes),
+        )  # fmt: skip

@@ -1,0 +1,138 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from sr_lab.degradations.resize import Bicubic
+from sr_lab.promotion import Holdout, Policy, gate
+from sr_lab.promotion.cost import RatioLimit
+from sr_lab.promotion.quality import Floor, NonInferior, Superior
+
+CONF = Path(__file__).resolve().parents[2] / "conf" / "policy"
+NAMES = ["default", "strict_medical", "fast_edge"]
+PSNR = {"metric": "psnr_y", "better": "higher"}
+
+
+def load(name: str, *changes: str) -> Policy:
+    config = OmegaConf.load(CONF / f"{name}.yaml")
+    for part in config.holdout:
+        config.holdout[part].benchmark = "benchmark"
+    return instantiate(OmegaConf.merge(config, OmegaConf.from_dotlist(list(changes))))
+
+
+def test_every_policy_is_tested():
+    assert sorted(path.stem for path in CONF.glob("*.yaml")) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_policy_of_conf(name):
+    policy = load(name)
+    assert policy.name == name
+    assert {"psnr_y", "ssim_y"} <= policy.metrics.keys()
+    assert policy.resources.keys() == {"latency_s", "memory_bytes"}
+    assert any(isinstance(check, Floor) for check in policy.checks.values()), "a first champion needs a floor"
+    slices = {check.slice for check in policy.checks.values() if isinstance(check, NonInferior)}
+    assert {"all", "worst_decile", "content_texture"} <= slices
+
+
+def test_policies_differ_as_their_names_say():
+    default, strict, edge = (load(name) for name in NAMES)
+    assert strict.alpha < default.alpha
+    assert strict.approval
+    assert not default.approval
+    assert strict.checks["psnr"].margin < default.checks["psnr"].margin < edge.checks["psnr"].margin
+    assert edge.checks["latency"].limit < 1 < default.checks["latency"].limit
+    assert any(isinstance(check, Superior) for check in strict.checks.values())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "alpha=0.04",
+        "approval=true",
+        "checks.psnr.margin=0.06",
+        "holdout.photos.benchmark=x",
+        "checks.latency.limit=1.2",
+    ],
+)
+def test_every_value_changes_the_hash(change):
+    assert load("default", change).sha256 != load("default").sha256
+
+
+def test_hash_is_the_same_for_the_same_policy():
+    assert load("default").sha256 == load("default").sha256
+
+
+def test_degradation_of_the_holdout_is_in_the_hash():
+    check = {"psnr": NonInferior(**PSNR, margin=0.05)}
+    hashes = {
+        Policy(name="a", checks=check, holdout={"x": Holdout(benchmark="x", degradation=degradation)}).sha256
+        for degradation in (None, Bicubic(scale=2), Bicubic(scale=4))
+    }
+    assert len(hashes) == 3
+
+
+def numbers(measurement, model, shift, *, num_images=120, slower=1.0):
+    random = np.random.default_rng(0)
+    psnr = 28 + 2 * random.standard_normal(num_images)
+    noise = np.random.default_rng([1, int(model[-1])]).standard_normal((2, num_images))
+    names = ("content_texture", "content_flat", "content_face", "content_text")
+    times = 0.1 * slower * np.exp(0.01 * np.random.default_rng([2, int(model[-1])]).standard_normal(12))
+    return measurement(
+        model,
+        {"psnr_y": (psnr + shift + 0.03 * noise[0]).tolist(), "ssim_y": (0.9 + shift / 50 + 1e-3 * noise[1]).tolist()},
+        slices={name: range(k, num_images, 4) for k, name in enumerate(names)},
+        resources={"latency_s": times.tolist(), "memory_bytes": [1e9]},
+    )
+
+
+@pytest.mark.parametrize(
+    ("shift", "slower", "outcome"), [(0.02, 1.0, "promote"), (-0.2, 1.0, "reject"), (0.02, 1.3, "reject")]
+)
+def test_default_policy_decides(measurement, shift, slower, outcome):
+    champion = numbers(measurement, "net/1", 0.0)
+    candidate = numbers(measurement, "net/2", shift, slower=slower)
+    decision = gate(candidate, champion, load("default"))
+    assert decision.outcome == outcome, decision.text
+
+
+def test_first_champion_under_the_default_policy(measurement):
+    assert gate(numbers(measurement, "net/1", 0.0, num_images=3), None, load("default")).outcome == "promote"
+
+
+def test_edge_policy_wants_speed(measurement):
+    champion = numbers(measurement, "net/1", 0.0)
+    fast = numbers(measurement, "net/2", -0.05, slower=0.8)
+    same = numbers(measurement, "net/3", -0.05, slower=1.01)
+    assert gate(fast, champion, load("fast_edge")).outcome == "promote"
+    assert gate(same, champion, load("fast_edge")).outcome == "reject"
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Policy(name="p", checks={}), "no check"),
+        (lambda: Policy(name="p", checks={"a": Floor(**PSNR, value=1)}, alpha=0.5), "alpha=0.5"),
+        (
+            lambda: Policy(
+                name="p",
+                checks={"a": Floor(**PSNR, value=1), "b": Floor(metric="psnr_y", better="lower", value=1)},
+            ),
+            "check b: psnr_y is better lower here and higher",
+        ),
+        (lambda: NonInferior(**PSNR, margin=0.0), "margin=0.0"),
+        (lambda: NonInferior(**PSNR, margin=float("nan")), "margin=nan"),
+        (lambda: NonInferior(metric="lpips", better="up", margin=0.1), "better='up'"),
+        (lambda: NonInferior(**PSNR, margin=0.1, min_scenes=1), "min_scenes=1"),
+        (lambda: Superior(**PSNR, gain=-0.1), "gain=-0.1"),
+        (lambda: Floor(**PSNR, value=float("inf")), "value=inf"),
+        (lambda: Floor(**PSNR, value=1, over="median"), "over='median'"),
+        (lambda: RatioLimit(resource="latency_s", limit=0), "limit=0"),
+        (lambda: RatioLimit(resource="latency_s", limit=1.1, min_runs=1), "min_runs=1"),
+    ],
+)
+def test_policy_that_makes_no_sense_is_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()

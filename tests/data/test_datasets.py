@@ -150,9 +150,10 @@ def test_random_degradations_are_drawn_by_key(tmp_path: Path) -> None:
     assert torch.equal(batch["low"][2:], data[(1, 0)]["low"])
     noise = batch["low"] - to_float(batch["high"])[:, :, ::2, ::2]
     assert not torch.allclose(noise[0], noise[2])
-    later = degrade(Noise(), to_float(batch["high"]), batch, seed=3)
+    later, target = degrade(Noise(), to_float(batch["high"]), batch, seed=3)
+    assert torch.equal(target, to_float(batch["high"]))
     assert torch.equal(later, batch["low"])
-    assert not torch.equal(degrade(Noise(), to_float(batch["high"]), batch, seed=4), later)
+    assert not torch.equal(degrade(Noise(), to_float(batch["high"]), batch, seed=4)[0], later)
 
 
 def test_crops_without_low_images_start_anywhere(tmp_path: Path) -> None:
@@ -172,3 +173,18 @@ def test_whole_images(tmp_path: Path) -> None:
     assert item["name"] == ["2"]
     assert item["high"].shape == (1, 3, 52, 30)
     assert torch.equal(item["low"], item["high"][..., ::2, ::2])
+
+
+class Sharpened(Noise):
+    """A degradation whose target is not the original, as Real-ESRGAN's."""
+
+    def pair(self, high: Tensor, params: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return self.apply(high, params), (high * 1.5).clamp(0, 1)
+
+
+def test_a_target_that_the_degradation_changes_reaches_the_batch(tmp_path: Path) -> None:
+    cache = make(tmp_path, low=False)
+    plain = dataset(cache, degradation=Noise()).__getitems__([(0, 0), (0, 1)])
+    sharpened = dataset(cache, degradation=Sharpened()).__getitems__([(0, 0), (0, 1)])
+    assert torch.equal(sharpened["high"], (to_float(plain["high"]) * 1.5).clamp(0, 1))
+    assert torch.equal(sharpened["low"], plain["low"])

@@ -1,0 +1,39 @@
+"""The main job, shortened: photos -> train -> evaluate -> track -> register, and back from the registry."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sr_lab.cli import main
+
+FEW_STEPS = ["max_steps=6", "val_every=6", "checkpoint_every=6", "scheduler.num_warmup=1"]
+SHORT = f"train={json.dumps([*FEW_STEPS, 'trainer.enable_progress_bar=false'])}"
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_demo_ends_with_a_registered_candidate_that_gives_the_recorded_numbers_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "name=short", SHORT]) == 0
+    said = capsys.readouterr().out
+    assert "models:/demo@candidate" in said
+    assert "mlflow ui --backend-store-uri" in said
+    report = Path("runs/short/report")
+    for name in ("report.html", "comparison.png"):
+        assert str(report / name) in said
+        assert (report / name).stat().st_size > 1000
+    recorded = json.loads((report / "summary.json").read_text())
+    assert (recorded["protocol"], recorded["num_images"]) == ("y_crop", 3)
+    again = ["restorer=models:/demo@candidate", "benchmark=data/photos/test", "scale=2", "report=again", "missing=skip"]
+    assert main(["evaluate", *again]) == 0
+    loaded = json.loads(Path("again/summary.json").read_text())
+    assert loaded["psnr_y"] == pytest.approx(recorded["psnr_y"], abs=1e-3)
+    assert loaded["ssim_y"] == pytest.approx(recorded["ssim_y"], abs=1e-4)
+
+
+def test_demo_stops_at_the_first_step_that_fails(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "name=short", 'train=["max_steps=10", "val_every=3"]']) == 1
+    assert "val_every=3 does not divide max_steps=10" in capsys.readouterr().err
+    assert not Path("runs/short/report").exists()

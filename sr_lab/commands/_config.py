@@ -165,7 +165,7 @@ def locate(target: str) -> Any:
     except ModuleNotFoundError as error:
         package, _, missing = module_name.rpartition(".")
         hint = ""
-        if package and error.name == module_name:
+        if package and error.name == module_name and hasattr(importlib.import_module(package), "__path__"):
             siblings = [module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)]
             hint = nearest(missing, siblings)
         raise ConfigError(f"no module {error.name!r}.{hint}") from error

@@ -14,6 +14,7 @@ import json
 import logging
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 from sr_lab.commands._config import build, plain
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.data.sampler import KeyedBatchSampler
+from sr_lab.degradations.base import record
 from sr_lab.inference.artefact import load_artefact, save_artefact
 from sr_lab.networks.base import Network
 from sr_lab.networks.keys import convert_state_dict, read_weights, warm_start
@@ -35,6 +37,7 @@ from sr_lab.tracking.run import Run
 from sr_lab.tracking.spool import write_atomic
 from sr_lab.training.base import TrainingModule
 from sr_lab.training.checkpoint import LAST, AtomicCheckpointIO, KeepBest, KeepLast, load_checkpoint
+from sr_lab.training.draws import DrawRecords, Key
 from sr_lab.training.logger import RunLogger
 from sr_lab.training.pictures import PictureGrid
 from sr_lab.training.preflight import disk_problem, optimizer_problem, precision_problem, step_problems
@@ -88,10 +91,15 @@ def train(cfg: DictConfig, output: Path) -> None:
     code = git_state(Path.cwd())
     lineage = {"commit": code.commit, "dirty": code.dirty, "data_version": data.data_version}
     lineage["protocol"] = build(cfg.protocol).name
+    if resume_from is not None:
+        _require_same_data(load_checkpoint(resume_from)["sr_lab"]["data_version"], data, last)
+    node = getattr(module.network, "config", config["model"]["network"])
+    stored = {**config, "model": {**config["model"], "network": node}}
 
     def keep(network: Network, numbers: dict[str, float]) -> None:
-        save_artefact(output / "best", network, config=config, metadata=lineage | {"metrics": numbers})
+        save_artefact(output / "best", network, config=stored, metadata=lineage | {"metrics": numbers})
 
+    draws = _draws(data, cfg.seed)
     tracked: Run
     with build(
         cfg.tracking,
@@ -106,8 +114,13 @@ def train(cfg: DictConfig, output: Path) -> None:
             *(build(node) for node in cfg.callbacks.values()),
             KeepBest(monitor=cfg.monitor, mode=cfg.monitor_mode, save=keep),
             *([PictureGrid(run=tracked, num_images=cfg.pictures)] if cfg.pictures else []),
+            *([DrawRecords(run=tracked, records=draws, every=cfg.val_every)] if draws else []),
             *([StepProgressBar()] if cfg.trainer.enable_progress_bar else []),
-            KeepLast(directory=last.parent, every=cfg.checkpoint_every, provenance={"config": config, **lineage}),
+            KeepLast(
+                directory=last.parent,
+                every=cfg.checkpoint_every,
+                provenance={"config": config, "network": node, **lineage},
+            ),
         ]
         trainer = build(
             trainer_config, callbacks=callbacks, logger=RunLogger(run=tracked), plugins=[AtomicCheckpointIO()]
@@ -120,9 +133,9 @@ def train(cfg: DictConfig, output: Path) -> None:
         best = next(callback for callback in callbacks if isinstance(callback, KeepBest))
         save_model(output / "model", load_artefact(output / "best").network, artefact=output / "best")
         tracked.log_model(output / "model", step=best.best_step)
-    record = {"max_steps": cfg.max_steps, "steps": trainer.global_step, "seconds": round(seconds, 1)}
-    record |= {"monitor": cfg.monitor, "best": best.best, "best_step": best.best_step, "run_id": tracked.run_id}
-    write_atomic(result, json.dumps(record, indent=2))
+    numbers = {"max_steps": cfg.max_steps, "steps": trainer.global_step, "seconds": round(seconds, 1)}
+    numbers |= {"monitor": cfg.monitor, "best": best.best, "best_step": best.best_step, "run_id": tracked.run_id}
+    write_atomic(result, json.dumps(numbers, indent=2))
     print(f"best {cfg.monitor} {best.best:.4f} at step {best.best_step}: {output / 'best'}")
     print(f"evaluate it: srlab evaluate restorer={output / 'best'} benchmark=DIR scale={cfg.scale} report=OUT")
 
@@ -130,6 +143,23 @@ def train(cfg: DictConfig, output: Path) -> None:
 def _read(file: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return content
+
+
+def _require_same_data(before: str, data: SRDataModule, last: Path) -> None:
+    """Refuses to go on with other data than a run began with."""
+    if before != data.data_version:
+        raise ValueError(
+            f"{last} was made on other data: version {before[:12]}, now {data.data_version[:12]}. Give name=... for a "
+            "new run, or put the former files back"
+        )
+
+
+def _draws(data: SRDataModule, seed: int) -> Callable[[Sequence[Key]], list[dict[str, Any]]] | None:
+    """Gives the records of samples by (epoch, index); None where nothing is drawn."""
+    degradation = data.degradation
+    if degradation is None or degradation.deterministic:
+        return None
+    return lambda keys: record(degradation.draw_keyed((seed, epoch, index) for epoch, index in keys))
 
 
 def _start_from(path: Path, network: Network) -> None:

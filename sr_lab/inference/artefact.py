@@ -123,9 +123,11 @@ def _from_checkpoint(path: Path) -> Artefact:
     state = content["state_dict"]
     prefix = "ema.module." if any(name.startswith("ema.module.") for name in state) else "network."
     weights = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    network = build_network(record["config"]["model"]["network"])
+    network = build_network(record["network"])
     network.load_state_dict(weights)
-    metadata = {key: value for key, value in record.items() if key != "config"} | {"step": content["global_step"]}
+    metadata = {key: value for key, value in record.items() if key not in ("config", "network")} | {
+        "step": content["global_step"]
+    }
     return Artefact(network.eval(), record["config"], metadata)
 
 

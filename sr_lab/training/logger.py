@@ -15,6 +15,9 @@ class TrackingRun(Protocol):
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Records numbers under their logged keys."""
 
+    def log_text(self, text: str, path: str) -> None:
+        """Records a text as the artefact ``path``."""
+
     def log_image(self, image: np.ndarray, key: str, step: int) -> None:
         """Records a uint8 picture (H, W, 3)."""
 

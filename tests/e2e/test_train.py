@@ -109,3 +109,39 @@ def test_early_stopping_ends_the_run_and_says_so(photos, tmp_path, capsys):
     assert main(overrides("early", photos, tmp_path, *stop)) == 0
     assert "early stopping on val/psnr_y ended the run at step 8 of 12" in capsys.readouterr().out
     assert json.loads((tmp_path / "early" / "result.json").read_text())["steps"] == 8
+
+
+def test_a_run_does_not_go_on_with_other_data(photos, tmp_path, capsys):
+    mine = tmp_path / "photos"
+    shutil.copytree(photos, mine)
+    assert main(overrides("data", mine, tmp_path, "max_steps=4")) == 0
+    (tmp_path / "data" / "result.json").unlink()
+    shutil.copy(mine / "val" / "0.png", mine / "val" / "again.png")
+    assert main(overrides("data", mine, tmp_path, "max_steps=4")) == 1
+    assert "was made on other data" in capsys.readouterr().err
+
+
+def test_evaluating_the_last_checkpoint_and_the_artefact_gives_the_validated_number(photos, tmp_path):
+    assert main(overrides("both", photos, tmp_path, "max_steps=4")) == 0
+    run = tmp_path / "both"
+    best = json.loads((run / "result.json").read_text())["best"]
+    for restorer in (run / "best", run / "checkpoints" / "last.ckpt", run / "model"):
+        where = [f"restorer={restorer}", f"benchmark={photos / 'val'}", "scale=2", f"report={tmp_path / 'report'}"]
+        assert main(["evaluate", *where, "metrics=[psnr]"]) == 0
+        found = json.loads((tmp_path / "report" / "summary.json").read_text())["psnr_y"]
+        assert found == pytest.approx(best, abs=1e-3)
+
+
+def test_draws_of_chosen_batches_are_recorded_with_the_run(photos, tmp_path):
+    tracked = [
+        "tracking=mlflow",
+        "tracking.ship=false",
+        "tracking.system_seconds=0",
+        f"tracking.uri=sqlite:///{tmp_path}/m.db",
+    ]
+    line = overrides("drawn", photos, tmp_path, "max_steps=8", "degradation=blind_gaussian", "data.degrade_in=worker")
+    assert main([*[part for part in line if part != "tracking=none"], *tracked]) == 0
+    texts = [file.read_text(errors="replace") for file in (tmp_path / "drawn" / "tracking" / "files").iterdir() if file.is_file()]
+    recorded = [json.loads(text) for text in texts if text.lstrip().startswith("[") and '"draw"' in text]
+    assert len(recorded) == 2, "one batch at step 0, one at step 4"
+    assert all(len(batch) == 2 and batch[0]["draw"] for batch in recorded)

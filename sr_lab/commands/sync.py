@@ -1,5 +1,7 @@
 """Send to the tracking server what it did not take while the runs were alive.
 
+    srlab sync directory=runs
+
 Every run at or below ``directory`` is looked at. Events are sent in order and once, whatever was interrupted before;
 runs whose process is gone are closed: with the status that they recorded, else as KILLED. Runs that are alive send
 themselves and are only listed.

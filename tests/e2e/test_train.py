@@ -141,7 +141,8 @@ def test_draws_of_chosen_batches_are_recorded_with_the_run(photos, tmp_path):
     ]
     line = overrides("drawn", photos, tmp_path, "max_steps=8", "degradation=blind_gaussian", "data.degrade_in=worker")
     assert main([*[part for part in line if part != "tracking=none"], *tracked]) == 0
-    texts = [file.read_text(errors="replace") for file in (tmp_path / "drawn" / "tracking" / "files").iterdir() if file.is_file()]
+    kept = (tmp_path / "drawn" / "tracking" / "files").iterdir()
+    texts = [file.read_text(errors="replace") for file in kept if file.is_file()]
     recorded = [json.loads(text) for text in texts if text.lstrip().startswith("[") and '"draw"' in text]
     assert len(recorded) == 2, "one batch at step 0, one at step 4"
     assert all(len(batch) == 2 and batch[0]["draw"] for batch in recorded)

@@ -22,7 +22,7 @@ format: $(READY)  ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 bench: $(READY)  ## every benchmark, as tables
-	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+	for name in imresize scoring crops tracking degradations; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:  ## remove the environment, runs and caches
 	rm -rf .venv .srlab runs mlruns mlflow.db* dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -4,13 +4,16 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo pipeline test lint format bench clean
 
 help:  ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(READY)  ## the main job: photos -> train -> evaluate -> track -> register, about 5 minutes on 2 cores
 	$(BIN)/srlab demo
+
+pipeline: $(READY)  ## the demo as a DVC pipeline: runs only what an edit has made stale
+	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 
 test: $(READY)  ## every test
 	$(BIN)/python -m pytest

@@ -4,7 +4,9 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import sqlite3
+import sys
 import urllib.parse
 import warnings
 from pathlib import Path
@@ -67,7 +69,12 @@ def page_command(uri: str) -> str:
     """The shell line that opens the MLflow page of a store."""
     if uri.startswith("http"):
         return f"open {shlex.quote(without_password(uri))} in a browser"
-    return f"mlflow ui --backend-store-uri {shlex.quote(without_password(uri))}"
+    tool = Path(sys.executable).with_name("mlflow")
+    if shutil.which("mlflow") is not None or not tool.exists():
+        shown = "mlflow"
+    else:
+        shown = str(tool.relative_to(Path.cwd()) if tool.is_relative_to(Path.cwd()) else tool)
+    return f"{shlex.quote(shown)} ui --backend-store-uri {shlex.quote(without_password(uri))}"
 
 
 def prepare_mlflow() -> None:

@@ -27,10 +27,11 @@ from sr_lab.commands._config import build, plain
 from sr_lab.commands._replay import rebuild
 from sr_lab.data.degraded import HIGH, LOW, degrade_folder, replay_folder
 from sr_lab.data.degraded_rows import MANIFEST, read_rows
-from sr_lab.data.manifest import write_bytes, write_json
+from sr_lab.data.manifest import write_json
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.contact_sheet import write_sheet
 from sr_lab.evaluation.degradation_preview import cut_middle, draws_section, ladder_sections, step_section
+from sr_lab.files import write_bytes
 from sr_lab.images import list_images, read_image, to_tensor
 
 _LEVELS = ("weak", "standard", "severe")

@@ -28,13 +28,13 @@ from sr_lab.commands._config import build, plain
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.data.sampler import KeyedBatchSampler
 from sr_lab.degradations.base import record
+from sr_lab.files import write_text
 from sr_lab.inference.artefact import load_artefact, save_artefact
 from sr_lab.networks.base import Network
 from sr_lab.networks.keys import convert_state_dict, read_weights, warm_start
 from sr_lab.tracking.environment import git_state
 from sr_lab.tracking.models import save_model
 from sr_lab.tracking.run import Run
-from sr_lab.tracking.spool import write_atomic
 from sr_lab.training.base import TrainingModule
 from sr_lab.training.checkpoint import LAST, AtomicCheckpointIO, KeepBest, KeepLast, load_checkpoint
 from sr_lab.training.draws import DrawRecords, Key
@@ -135,7 +135,7 @@ def train(cfg: DictConfig, output: Path) -> None:
         tracked.log_model(output / "model", step=best.best_step)
     numbers = {"max_steps": cfg.max_steps, "steps": trainer.global_step, "seconds": round(seconds, 1)}
     numbers |= {"monitor": cfg.monitor, "best": best.best, "best_step": best.best_step, "run_id": tracked.run_id}
-    write_atomic(result, json.dumps(numbers, indent=2))
+    write_text(result, json.dumps(numbers, indent=2))
     print(f"best {cfg.monitor} {best.best:.4f} at step {best.best_step}: {output / 'best'}")
     print(f"evaluate it: srlab evaluate restorer={output / 'best'} benchmark=DIR scale={cfg.scale} report=OUT")
 

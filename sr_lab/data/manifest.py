@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
@@ -13,6 +12,7 @@ from typing import Any, Self
 
 from filelock import FileLock
 
+from sr_lab.files import write_text
 from sr_lab.images import ImageError, read_image
 
 RACY_SECONDS = 2.0  # a file younger than this may still change within its time stamp's resolution
@@ -202,21 +202,7 @@ def combined_digest(parts: Iterable[str]) -> str:
 
 def write_json(path: Path, data: Any, *, indent: int | None = 1) -> None:
     """Writes ``data`` to ``path`` so that a reader sees the old file or the whole new one, never a part."""
-    write_bytes(path, (json.dumps(data, indent=indent, ensure_ascii=False) + "\n").encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Atomic write: to a temporary neighbour, flushed to disk, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, json.dumps(data, indent=indent, ensure_ascii=False) + "\n")
 
 
 def _named(file: Path, error: Exception) -> str:

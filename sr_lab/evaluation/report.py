@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from sr_lab.evaluation.benchmark import Evaluation, ImageScore
 from sr_lab.evaluation.comparison import write_comparison
 from sr_lab.evaluation.numbers import format_value, heading, label, shorten, unit
 from sr_lab.evaluation.pictures import ERROR_RANGE, Array, error_colours
+from sr_lab.files import write_text
 
 SUMMARY, PER_IMAGE, REPORT, COMPARISON = "summary.json", "per_image.csv", "report.html", "comparison.png"
 
@@ -38,10 +38,10 @@ def write_report(
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = {**summary(evaluation), **(facts or {})}
-    _write(folder / PER_IMAGE, per_image_csv(evaluation))
+    write_text(folder / PER_IMAGE, per_image_csv(evaluation))
     write_comparison(evaluation, folder / COMPARISON)
-    _write(folder / REPORT, report_html(evaluation, content, num_pictures=num_pictures))
-    _write(folder / SUMMARY, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(folder / REPORT, report_html(evaluation, content, num_pictures=num_pictures))
+    write_text(folder / SUMMARY, json.dumps(content, indent=2, allow_nan=False) + "\n")
     return content
 
 
@@ -175,12 +175,3 @@ def _data_url(picture: Array, kind: str = "PNG") -> str:
 
 def _number(value: float) -> float | None:
     return value + 0.0 if math.isfinite(value) else None  # -0.0 becomes 0.0
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """Image files: find, read, write."""
 
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from sr_lab.files import replacing
 from sr_lab.images.colour import to_array
 from sr_lab.images.headers import ImageError, read_header
 from sr_lab.images.tiff import check_size, read_tiff, write_tiff
@@ -105,16 +105,11 @@ def write_image(path: Path | str, image: npt.NDArray[Any] | Tensor) -> None:
         raise ImageError(f"{path}: '{path.suffix}' cannot hold 16 bits; use .png or .tif")
     if array.shape[2] not in (1, 3) and suffix != ".tif":
         raise ImageError(f"{path}: '{path.suffix}' cannot hold {array.shape[2]} channels; use .tif")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
+    with replacing(path, durable=False) as partial:
         if suffix == ".tif":
             write_tiff(partial, array)
         else:
             partial.write_bytes(_encode(path, array, suffix))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _decode(data: bytes, max_pixels: int) -> tuple[npt.NDArray[Any], int]:

@@ -25,6 +25,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from sr_lab.files import replacing
+
 Event = dict[str, Any]
 SYSTEM_PREFIX = "system/"
 
@@ -35,14 +37,11 @@ def write_atomic(path: Path, text: str, *, mode: int = 0o644) -> None:
     Raises:
         OSError: naming ``path``, if the disk is full or the folder is not writable.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.chmod(mode)
-        temporary.replace(path)
+        with replacing(path, durable=False) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.chmod(mode)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
 
 

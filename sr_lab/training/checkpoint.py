@@ -1,6 +1,5 @@
 """Checkpoints: written whole or not at all, and enough to go on from to the last bit."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from sr_lab.files import replacing
 from sr_lab.networks.base import Network
 from sr_lab.training.base import TrainingModule
 
@@ -29,16 +29,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             CheckpointError: if the disk refuses; the former file is left as it was.
         """
         final = Path(path)
-        temporary = final.with_name(f".{final.name}.{os.getpid()}")
         try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(final)
+            with replacing(final) as temporary:
+                torch.save(checkpoint, temporary)
         except (OSError, RuntimeError) as error:
-            temporary.unlink(missing_ok=True)
             kept = f"; the one before it is whole: {final}" if final.exists() else ""
             raise CheckpointError(
                 f"step {checkpoint.get('global_step')}: cannot write checkpoint {final}: {error}. Free some disk, or "

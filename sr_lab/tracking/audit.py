@@ -1,0 +1,152 @@
+"""The record of every decision on a registered model: its tags ``audit.NNNN``, each naming the hash of the one before.
+
+MLflow protects no tag against whoever may edit the model. Nothing here ever writes a number twice, and the chain of
+hashes shows a record that was changed or removed afterwards, except at the very end.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PREFIX = "audit."
+MAX_CHARACTERS = 4500
+
+Action = Literal["promote", "rollback", "reject", "needs_approval"]
+Phase = Literal["intent", "done", "abandoned"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One record.
+
+    Attributes:
+        number: position, from 1.
+        time: UTC, ISO 8601.
+        who: the user who asked for it.
+        action: what was asked for; ``reject`` and ``needs_approval`` are decisions that changed nothing.
+        phase: ``intent`` before the first change, ``done`` after the last, ``abandoned`` if it never came to that.
+        source: version that was champion; None if there was none.
+        target: version that the action is about.
+        previous: version that ``previous`` named before.
+        decision: ``Decision.sha256``.
+        policy: hash of the policy.
+        reason: why, in words; for a decision its lines with the numbers.
+        recovered: written by a later call, the first one was interrupted.
+        intact: it names the hash of the record before it, as it is now.
+    """
+
+    number: int
+    time: str
+    who: str
+    action: Action
+    phase: Phase
+    source: int | None
+    target: int
+    previous: int | None = None
+    decision: str | None = None
+    policy: str | None = None
+    reason: str = ""
+    recovered: bool = False
+    intact: bool = field(default=True, compare=False)
+
+
+class Audit:
+    """The records of one registered model, as they are now.
+
+    Args:
+        client: of the store.
+        name: registered model.
+
+    Raises:
+        mlflow.MlflowException: if the model does not exist, or the store does not answer.
+    """
+
+    def __init__(self, client: "MlflowClient", name: str) -> None:
+        self._client = client
+        self._name = name
+        tags = client.get_registered_model(name).tags
+        numbers = sorted(int(key.removeprefix(PREFIX)) for key in tags if key.startswith(PREFIX))
+        self._texts = {number: str(tags[f"{PREFIX}{number:04d}"]) for number in numbers}
+
+    @property
+    def records(self) -> list[Record]:
+        """Every record, the oldest first."""
+        found = []
+        for number, text in self._texts.items():
+            content = json.loads(text)
+            intact = content.pop("chain") == self._hash_before(number)
+            found.append(Record(**content, number=number, intact=intact))
+        return found
+
+    def append(
+        self,
+        *,
+        who: str,
+        action: Action,
+        phase: Phase,
+        source: int | None,
+        target: int,
+        previous: int | None = None,
+        decision: str | None = None,
+        policy: str | None = None,
+        reason: str = "",
+        recovered: bool = False,
+    ) -> Record:
+        """Writes the next record. Call it under the lock of the model."""
+        number = max(self._texts, default=0) + 1
+        record = Record(
+            number=number, time=datetime.now(UTC).isoformat(timespec="seconds"), who=who, action=action, phase=phase,
+            source=source, target=target, previous=previous, decision=decision, policy=policy, reason=reason,
+            recovered=recovered,
+        )  # fmt: skip
+        content = {key: value for key, value in asdict(record).items() if key not in ("number", "intact")}
+        text = _fitting({**content, "chain": self._hash_before(number)})
+        self._client.set_registered_model_tag(self._name, f"{PREFIX}{number:04d}", text)
+        self._texts[number] = text
+        return record
+
+    def _hash_before(self, number: int) -> str | None:
+        if number == 1:
+            return None
+        before = self._texts.get(number - 1)
+        return "missing" if before is None else hashlib.sha256(before.encode()).hexdigest()
+
+
+def champions(records: Sequence[Record]) -> list[int]:
+    """The versions that a chain of rollbacks would bring back, the present champion last."""
+    line: list[int] = []
+    for record in records:
+        if record.phase != "done":
+            continue
+        if record.action == "promote":
+            if record.source is not None and (not line or line[-1] != record.source):
+                line = [record.source]
+            line.append(record.target)
+        elif record.action == "rollback":
+            line = line[:-1] if line[-2:-1] == [record.target] else [record.target]
+    return line
+
+
+def reason_of(decision: Mapping[str, Any]) -> str:
+    """The lines of a decision (``Decision.as_dict()``)."""
+    return "\n".join(str(reason["line"]) for reason in decision["reasons"])
+
+
+def _fitting(content: dict[str, Any]) -> str:
+    """JSON of at most ``MAX_CHARACTERS`` (a tag in PostgreSQL holds 5,000): a long reason is cut, and its hash kept."""
+    text = json.dumps(content, sort_keys=True)
+    reason = str(content["reason"])
+    mark = f" ... [cut, {len(reason)} characters, sha256 {hashlib.sha256(reason.encode()).hexdigest()}]"
+    kept = reason
+    while len(text) > MAX_CHARACTERS:
+        if not kept:
+            raise ValueError(f"an audit record of {len(text)} characters does not fit: give shorter names")
+        kept = kept[: max(0, len(kept) - max(1, (len(text) - MAX_CHARACTERS) // 6))]
+        text = json.dumps({**content, "reason": kept + mark}, sort_keys=True)
+    return text

@@ -1,0 +1,56 @@
+"""``srlab rollback`` and ``srlab history`` on a registry with two champions."""
+
+from pathlib import Path
+
+import pytest
+
+from sr_lab.cli import main
+from sr_lab.tracking.aliases import aliases, label, promote
+from sr_lab.tracking.store import connect
+
+
+def test_back_in_one_command_with_its_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    place = ["name=m", f"tracking_uri={uri}"]
+    assert main(["history", *place]) == 1
+    assert "there is no tracking store" in capsys.readouterr().err
+    client = connect(uri)
+    client.create_registered_model("m")
+    assert main(["history", *place]) == 0
+    assert capsys.readouterr().out == "no decision on m yet\nnow: no alias is set\n"
+    for version, champion in ((1, None), (2, label("m", 1))):
+        client.create_model_version("m", "models/nothing")
+        decision = {
+            "outcome": "promote",
+            "candidate": label("m", version),
+            "champion": champion,
+            "sha256": "d" * 64,
+            "policy_sha256": "p" * 64,
+            "reasons": [{"line": "pass  psnr: gain 0.1"}],
+        }
+        promote(uri, "m", version, decision=decision, who="ann")
+
+    assert main(["rollback", *place, "reason=text got worse"]) == 0
+    assert "m version 1 is models:/m@champion again, instead of version 2" in capsys.readouterr().out
+    assert aliases(uri, "m") == {"champion": 1}
+    assert main(["rollback", *place, "reason=again"]) == 1
+    assert "no previous champion" in capsys.readouterr().err
+    assert aliases(uri, "m") == {"champion": 1}
+
+    assert main(["history", *place]) == 0
+    text = capsys.readouterr().out
+    heads = [line.split("  ", 3)[-1] for line in text.splitlines() if "version" in line and "->" in line]
+    marks = f"  (decision {'d' * 12}, policy {'p' * 12})"
+    assert [head.partition("  ")[2] for head in heads][:2] == [
+        f"promote: none -> version 1{marks}",
+        f"promote: version 1 -> version 2{marks}",
+    ]
+    assert heads[2].endswith("rollback: version 2 -> version 1")
+    assert "      text got worse" in text
+    assert "      pass  psnr: gain 0.1" in text
+    assert text.endswith("now: champion is version 1\n")
+
+    client.set_registered_model_tag("m", "audit.0007", client.get_registered_model("m").tags["audit.0001"])
+    client.delete_registered_model_tag("m", "audit.0003")
+    assert main(["history", *place]) == 1
+    assert "record 4 does not fit the one before it" in capsys.readouterr().err

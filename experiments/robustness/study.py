@@ -18,8 +18,8 @@ import numpy as np
 
 from sr_lab.cli import main
 
-PRESETS = ["bicubic", "blind_gaussian", "bsrgan", "realesrgan"]
-CORRUPTIONS = [*PRESETS, "severity"]
+PRESETS = ["bicubic", "blind_gaussian", "bsrgan"]
+CORRUPTIONS = [*PRESETS, "realesrgan", "severity"]
 SHARED = Path(os.environ.get("SR_LAB_SHARED", "../shared")) / "datasets"
 HERE = Path(__file__).parent
 
@@ -64,7 +64,7 @@ def draw(table: np.ndarray, names: list[str]) -> None:
 
 
 def study(root: Path) -> None:
-    """Trains, scores, writes table.md and gains.png beside this file."""
+    """Trains, scores, prints the table and draws gains.png beside this file."""
     restorers = {"bicubic interpolation": "bicubic"} | {preset: str(train(preset, root)) for preset in PRESETS}
     table = np.array(
         [
@@ -76,7 +76,6 @@ def study(root: Path) -> None:
     for name, row in zip(restorers, table, strict=True):
         cells = [f"**{v:.2f}**" if v == table[:, i].max() else f"{v:.2f}" for i, v in enumerate(row)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    (HERE / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
     draw(table, list(restorers))
 

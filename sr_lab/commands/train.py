@@ -26,7 +26,6 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from sr_lab.commands._config import build, plain
 from sr_lab.data.datamodule import SRDataModule
-from sr_lab.data.sampler import KeyedBatchSampler
 from sr_lab.degradations.base import record
 from sr_lab.files import write_text
 from sr_lab.inference.artefact import load_artefact, save_artefact
@@ -71,9 +70,9 @@ def train(cfg: DictConfig, output: Path) -> None:
     torch.set_float32_matmul_precision("high")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     last = output / "checkpoints" / LAST
-    resume_from = _resumable(cfg, config, last)
+    resumed = _resumable(cfg, config, last)
     result = output / RESULT
-    if resume_from is not None and result.exists() and _read(result)["max_steps"] == cfg.max_steps:
+    if resumed is not None and result.exists() and _read(result)["max_steps"] == cfg.max_steps:
         print(f"{output} is finished: {result.read_text(encoding='utf-8')}")
         return
     result.unlink(missing_ok=True)
@@ -91,8 +90,8 @@ def train(cfg: DictConfig, output: Path) -> None:
     code = git_state(Path.cwd())
     lineage = {"commit": code.commit, "dirty": code.dirty, "data_version": data.data_version}
     lineage["protocol"] = build(cfg.protocol).name
-    if resume_from is not None:
-        _require_same_data(load_checkpoint(resume_from)["sr_lab"]["data_version"], data, last)
+    if resumed is not None:
+        _require_same_data(resumed["data_version"], data, last)
     node = getattr(module.network, "config", config["model"]["network"])
     stored = {**config, "model": {**config["model"], "network": node}}
 
@@ -126,7 +125,7 @@ def train(cfg: DictConfig, output: Path) -> None:
             trainer_config, callbacks=callbacks, logger=RunLogger(run=tracked), plugins=[AtomicCheckpointIO()]
         )
         start = time.perf_counter()
-        trainer.fit(module, data, ckpt_path=resume_from)
+        trainer.fit(module, data, ckpt_path=None if resumed is None else last)
         _require_all_steps(trainer, callbacks, cfg.max_steps)
         seconds = time.perf_counter() - start
         tracked.log_metrics({"train/seconds": seconds}, trainer.global_step)
@@ -172,14 +171,15 @@ def _start_from(path: Path, network: Network) -> None:
         print(f"initial={path}: of another scale; these start anew: {', '.join(left)}")
 
 
-def _resumable(cfg: DictConfig, config: dict[str, Any], last: Path) -> Path | None:
-    """The checkpoint to go on from; refuses one that belongs to another configuration."""
+def _resumable(cfg: DictConfig, config: dict[str, Any], last: Path) -> dict[str, Any] | None:
+    """Provenance of the checkpoint to go on from, None without one; refuses one of another configuration."""
     if not last.exists():
         return None
     if not cfg.resume:
         raise ValueError(f"{last} exists: give name=... for a new run, or resume=true to go on with this one")
     content = load_checkpoint(last)
-    before, now = (_leaves(node) for node in (content["sr_lab"]["config"], config))
+    provenance: dict[str, Any] = content["sr_lab"]
+    before, now = (_leaves(node) for node in (provenance["config"], config))
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
@@ -191,7 +191,7 @@ def _resumable(cfg: DictConfig, config: dict[str, Any], last: Path) -> Path | No
             "the former values to go on with this one"
         )
     print(f"going on from step {content['global_step']} of {cfg.max_steps} ({last})")
-    return last
+    return provenance
 
 
 def _leaves(node: Any, path: str = "") -> dict[str, Any]:
@@ -230,14 +230,11 @@ def _preflight(
         data.prepare_data()
         data.setup("fit")
     if not problems:
-        crops = data.train_dataset
-        sampler = KeyedBatchSampler(
-            num_images=len(crops.images), batch_size=data.batch_size, num_batches=1, seed=cfg.seed, repeats=data.repeats
-        )
+        (keys,) = data.make_sampler(num_batches=1)
         problems += step_problems(
             trainer,
             module,
-            train=lambda: data.on_after_batch_transfer(crops.__getitems__(next(iter(sampler))), 0),
+            train=lambda: data.on_after_batch_transfer(data.train_dataset.__getitems__(keys), 0),
             val=lambda: data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0),
         )
     if problems:

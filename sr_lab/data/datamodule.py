@@ -237,17 +237,28 @@ class SRDataModule(pl.LightningDataModule):
         if trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
             raise ValueError("use Trainer(use_distributed_sampler=False): the sampler shares out the data itself")
         accumulate = trainer.accumulate_grad_batches
-        sampler = KeyedBatchSampler(
-            num_images=len(self.train_dataset.images),
-            batch_size=self.batch_size,
+        sampler = self.make_sampler(
             num_batches=trainer.max_steps * accumulate,
-            seed=self.seed,
             start=min(trainer.global_step, trainer.max_steps) * accumulate,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
-            repeats=self.repeats,
         )
         return self.make_loader(sampler)
+
+    def make_sampler(
+        self, *, num_batches: int, start: int = 0, rank: int = 0, world_size: int = 1
+    ) -> KeyedBatchSampler:
+        """The training crops' order; see ``KeyedBatchSampler``."""
+        return KeyedBatchSampler(
+            num_images=len(self.train_dataset.images),
+            batch_size=self.batch_size,
+            num_batches=num_batches,
+            seed=self.seed,
+            start=start,
+            rank=rank,
+            world_size=world_size,
+            repeats=self.repeats,
+        )
 
     def make_loader(self, sampler: KeyedBatchSampler) -> DataLoader[Batch]:
         """A loader of the training crops that ``sampler`` names."""

@@ -63,3 +63,27 @@ class PerImageMetric(Metric, ABC):
         """Mean of per-image values as ``compute`` forms it; NaN of none."""
         capped = [min(value, cls.ceiling) for value in values]
         return sum(capped) / len(capped) if capped else float("nan")
+
+
+class ProtocolMetric(PerImageMetric):
+    """A per-image metric of what a protocol compares.
+
+    Args:
+        protocol: rounding, colour conversion and border.
+        scale: enlargement factor, which sets the border.
+
+    Attributes:
+        quantity: the metric's word, to which the protocol adds its channels.
+    """
+
+    quantity: ClassVar[str]
+
+    def __init__(self, *, protocol: Protocol, scale: int) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self.scale = scale
+
+    @property
+    def key(self) -> str:
+        """``psnr_y`` or ``psnr_rgb``, for example."""
+        return f"{self.quantity}_{self.protocol.suffix}"

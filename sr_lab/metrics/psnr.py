@@ -5,9 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sr_lab.metrics.base import PerImageMetric
+from sr_lab.metrics.base import ProtocolMetric
 from sr_lab.metrics.pairs import checked_pair
-from sr_lab.metrics.protocol import Protocol
 
 
 def psnr(restored: Tensor, target: Tensor, *, border: int = 0, max_value: float = 1.0) -> Tensor:
@@ -33,7 +32,7 @@ def psnr(restored: Tensor, target: Tensor, *, border: int = 0, max_value: float 
     return 10 * torch.log10(max_value**2 / error)
 
 
-class PSNR(PerImageMetric):
+class PSNR(ProtocolMetric):
     """Mean per-image PSNR under a protocol, in decibels.
 
     In the mean an image counts at most 100 dB: one image restored without any error (infinite PSNR) then
@@ -44,18 +43,9 @@ class PSNR(PerImageMetric):
         scale: enlargement factor, which sets the border.
     """
 
+    quantity = "psnr"
     higher_is_better = True
     ceiling: ClassVar[float] = 100.0
-
-    def __init__(self, *, protocol: Protocol, scale: int) -> None:
-        super().__init__()
-        self.protocol = protocol
-        self.scale = scale
-
-    @property
-    def key(self) -> str:
-        """``psnr_y`` or ``psnr_rgb``."""
-        return f"psnr_{self.protocol.suffix}"
 
     def per_image(self, restored: Tensor, target: Tensor) -> Tensor:
         """(B,) decibels; ``inf`` where the images are equal."""

@@ -5,9 +5,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sr_lab.metrics.base import PerImageMetric
+from sr_lab.metrics.base import ProtocolMetric
 from sr_lab.metrics.pairs import checked_pair
-from sr_lab.metrics.protocol import Protocol
 
 WINDOW = 11
 SIGMA = 1.5
@@ -113,7 +112,7 @@ def ssim(restored: Tensor, target: Tensor, *, border: int = 0, max_value: float 
     return (total / (channels * rows * (width - WINDOW + 1))).to(restored.dtype)
 
 
-class SSIM(PerImageMetric):
+class SSIM(ProtocolMetric):
     """Mean per-image SSIM under a protocol.
 
     Args:
@@ -121,17 +120,8 @@ class SSIM(PerImageMetric):
         scale: enlargement factor, which sets the border.
     """
 
+    quantity = "ssim"
     higher_is_better = True
-
-    def __init__(self, *, protocol: Protocol, scale: int) -> None:
-        super().__init__()
-        self.protocol = protocol
-        self.scale = scale
-
-    @property
-    def key(self) -> str:
-        """``ssim_y`` or ``ssim_rgb``."""
-        return f"ssim_{self.protocol.suffix}"
 
     def per_image(self, restored: Tensor, target: Tensor) -> Tensor:
         """(B,) values, at most 1."""

@@ -10,25 +10,19 @@ image was scored: an image that cannot be is listed in the report, and the other
 """
 
 import sys
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
 from sr_lab.commands._config import build
+from sr_lab.commands._restorer import choose_device, load_restorer
 from sr_lab.evaluation.benchmark import Evaluation, evaluate
 from sr_lab.evaluation.numbers import format_value
 from sr_lab.evaluation.report import COMPARISON, REPORT, SUMMARY, write_report
-from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer, Restorer
-from sr_lab.inference.artefact import Artefact, load_artefact
-from sr_lab.networks.community import load_community
 from sr_lab.tracking.environment import git_state
 from sr_lab.tracking.run import Run
-
-PUBLIC_SUFFIXES = {".pth", ".pt", ".safetensors"}
 
 
 def run(cfg: DictConfig) -> int:
@@ -50,8 +44,14 @@ def evaluation_of(cfg: DictConfig) -> tuple[Evaluation, dict[str, Any]]:
     """The evaluation that ``cfg`` asks for, and what to record beside its numbers."""
     if not isinstance(cfg.scale, int) or cfg.scale < 1:
         raise ValueError(f"scale={cfg.scale}: a whole number of at least 1")
-    device = _device(cfg.device)
-    restorer, facts = _restorer(cfg, device)
+    device = choose_device(cfg.device)
+    restorer, metadata = load_restorer(
+        str(cfg.restorer), scale=cfg.scale, tile=cfg.tile, overlap=cfg.overlap, device=device,
+        tracking_uri=cfg.tracking_uri,
+    )  # fmt: skip
+    facts: dict[str, Any] = {}
+    if metadata is not None:
+        facts = {"tile": cfg.tile, "overlap": cfg.overlap, "restorer_metadata": metadata}
     evaluation = evaluate(
         restorer,
         Path(cfg.benchmark),
@@ -112,38 +112,3 @@ def table(evaluation: Evaluation) -> str:
     ]
     lines += [f"{key}: not measured: {reason}" for key, reason in evaluation.not_measured.items()]
     return "\n".join(lines)
-
-
-def _device(name: str) -> torch.device:
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device={name}: auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device=cuda: this machine has no CUDA GPU, give device=cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _restorer(cfg: DictConfig, device: torch.device) -> tuple[Restorer, dict[str, Any]]:
-    """What ``restorer=`` names, and where it comes from."""
-    name = str(cfg.restorer)
-    if name == "bicubic":
-        return BicubicRestorer(scale=cfg.scale), {}
-    if name.startswith(("runs:/", "models:/")):
-        from sr_lab.tracking.store import download
-
-        with tempfile.TemporaryDirectory() as folder:
-            artefact = load_artefact(download(name, tracking_uri=cfg.tracking_uri, directory=Path(folder)))
-    else:
-        if not Path(name).exists():
-            raise FileNotFoundError(
-                f"restorer={name}: no such file or folder; give bicubic, an artefact's folder, a checkpoint, "
-                f"runs:/RUN/PATH, models:/NAME@ALIAS or a public weights file (.pth, .safetensors)"
-            )
-        if Path(name).suffix in PUBLIC_SUFFIXES:
-            community = load_community(path=name)
-            artefact = Artefact(community.eval(), {}, {"weights": name})
-        else:
-            artefact = load_artefact(Path(name))
-    if artefact.scale != cfg.scale:
-        raise ValueError(f"restorer={name} enlarges by {artefact.scale}, the evaluation is at scale={cfg.scale}")
-    facts = {"tile": cfg.tile, "overlap": cfg.overlap, "restorer_metadata": artefact.metadata}
-    return NetworkRestorer(artefact.network, tile=cfg.tile, overlap=cfg.overlap, device=device), facts

@@ -14,7 +14,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,7 @@ def train(cfg: DictConfig, output: Path) -> None:
         return
     result.unlink(missing_ok=True)
     module: TrainingModule = build(cfg.model)
-    if cfg.initial is not None:
-        _start_from(Path(cfg.initial), module.network)
+    ancestor = {} if cfg.initial is None else _start_from(Path(cfg.initial), module.network)
     data: SRDataModule = build(cfg.data)
     accumulate = cfg.trainer.accumulate_grad_batches
     trainer_config = {**plain(cfg.trainer), "max_steps": cfg.max_steps, "max_epochs": -1}
@@ -88,8 +87,8 @@ def train(cfg: DictConfig, output: Path) -> None:
     if cfg.preflight:
         _preflight(cfg, trainer_config, module, data, output)
     code = git_state(Path.cwd())
-    lineage = {"commit": code.commit, "dirty": code.dirty, "data_version": data.data_version}
-    lineage["protocol"] = build(cfg.protocol).name
+    lineage: dict[str, Any] = {"commit": code.commit, "dirty": code.dirty, "data_version": data.data_version}
+    lineage |= {"protocol": build(cfg.protocol).name, "images": _images(data, ancestor)}
     if resumed is not None:
         _require_same_data(resumed["data_version"], data, last)
     node = getattr(module.network, "config", config["model"]["network"])
@@ -109,6 +108,7 @@ def train(cfg: DictConfig, output: Path) -> None:
         tracked.log_config(config)
         for described in data.describe():
             tracked.log_dataset(**described)
+        tracked.log_text(json.dumps(lineage["images"]), "data/images.json")
         callbacks = [
             *(build(node) for node in cfg.callbacks.values()),
             KeepBest(monitor=cfg.monitor, mode=cfg.monitor_mode, save=keep),
@@ -161,14 +161,34 @@ def _draws(data: SRDataModule, seed: int) -> Callable[[Sequence[Key]], list[dict
     return lambda keys: record(degradation.draw_keyed((seed, epoch, index) for epoch, index in keys))
 
 
-def _start_from(path: Path, network: Network) -> None:
-    """Loads the weights of an artefact, a checkpoint of ours, or a file of public weights; says what was left out."""
+def _start_from(path: Path, network: Network) -> dict[str, Any]:
+    """Loads the weights of an artefact, a checkpoint of ours, or a file of public weights; says what was left out.
+
+    Returns:
+        The metadata of ours; empty for public weights.
+    """
+    metadata: dict[str, Any] = {}
     if path.is_dir() or path.suffix == ".ckpt":
-        state = load_artefact(path).network.state_dict()
+        artefact = load_artefact(path)
+        state, metadata = artefact.network.state_dict(), artefact.metadata
     else:
         state = convert_state_dict(read_weights(path), network)
     if left := warm_start(network, state):
         print(f"initial={path}: of another scale; these start anew: {', '.join(left)}")
+    return metadata
+
+
+def _images(data: SRDataModule, ancestor: Mapping[str, Any]) -> dict[str, list[str]] | None:
+    """Hashes of the images that the weights have seen, those of the ``ancestor`` they started from among them.
+
+    None, which no promotion accepts, where the ancestor is ours and has no such record. What the authors of public
+    weights have used cannot be known; it is not counted.
+    """
+    if not ancestor:
+        return data.images
+    if ancestor.get("images") is None:
+        return None
+    return {label: sorted({*own, *ancestor["images"][label]}) for label, own in data.images.items()}
 
 
 def _resumable(cfg: DictConfig, config: dict[str, Any], last: Path) -> dict[str, Any] | None:

@@ -134,6 +134,11 @@ class SRDataModule(pl.LightningDataModule):
         """Digest over path, size and hash of every training and validation file."""
         return combined_digest(f"{label} {part.manifest.digest}" for label, part in self.parts.items())
 
+    @property
+    def images(self) -> dict[str, list[str]]:
+        """SHA-256 of every file that a run sees: ``train`` it learns from, by ``val`` its weights are chosen."""
+        return {label: sorted({entry.sha256 for entry in part.manifest.entries}) for label, part in self.parts.items()}
+
     def describe(self) -> list[dict[str, Any]]:
         """What tracking records of training and validation data: name, digest, source, context, profile."""
         shared = {

@@ -117,6 +117,54 @@ class Evaluation:
         return sorted(self.images, key=lambda image: image.scores[key], reverse=not self.metrics[key].higher_is_better)
 
 
+class Benchmark:
+    """The images of a folder at one scale, and what makes their low images.
+
+    Args:
+        folder: with ``HR/`` and ``LR/``, or with originals.
+        scale: enlargement factor.
+        protocol: what is restored and compared with what.
+        degradation: makes the low images where the folder has none; by default the field's bicubic.
+        seed: of the draws of a random degradation; image k always gets the same draw.
+        device: where the images are put.
+
+    Raises:
+        ValueError: if the folder, the degradation and the scale do not fit together.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        scale: int,
+        protocol: Protocol,
+        degradation: Degradation | None = None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.pairs = find_pairs(folder, scale=scale)
+        given = self.pairs[0].low is not None
+        _check_degradation(degradation, scale=scale, protocol=protocol, given=given)
+        self.degradation = degradation or Bicubic(scale=scale)
+        self.scale, self.protocol, self.seed, self.device = scale, protocol, seed, device
+        self.low_images = (
+            protocol.name if not protocol.colour else "given" if given else type(self.degradation).__name__
+        )
+
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        """Low image (1, C, h, w) and target (1, C, h * scale, w * scale) of image ``index``.
+
+        Raises:
+            ValueError, OSError: if a file does not decode or the sizes do not fit.
+        """
+
+        def degrade(image: Tensor) -> Tensor:
+            return self.degradation.apply(image, self.degradation.draw_keyed([(self.seed, 0, index)]))
+
+        high, low = _read(self.pairs[index], self.device)
+        return self.protocol.inputs(high, low, scale=self.scale, degrade=degrade)
+
+
 def evaluate(
     restorer: Restorer,
     benchmark: Path,
@@ -150,25 +198,17 @@ def evaluate(
         ValueError: if the folder, the degradation, the scale or the metrics do not fit together.
     """
     start = time.perf_counter()
-    pairs = find_pairs(benchmark, scale=scale)
-    given = pairs[0].low is not None
-    _check_degradation(degradation, scale=scale, protocol=protocol, given=given)
-    source = degradation or Bicubic(scale=scale)
+    source = Benchmark(benchmark, scale=scale, protocol=protocol, degradation=degradation, seed=seed, device=device)
     measured, not_measured = _usable(metrics, protocol)
     baseline = BicubicRestorer(scale=scale)
     is_baseline = isinstance(restorer, BicubicRestorer)
     images: list[ImageScore] = []
     failures: list[Failure] = []
-    bar = tqdm(pairs, desc=f"{name} x{scale}", unit="image", disable=None if progress else True)
+    bar = tqdm(source.pairs, desc=f"{name} x{scale}", unit="image", disable=None if progress else True)
     for index, pair in enumerate(bar):
-
-        def degrade(image: Tensor, index: int = index) -> Tensor:
-            return source.apply(image, source.draw_keyed([(seed, 0, index)]))
-
         try:
             with torch.inference_mode():
-                high, low = _read(pair, device)
-                low, target = protocol.inputs(high, low, scale=scale, degrade=degrade)
+                low, target = source.read(index)
                 clock = time.perf_counter()
                 restored = _finished(restorer(low), target)
                 seconds = time.perf_counter() - clock
@@ -188,8 +228,8 @@ def evaluate(
     return Evaluation(
         restorer=name,
         benchmark=str(benchmark),
-        benchmark_sha256=fingerprint(pairs),
-        degradation=protocol.name if not protocol.colour else "given" if given else type(source).__name__,
+        benchmark_sha256=fingerprint(source.pairs),
+        degradation=source.low_images,
         scale=scale,
         protocol=protocol,
         metrics=measured,

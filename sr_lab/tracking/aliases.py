@@ -77,7 +77,7 @@ def promote(uri: str, name: str, version: int, *, decision: Mapping[str, Any], w
             decision=decision["sha256"], policy=decision["policy_sha256"], reason=reason_of(decision),
         )  # fmt: skip
 
-    return _locked(uri, name, who, f"promote version {version} of", change)
+    return locked(uri, name, who, f"promote version {version} of", change)
 
 
 def rollback(uri: str, name: str, *, reason: str, who: str) -> Record:
@@ -105,7 +105,7 @@ def rollback(uri: str, name: str, *, reason: str, who: str) -> Record:
             decision=None, policy=None, reason=reason.strip(),
         )  # fmt: skip
 
-    return _locked(uri, name, who, "roll back", change)
+    return locked(uri, name, who, "roll back", change)
 
 
 def record(uri: str, name: str, version: int, *, decision: Mapping[str, Any], who: str) -> Record:
@@ -127,7 +127,7 @@ def record(uri: str, name: str, version: int, *, decision: Mapping[str, Any], wh
             reason=reason_of(decision),
         )  # fmt: skip
 
-    return _locked(uri, name, who, f"record the decision on version {version} of", change)
+    return locked(uri, name, who, f"record the decision on version {version} of", change)
 
 
 def history(uri: str, name: str) -> list[Record]:
@@ -210,9 +210,10 @@ def _point(client: "MlflowClient", name: str, alias: str, version: int | None) -
         client.delete_registered_model_alias(name, alias)
 
 
-def _locked(
+def locked(
     uri: str, name: str, who: str, what: str, change: "Callable[[MlflowClient, Audit, Lock], Record]"
 ) -> Record:
+    """Does ``change`` under the lock of the registered model, after clearing up what was interrupted."""
     store = resolve_uri(uri)
 
     def work(client: "MlflowClient") -> Record:

@@ -38,14 +38,14 @@ def save_model(directory: Path, network: nn.Module, *, artefact: Path, example_s
     """
     if not (artefact / "metadata.json").is_file():
         raise ValueError(f"{artefact} is not an artefact's folder: it has no metadata.json")
+    metadata = json.loads((artefact / "metadata.json").read_text("utf-8"))
+    metadata.pop("images", None)  # the list stays in metadata.json: MLmodel is parsed on every load
     num_channels = int(getattr(network, "num_channels", 3))
     twin = copy.deepcopy(network).cpu().float().eval()
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        _export(
-            temporary, twin, num_channels, example_size, json.loads((artefact / "metadata.json").read_text("utf-8"))
-        )
+        _export(temporary, twin, num_channels, example_size, metadata)
         _compare(temporary, twin, num_channels, example_size)
         for file in sorted(artefact.iterdir()):
             shutil.copyfile(file, temporary / file.name)

@@ -1,5 +1,6 @@
 """The public command line on tiny data: train, kill -9, go on, evaluate."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import torch
 
 from sr_lab.cli import main
 from sr_lab.images import write_image
+from sr_lab.inference.artefact import load_artefact, save_artefact
 from sr_lab.training.checkpoint import load_checkpoint
 
 
@@ -103,6 +105,33 @@ def test_fine_tuning_starts_from_the_given_weights(photos, tmp_path):
     assert main(overrides("tuned", photos, tmp_path, *start)) == 0
     first, second = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("first", "tuned"))
     assert second["best"] == pytest.approx(first["best"], abs=1e-4)
+
+
+def metadata(folder: Path) -> dict:
+    return json.loads((folder / "best" / "metadata.json").read_text())
+
+
+def test_the_images_that_the_weights_have_seen_are_recorded_through_every_generation(photos, tmp_path):
+    def hashes(folder: Path) -> list[str]:
+        return sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir())
+
+    assert main(overrides("first", photos, tmp_path, "max_steps=4")) == 0
+    seen = {"train": hashes(photos / "train"), "val": hashes(photos / "val")}
+    assert metadata(tmp_path / "first")["images"] == seen
+    assert load_checkpoint(tmp_path / "first" / "checkpoints" / "last.ckpt")["sr_lab"]["images"] == seen
+    assert "images" not in (tmp_path / "first" / "model" / "MLmodel").read_text()
+    other = tmp_path / "other"
+    shutil.copytree(photos / "train", other / "train")
+    write_image(other / "val" / "0.png", np.full((64, 72, 3), 99, np.uint8))
+    ours = load_artefact(tmp_path / "first" / "best")
+    bare = {key: value for key, value in ours.metadata.items() if key != "images"}
+    save_artefact(tmp_path / "bare", ours.network, config=ours.config, metadata=bare)
+    for name, ancestor, images in (
+        ("second", tmp_path / "first" / "best", {**seen, "val": sorted([*seen["val"], *hashes(other / "val")])}),
+        ("third", tmp_path / "bare", None),
+    ):
+        assert main(overrides(name, other, tmp_path, "max_steps=4", f"initial={ancestor}")) == 0
+        assert metadata(tmp_path / name)["images"] == images
 
 
 def test_early_stopping_ends_the_run_and_says_so(photos, tmp_path, capsys):

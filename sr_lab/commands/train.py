@@ -28,7 +28,7 @@ from sr_lab.commands._config import build, plain
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.degradations.base import record
 from sr_lab.files import write_text
-from sr_lab.inference.artefact import load_artefact, save_artefact
+from sr_lab.inference.artefact import complete_config, load_artefact, save_artefact
 from sr_lab.networks.base import Network
 from sr_lab.networks.keys import convert_state_dict, read_weights, warm_start
 from sr_lab.tracking.environment import git_state
@@ -91,7 +91,7 @@ def train(cfg: DictConfig, output: Path) -> None:
     lineage |= {"protocol": build(cfg.protocol).name, "images": _images(data, ancestor)}
     if resumed is not None:
         _require_same_data(resumed["data_version"], data, last)
-    node = getattr(module.network, "config", config["model"]["network"])
+    node = complete_config(config["model"]["network"], module.network)
     stored = {**config, "model": {**config["model"], "network": node}}
 
     def keep(network: Network, numbers: dict[str, float]) -> None:

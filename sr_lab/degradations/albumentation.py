@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sr_lab.degradations.compression import to_bytes, to_floats
 from sr_lab.degradations.operation import Array, Operation, Sample, Size
-from sr_lab.degradations.randomness import Floats, seeds
+from sr_lab.randomness import Floats, seeds
 
 
 class Albumentation(Operation):

@@ -14,15 +14,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from sr_lab.randomness import digest64
+
 Params = dict[str, Tensor]
 Key = tuple[int, ...]
 Record = dict[str, Any]
-
-
-def digest64(*key: int | str) -> int:
-    """A 63-bit number that depends on ``key`` alone; keys that differ in any part give unrelated ones."""
-    digest = hashlib.blake2b(json.dumps(key).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
 
 
 def keyed_generator(*key: int | str) -> torch.Generator:

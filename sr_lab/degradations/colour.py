@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sr_lab.degradations.operation import Array, Canvas, Columns, Operation, Sample, Size
-from sr_lab.degradations.randomness import Floats, upload
 from sr_lab.degradations.ranges import Range, between, bounds
+from sr_lab.randomness import Floats, upload
 
 
 class ColourShift(Operation):

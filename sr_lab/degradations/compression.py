@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from sr_lab.degradations.jpeg import code_canvas
 from sr_lab.degradations.operation import Array, Canvas, Columns, Operation, Sample, Size
-from sr_lab.degradations.randomness import Floats, upload
 from sr_lab.degradations.ranges import Range, bounds, integers
+from sr_lab.randomness import Floats, upload
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.degradations.operation import Canvas
-from sr_lab.degradations.randomness import upload
+from sr_lab.randomness import upload
 
 LUMA_TABLE = (
     (16, 11, 10, 16, 24, 40, 51, 61),

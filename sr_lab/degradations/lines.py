@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 
 from sr_lab.degradations.operation import Array, Canvas, Columns, Operation, Sample, Size
-from sr_lab.degradations.randomness import (
+from sr_lab.degradations.ranges import Range, between, bounds
+from sr_lab.randomness import (
     NUM_LEVELS,
     Floats,
     normals,
@@ -19,7 +20,6 @@ from sr_lab.degradations.randomness import (
     seeds,
     upload,
 )
-from sr_lab.degradations.ranges import Range, between, bounds
 
 Axis = Literal["rows", "columns"]
 _SEED = (0, 2.0**53)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sr_lab.degradations import poisson
 from sr_lab.degradations.operation import Array, Canvas, Columns, Operation, Sample, Size
-from sr_lab.degradations.randomness import (
+from sr_lab.degradations.ranges import Range, between, bounds, pick, weights_of
+from sr_lab.randomness import (
     Floats,
     normals,
     normals_tensor,
@@ -20,7 +21,6 @@ from sr_lab.degradations.randomness import (
     seeds,
     upload,
 )
-from sr_lab.degradations.ranges import Range, between, bounds, pick, weights_of
 
 Colour = Literal["colour", "grey", "correlated"]
 COLOURS: tuple[Colour, ...] = ("colour", "grey", "correlated")

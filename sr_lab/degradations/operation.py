@@ -20,8 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sr_lab.degradations.base import Degradation, Key, Params, digest64
-from sr_lab.degradations.randomness import Floats, Streams, child, uniforms, upload
+from sr_lab.degradations.base import Degradation, Key, Params
+from sr_lab.randomness import Floats, Streams, child, digest64, uniforms, upload
 
 Array = npt.NDArray[np.float32]
 Size = tuple[int, int]

@@ -22,8 +22,8 @@ from sr_lab.degradations.operation import (
     select,
     to_arrays,
 )
-from sr_lab.degradations.randomness import Streams, child, uniforms
 from sr_lab.degradations.ranges import pick, weights_of
+from sr_lab.randomness import Streams, child, uniforms
 
 
 class Chain(Operation):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sr_lab.degradations.randomness import NUM_LEVELS, device_normal_table, normal_table
+from sr_lab.randomness import NUM_LEVELS, device_normal_table, normal_table
 
 EXACT_BELOW = 10.0
 _MOST = 31

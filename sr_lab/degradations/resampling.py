@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.degradations.operation import Array, Canvas, Size, Sizes
-from sr_lab.degradations.randomness import upload
+from sr_lab.randomness import upload
 
 Mode = Literal["area", "bilinear", "cubic", "bicubic", "lanczos", "nearest"]
 MODES: tuple[Mode, ...] = ("area", "bilinear", "cubic", "bicubic", "lanczos", "nearest")

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from sr_lab.degradations.operation import Array, Canvas, Columns, Operation, Sample, Size
-from sr_lab.degradations.randomness import upload
+from sr_lab.randomness import upload
 
 
 def unsharp_mask(image: Array, *, weight: float = 0.5, radius: int = 51, threshold: float = 10.0) -> Array:

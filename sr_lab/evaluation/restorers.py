@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from sr_lab.images import resize_bicubic, rgb_to_y
+from sr_lab.networks.base import GenerativeNetwork
+from sr_lab.networks.moments import sample_moments
 from sr_lab.networks.tiling import restore_tiled
 
 Restorer = Callable[[Tensor], Tensor]
@@ -40,36 +42,69 @@ class NetworkRestorer:
         tile: side of a tile in low-resolution pixels; a smaller image is restored in one piece.
         overlap: low-resolution pixels that neighbouring tiles share.
         device: where to compute.
+        seed: of the samples of a generative network: the same for every image.
+        num_steps: evaluations of a generative network for a sample; None for as many as it was trained for.
     """
 
     def __init__(
-        self, network: nn.Module, *, tile: int = 512, overlap: int = 32, device: torch.device | str = "cpu"
+        self,
+        network: nn.Module,
+        *,
+        tile: int = 512,
+        overlap: int = 32,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        num_steps: int | None = None,
     ) -> None:
+        if num_steps is not None and not isinstance(network, GenerativeNetwork):
+            raise ValueError(f"num_steps={num_steps}: {type(network).__name__} draws no samples, leave it out")
         self.network = network.eval().to(device)
         self.scale = _count(network, "scale")
         self.num_channels = _count(network, "num_channels")
         self.tile = tile
         self.overlap = overlap
+        self.seed = seed
+        self.num_steps = num_steps
+
+    @property
+    def generative(self) -> bool:
+        """Whether there are several images to a low one, one a seed."""
+        return isinstance(self.network, GenerativeNetwork)
 
     def __call__(self, low: Tensor) -> Tensor:
-        """(B, C, h, w) to (B, C, h * scale, w * scale).
+        """(B, C, h, w) to (B, C, h * scale, w * scale): ``sample`` with the restorer's own seed."""
+        return self.sample(low, seed=self.seed)
+
+    def sample(self, low: Tensor, *, seed: int) -> Tensor:
+        """(B, C, h, w) to (B, C, h * scale, w * scale); ``seed`` counts where the network is generative.
 
         Raises:
             ValueError: if the network cannot take this number of channels.
         """
         channels = low.shape[1]
         if channels == self.num_channels:
-            return self._restore(low)
+            return self._restore(low, seed)
         if channels == 1 and self.num_channels == 3:
-            return self._restore(low.expand(-1, 3, -1, -1)).mean(dim=1, keepdim=True)
+            return self._restore(low.expand(-1, 3, -1, -1), seed).mean(dim=1, keepdim=True)
         if channels == 3 and self.num_channels == 1:
             enlarged = resize_bicubic(low, scale=float(self.scale))
-            gain = self._restore(rgb_to_y(low)) - rgb_to_y(enlarged)
+            gain = self._restore(rgb_to_y(low), seed) - rgb_to_y(enlarged)
             # The same amount added to R, G and B leaves both colour differences and adds 219/255 of it to the luma.
             return enlarged + gain * (255 / 219)
         raise ValueError(f"the network restores {self.num_channels} channels, the image has {channels}")
 
-    def _restore(self, low: Tensor) -> Tensor:
+    def moments(self, low: Tensor, *, num: int) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each value over ``num`` samples, of the restorer's own seed and the next ones.
+
+        Both (B, C, h * scale, w * scale), float32; see ``sample_moments``.
+        """
+        return sample_moments(lambda seed: self.sample(low, seed=seed), num=num, seed=self.seed)
+
+    def _restore(self, low: Tensor, seed: int) -> Tensor:
+        if isinstance(self.network, GenerativeNetwork):
+            return self.network.sample(
+                low, seeds=[seed], num_steps=self.num_steps, tile=self.tile, overlap=self.overlap
+            )
         return restore_tiled(self.network, low, tile=self.tile, overlap=self.overlap)
 
 

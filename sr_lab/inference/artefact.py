@@ -98,6 +98,8 @@ def load_artefact(path: Path) -> Artefact:
 def build_network(node: Mapping[str, Any]) -> Network:
     """The network that a configuration node describes: a class of ``sr_lab.networks`` and its arguments.
 
+    An argument that has a ``_target_`` itself is a network that this one is made of.
+
     Raises:
         ValueError: if the node names anything else.
     """
@@ -108,8 +110,35 @@ def build_network(node: Mapping[str, Any]) -> Network:
     network_class = getattr(importlib.import_module(module), name, None)
     if not (isinstance(network_class, type) and issubclass(network_class, Network)):
         raise ValueError(f"{target!r} is not a network class")
-    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    arguments = {key: _argument(value) for key, value in node.items() if key != "_target_"}
     return network_class(**arguments)
+
+
+def load_network(*, path: str) -> Network:
+    """The network of an artefact or a checkpoint, as a part of another one; see ``load_artefact``.
+
+    Its ``config`` describes it, so that an artefact of the whole can be loaded without that file.
+    """
+    artefact = load_artefact(Path(path))
+    artefact.network.config = artefact.config["model"]["network"]
+    return artefact.network
+
+
+def complete_config(node: Mapping[str, Any], network: Network) -> dict[str, Any]:
+    """``node`` as ``build_network`` takes it: parts that it names by a file are described by what was loaded."""
+    if network.config is not None:
+        return dict(network.config)
+    return {
+        key: complete_config(value, getattr(network, key)) if _is_node(value) else value for key, value in node.items()
+    }
+
+
+def _argument(value: Any) -> Any:
+    return build_network(value) if _is_node(value) else value
+
+
+def _is_node(value: Any) -> bool:
+    return isinstance(value, Mapping) and "_target_" in value
 
 
 def _from_checkpoint(path: Path) -> Artefact:

@@ -53,6 +53,15 @@ class Community(Network):
         self.arguments = dict(arguments)
         self.multiple, self.minimum = multiple, minimum
         self.model = model_class(**self.arguments)
+        self.config = {
+            "_target_": f"{type(self).__module__}.{type(self).__name__}",
+            "scale": scale,
+            "num_channels": num_channels,
+            "architecture": architecture,
+            "arguments": self.arguments,
+            "multiple": multiple,
+            "minimum": minimum,
+        }
 
     def forward(self, low: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h * scale, w * scale)."""
@@ -60,19 +69,6 @@ class Community(Network):
         restored = self.model(pad_to_multiple(low, self.multiple, minimum=self.minimum))
         image: Tensor = restored[0] if isinstance(restored, tuple | list) else restored
         return cut(image, height * self.scale, width * self.scale)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The configuration node that builds this network again, without weights."""
-        return {
-            "_target_": f"{type(self).__module__}.{type(self).__name__}",
-            "scale": self.scale,
-            "num_channels": self.num_channels,
-            "architecture": self.architecture,
-            "arguments": self.arguments,
-            "multiple": self.multiple,
-            "minimum": self.minimum,
-        }
 
 
 def load_community(*, path: str, scale: int | None = None, num_channels: int | None = None) -> Community:

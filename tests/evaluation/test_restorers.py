@@ -1,11 +1,15 @@
 """Networks on images of any channels and size."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer
 from sr_lab.images import resize_bicubic, rgb_to_y
+from sr_lab.networks.base import GenerativeNetwork
+from sr_lab.networks.tiling import restore_tiled
 
 
 class Scaled(nn.Module):
@@ -74,3 +78,49 @@ def test_large_images_are_restored_in_tiles() -> None:
 def test_a_network_must_state_its_scale() -> None:
     with pytest.raises(ValueError, match="Identity does not say its scale"):
         NetworkRestorer(nn.Identity())
+
+
+class Drawn(GenerativeNetwork):
+    """The nearest pixel plus a number that is the seed's."""
+
+    def __init__(self) -> None:
+        super().__init__(scale=2, num_channels=3)
+        self.asked: list[tuple[int | None, int | None, int]] = []
+
+    def sample(
+        self,
+        low: Tensor,
+        *,
+        seeds: Sequence[int],
+        num_steps: int | None = None,
+        tile: int | None = None,
+        overlap: int = 32,
+    ) -> Tensor:
+        self.asked.append((num_steps, tile, overlap))
+        offsets = torch.tensor([float(seed) for seed in seeds]).view(-1, 1, 1, 1)
+        return low.repeat_interleave(2, -1).repeat_interleave(2, -2) + offsets
+
+
+def test_a_generative_network_draws_by_seed_and_tiles_by_itself() -> None:
+    network, low = Drawn(), picture(3)
+    restorer = NetworkRestorer(network, tile=7, overlap=3, seed=4, num_steps=5)
+    assert restorer.generative
+    assert torch.equal(restorer(low), network(low) + 4)
+    assert torch.equal(restorer.sample(low, seed=9), network(low) + 9)
+    assert network.asked[0] == (5, 7, 3)
+    mean, variance = restorer.moments(low, num=3)
+    assert torch.allclose(mean, network(low) + 5)
+    assert torch.allclose(variance, torch.ones(()), atol=1e-5)
+    assert torch.equal(restore_tiled(network, low, tile=6, overlap=2), network(low)), "the plain network is seed 0"
+
+
+def test_grey_samples_are_grey() -> None:
+    mean, variance = NetworkRestorer(Drawn(), seed=1).moments(picture(1), num=2)
+    assert mean.shape == variance.shape == (1, 1, 24, 24)
+    assert torch.allclose(variance, torch.full((), 0.5), atol=1e-6)
+
+
+def test_only_a_generative_network_takes_a_number_of_steps() -> None:
+    assert not NetworkRestorer(Scaled(1.0, 1.0, 1.0)).generative
+    with pytest.raises(ValueError, match="num_steps=5: Scaled draws no samples"):
+        NetworkRestorer(Scaled(1.0, 1.0, 1.0), num_steps=5)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from sr_lab.networks.edsr import EDSR
-from sr_lab.networks.tiling import restore_tiled, tile_starts
+from sr_lab.networks.tiling import apply_tiled, restore_tiled, tile_starts
 
 
 class Nearest(nn.Module):
@@ -47,6 +47,26 @@ def test_tiles_cover_everything(length):
     covered = {position for start in starts for position in range(start, min(start + 16, length))}
     assert covered == set(range(length))
     assert len(set(starts)) == len(starts)
+
+
+@pytest.mark.parametrize("length", range(1, 60))
+def test_tiles_of_a_strided_network_start_at_its_grid(length):
+    starts = tile_starts(length, 16, 4, 8)
+    covered = {position for start in starts for position in range(start, min(start + 16, length))}
+    assert covered == set(range(length))
+    assert all(start % 8 == 0 for start in starts)
+
+
+def test_images_beside_the_low_one_are_cut_along():
+    low, beside = torch.rand(2, 3, 21, 34), torch.rand(2, 1, 63, 102)
+    nearest = Nearest()
+    tiled = apply_tiled(lambda piece, part: nearest(piece) * part, low, beside, scale=3, tile=16, overlap=4)
+    torch.testing.assert_close(tiled, nearest(low) * beside)
+
+
+def test_a_tile_must_hold_a_step_of_the_grid():
+    with pytest.raises(ValueError, match="stride of 16 pixels"):
+        apply_tiled(Nearest(), torch.rand(1, 1, 40, 40), scale=3, tile=16, overlap=4, stride=16)
 
 
 def test_overlap_must_leave_progress():

@@ -6,6 +6,9 @@ integer hash of the pixel's number, and these into normal deviates by a table: n
 before the table, so CPU and GPU give the same bits, and a replay gives the same bytes.
 """
 
+import hashlib
+import json
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,13 +17,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sr_lab.degradations.base import digest64
-
 Streams = npt.NDArray[np.uint64]
 Floats = npt.NDArray[np.float64]
 NUM_LEVELS = 1 << 16
 _MASK = 0xFFFFFFFF
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
+
+
+def digest64(*key: int | str) -> int:
+    """A 63-bit number that depends on ``key`` alone; keys that differ in any part give unrelated ones."""
+    digest = hashlib.blake2b(json.dumps(key).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
 
 
 def mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -120,6 +127,24 @@ def normals_tensor(seeds: npt.NDArray[np.int64], positions: Tensor, *, plane: in
 def device_normal_table(device: torch.device) -> Tensor:
     """The normal table on a device, uploaded once."""
     return torch.from_numpy(normal_table()).to(device)
+
+
+def image_noise(
+    seeds: Sequence[int], shape: tuple[int, int, int], *, plane: int = 0, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Standard normal noise of whole images, the same bits on every device and in every batch.
+
+    Args:
+        seeds: one for each image, at least 0.
+        shape: channels, height and width of an image.
+        plane: tells apart several fields of one seed.
+        device: where to make it.
+
+    Returns:
+        (len(seeds), C, H, W) float32, each image a function of its seed, ``shape`` and ``plane`` alone.
+    """
+    positions = torch.arange(shape[0] * shape[1] * shape[2], device=device).view(1, *shape)
+    return normals_tensor(np.asarray(seeds, dtype=np.int64), positions, plane=plane)
 
 
 def upload(array: npt.NDArray[Any], device: torch.device) -> Tensor:

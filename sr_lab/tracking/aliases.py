@@ -210,9 +210,7 @@ def _point(client: "MlflowClient", name: str, alias: str, version: int | None) -
         client.delete_registered_model_alias(name, alias)
 
 
-def locked(
-    uri: str, name: str, who: str, what: str, change: "Callable[[MlflowClient, Audit, Lock], Record]"
-) -> Record:
+def locked(uri: str, name: str, who: str, what: str, change: "Callable[[MlflowClient, Audit, Lock], Record]") -> Record:
     """Does ``change`` under the lock of the registered model, after clearing up what was interrupted."""
     store = resolve_uri(uri)
 

@@ -4,15 +4,15 @@
 
 Reads the audit records that are kept with the registry, the oldest first, and the aliases as they are now. A change
 that was interrupted is listed as such; the next promotion or rollback clears it up. Exit code 1 if a record was changed
-or removed after it was written.
+or removed after it was written, or the alias ``champion`` was set by something else than promotion and rollback.
 """
 
 import sys
 
 from omegaconf import DictConfig
 
-from sr_lab.tracking.aliases import aliases, history
-from sr_lab.tracking.audit import Record
+from sr_lab.tracking.aliases import CHAMPION, aliases, history
+from sr_lab.tracking.audit import Record, last_change
 
 
 def run(cfg: DictConfig) -> int:
@@ -29,7 +29,11 @@ def run(cfg: DictConfig) -> int:
     broken = [record.number for record in records if not record.intact]
     for number in broken:
         print(f"srlab history: record {number} does not fit the one before it: that was changed later", file=sys.stderr)
-    return 1 if broken else 0
+    change, champion = last_change(records), found.get(CHAMPION)
+    moved = (change.target if change else None) != champion and (not records or records[-1].phase != "intent")
+    if moved:
+        print(f"srlab history: the alias {CHAMPION} was changed by something else than srlab", file=sys.stderr)
+    return 1 if broken or moved else 0
 
 
 def _text(record: Record) -> str:

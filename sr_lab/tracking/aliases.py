@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sr_lab.tracking.audit import Action, Audit, Record, champions, reason_of
 from sr_lab.tracking.registry_lock import Lock, exclusive
-from sr_lab.tracking.store import call, connect, resolve_uri, sqlite_path, without_password
+from sr_lab.tracking.store import call, connect, grant, resolve_uri, sqlite_path, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
+UNUSED = "unused"
 
 Result = TypeVar("Result")
 
@@ -57,6 +58,7 @@ def promote(uri: str, name: str, version: int, *, decision: Mapping[str, Any], w
     Raises:
         ConflictError: if there is another champion now.
         ValueError: if the decision is about another version or promotes nothing, or model or version do not exist.
+        PermissionError: if the server does not allow it to the user; then nothing was changed.
         RuntimeError: if the store does not answer, or refuses.
     """
     if decision["outcome"] != "promote":
@@ -88,6 +90,7 @@ def rollback(uri: str, name: str, *, reason: str, who: str) -> Record:
 
     Raises:
         ValueError: if there is no previous champion, or no reason.
+        PermissionError: if the server does not allow it to the user; then nothing was changed.
         RuntimeError: if the store does not answer, or refuses.
     """
     if not reason.strip():
@@ -113,6 +116,7 @@ def record(uri: str, name: str, version: int, *, decision: Mapping[str, Any], wh
 
     Raises:
         ValueError: if the decision is to promote, or there is no such model.
+        PermissionError: if the server does not allow it to the user; then nothing was changed.
         RuntimeError: if the store does not answer, or refuses.
     """
     action: Action = decision["outcome"]
@@ -215,19 +219,25 @@ def locked(uri: str, name: str, who: str, what: str, change: "Callable[[MlflowCl
     store = resolve_uri(uri)
 
     def work(client: "MlflowClient") -> Record:
+        if sqlite_path(store) is None:
+            # Removing an alias asks for the most rights, and it comes last: whoever may not do that begins nothing.
+            client.delete_registered_model_alias(name, UNUSED)
         client.get_registered_model(name)
         with exclusive(client, store, name, who=who) as lock:
             audit = Audit(client, name)
             _recover(client, audit, name, who)
             return change(client, audit, lock)
 
-    return _with_client(uri, name, what, work)
+    return _with_client(uri, name, what, work, permission="MANAGE")
 
 
-def _with_client(uri: str, name: str, what: str, work: "Callable[[MlflowClient], Result]") -> Result:
+def _with_client(
+    uri: str, name: str, what: str, work: "Callable[[MlflowClient], Result]", *, permission: str = "READ"
+) -> Result:
     store = resolve_uri(uri)
     path = sqlite_path(store)
     if path is not None and not path.exists():
         raise ValueError(f"{name}: there is no tracking store at {without_password(store)}: give tracking_uri=")
-    result: Result = call(f"{what} {name!r}", store, lambda: work(connect(store)))
+    needs = grant(permission, "registered_model", name)
+    result: Result = call(f"{what} {name!r}", store, lambda: work(connect(store)), needs=needs)
     return result

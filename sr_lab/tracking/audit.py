@@ -118,6 +118,12 @@ class Audit:
         return "missing" if before is None else hashlib.sha256(before.encode()).hexdigest()
 
 
+def last_change(records: Sequence[Record]) -> Record | None:
+    """The record of the latest promotion or rollback that was done; None if there was none."""
+    changes = [record for record in records if record.phase == "done" and record.action in ("promote", "rollback")]
+    return changes[-1] if changes else None
+
+
 def champions(records: Sequence[Record]) -> list[int]:
     """The versions that a chain of rollbacks would bring back, the present champion last."""
     line: list[int] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sr_lab.tracking.spool import Spool
-from sr_lab.tracking.store import call, connect, download, find_model, resolve_uri, sqlite_path, without_password
+from sr_lab.tracking.store import call, connect, download, find_model, grant, resolve_uri, sqlite_path, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -110,7 +110,9 @@ def register(
         client.set_registered_model_alias(name, alias, str(number))
         return Version(name=name, number=number, alias=alias, run_id=run_id, tags=lineage)
 
-    version: Version = call(f"register run {run_id} as {name!r}", uri, work)
+    version: Version = call(
+        f"register run {run_id} as {name!r}", uri, work, needs=grant("EDIT", "registered_model", name)
+    )
     return version
 
 

@@ -1,5 +1,6 @@
 """Where runs are kept: checking and naming a store, connecting to it quietly, fetching artefacts from it."""
 
+import importlib.util
 import logging
 import os
 import re
@@ -26,6 +27,7 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
 _SQLITE = "sqlite:///"
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -35,8 +37,13 @@ def resolve_uri(uri: str) -> str:
     """The same store, named so that every working directory reaches it.
 
     Raises:
-        ValueError: if MLflow cannot use such a store.
+        ValueError: if MLflow cannot use such a store, or the uri holds a password: a configuration is recorded.
     """
+    if urllib.parse.urlsplit(uri).password is not None:
+        raise ValueError(
+            f"tracking uri {without_password(uri)} holds a password, which would be recorded: leave it out and set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or for a database PGPASSWORD"
+        )
     if uri.split(":", 1)[0].split("+")[0] not in SCHEMES or ":/" not in uri:
         raise ValueError(f"tracking uri {uri!r} is not supported: give sqlite:///FILE.db or http://HOST:PORT")
     if uri.startswith(_SQLITE):
@@ -103,6 +110,8 @@ def connect(uri: str) -> "MlflowClient":
     prepare_mlflow()
     path = sqlite_path(uri)
     if path is None:
+        if uri.startswith("postgresql") and importlib.util.find_spec("psycopg2") is None:
+            raise ValueError(f"{without_password(uri)} needs the PostgreSQL driver: pip install 'sr-lab[postgres]'")
         return MlflowClient(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(path.name + ".lock")):
@@ -174,11 +183,18 @@ def download(uri: str, *, tracking_uri: str, directory: Path) -> Path:
     return Path(call(f"find {uri}", store, fetch))
 
 
-def call(what: str, uri: str, function: Any) -> Any:
+def call(what: str, uri: str, function: Any, *, needs: str = "READ on it") -> Any:
     """Run a store operation whose failure the user has to see.
+
+    Args:
+        what: the operation, as in "cannot WHAT".
+        uri: a resolved store.
+        function: the operation.
+        needs: what a server with access control asks of the user for it, as in "the user needs NEEDS"; see ``grant``.
 
     Raises:
         ValueError: if the store answered that the request is wrong.
+        PermissionError: if the server does not know the user, or does not allow this to them.
         RuntimeError: if the store did not answer.
     """
     prepare_mlflow()
@@ -187,6 +203,8 @@ def call(what: str, uri: str, function: Any) -> Any:
     try:
         return function()
     except MlflowException as error:
+        if refused := _refused(error.error_code, needs):
+            raise PermissionError(f"cannot {what} in {without_password(uri)}: {refused}") from error
         message = str(error.message).splitlines()[0] if str(error.message) else type(error).__name__
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
             raise ValueError(f"cannot {what} in {without_password(uri)}: {message}") from error
@@ -194,7 +212,28 @@ def call(what: str, uri: str, function: Any) -> Any:
     except FileNotFoundError as error:
         raise ValueError(f"cannot {what} in {without_password(uri)}: {error}") from error
     except OSError as error:
+        status = getattr(getattr(error, "response", None), "status_code", 0)
+        if refused := _refused({401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}.get(status), needs):
+            raise PermissionError(f"cannot {what} in {without_password(uri)}: {refused}") from error
         raise RuntimeError(f"cannot {what}: {without_password(uri)} does not answer: {error}") from error
+
+
+def grant(permission: str, kind: str, name: str) -> str:
+    """A permission of MLflow's basic-auth and how a user gets it, for ``call``."""
+    call = f"grant_user_permission(USER, {kind!r}, {name!r}, {permission!r})"
+    return (
+        f"{permission} on the {kind.replace('_', ' ')} {name!r}; an administrator or holder of MANAGE gives it: "
+        f"mlflow.server.get_app_client('basic-auth', URI).{call}"
+    )
+
+
+def _refused(code: str | None, needs: str) -> str:
+    """What a server's refusal means and what helps; empty where it is another error."""
+    if code == "UNAUTHENTICATED":
+        return "the server does not know this user: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if code == "PERMISSION_DENIED":
+        return f"permission denied: the user of MLFLOW_TRACKING_USERNAME needs {needs}"
+    return ""
 
 
 def find_model(client: "MlflowClient", run: "MlflowRun", name: str) -> "LoggedModel | None":

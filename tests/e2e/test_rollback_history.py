@@ -1,5 +1,6 @@
 """``srlab rollback`` and ``srlab history`` on a registry with two champions."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,18 @@ def test_back_in_one_command_with_its_record(tmp_path: Path, capsys: pytest.Capt
         }
         promote(uri, "m", version, decision=decision, who="ann")
 
-    assert main(["rollback", *place, "reason=text got worse"]) == 0
-    assert "m version 1 is models:/m@champion again, instead of version 2" in capsys.readouterr().out
+    assert main(["rollback", *place, "reason=text got worse", "events=hook", "events.command='cat >&2; exit 3'"]) == 5
+    shown = capsys.readouterr()
+    assert "m version 1 is models:/m@champion again, instead of version 2" in shown.out
+    assert "m version 1 is the champion, that stands; but the hook failed: it ended with exit code 3" in shown.err
     assert aliases(uri, "m") == {"champion": 1}
     assert main(["rollback", *place, "reason=again"]) == 1
     assert "no previous champion" in capsys.readouterr().err
     assert aliases(uri, "m") == {"champion": 1}
+
+    assert main(["notify", *place, f"events.command='cat > {tmp_path}/told.json'"]) == 0
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert (told["event"], told["version"], told["former"], told["reason"]) == ("rollback", 1, 2, "text got worse")
 
     assert main(["history", *place]) == 0
     text = capsys.readouterr().out
@@ -54,3 +61,10 @@ def test_back_in_one_command_with_its_record(tmp_path: Path, capsys: pytest.Capt
     client.delete_registered_model_tag("m", "audit.0003")
     assert main(["history", *place]) == 1
     assert "record 4 does not fit the one before it" in capsys.readouterr().err
+    client.delete_registered_model_tag("m", "audit.0007")
+    client.set_registered_model_alias("m", "champion", "2")
+    assert main(["history", *place]) == 1
+    assert "the alias champion was changed by something else than srlab" in capsys.readouterr().err
+    assert main(["notify", *place, f"events.command=rm {tmp_path}/told.json"]) == 1
+    assert "the champion is version 2, the last record says 1" in capsys.readouterr().err
+    assert (tmp_path / "told.json").exists()

@@ -31,7 +31,7 @@ def train(preset: str, root: Path) -> Path:
     data += [f"data.holdout=[{SHARED}/benchmark/Set14/x4/HR,{SHARED}/benchmark/BSD100/x4/HR]"]
     recipe = ["max_steps=600", "val_every=150", "checkpoint_every=150", "optimizer.lr=0.003", "scheduler.num_warmup=40"]
     recipe += ["model.ema_decay=0.98", "model.network.num_blocks=8", "+model.network.value_range=1.0"]
-    recipe += ["trainer.gradient_clip_val=0.1", "scale=4", "tracking=none", "pictures=0"]
+    recipe += ["model.gradient_clip=0.1", "scale=4", "tracking=none", "pictures=0"]
     output = root / preset
     if main(["train", *data, *recipe, f"name={preset}", f"output={output}"]):
         sys.exit(f"training under {preset} failed")

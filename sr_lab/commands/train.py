@@ -79,9 +79,9 @@ def train(cfg: DictConfig, output: Path) -> None:
     module: TrainingModule = build(cfg.model)
     ancestor = {} if cfg.initial is None else _start_from(Path(cfg.initial), module.network)
     data: SRDataModule = build(cfg.data)
-    accumulate = cfg.trainer.accumulate_grad_batches
+    block = cfg.data.steps_per_batch
     trainer_config = {**plain(cfg.trainer), "max_steps": cfg.max_steps, "max_epochs": -1}
-    trainer_config |= {"val_check_interval": cfg.val_every * accumulate, "check_val_every_n_epoch": None}
+    trainer_config |= {"val_check_interval": max(1, cfg.val_every // block), "check_val_every_n_epoch": None}
     trainer_config |= {"num_sanity_val_steps": 0, "use_distributed_sampler": False, "enable_checkpointing": False}
     trainer_config |= {"enable_model_summary": False, "default_root_dir": str(output)}
     if cfg.preflight:
@@ -237,6 +237,9 @@ def _preflight(
             f"val_every={cfg.val_every} does not divide max_steps={cfg.max_steps}: the last weights "
             "would not be validated"
         )
+    for name in ("max_steps", "val_every", "checkpoint_every"):
+        if cfg[name] % cfg.data.steps_per_batch:
+            problems.append(f"data.steps_per_batch={cfg.data.steps_per_batch} does not divide {name}={cfg[name]}")
     if cfg.monitor.removeprefix("val/") not in module.named_metrics():
         logged = ", ".join(f"val/{key}" for key in module.named_metrics())
         problems.append(f"monitor={cfg.monitor} is not measured: there are {logged}")
@@ -254,8 +257,8 @@ def _preflight(
         problems += step_problems(
             trainer,
             module,
-            train=lambda: data.on_after_batch_transfer(data.train_dataset.__getitems__(keys), 0),
-            val=lambda: data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0),
+            train=lambda: data.finish(data.train_dataset.__getitems__(keys)),
+            val=lambda: data.finish(next(iter(data.val_dataloader()))),
         )
     if problems:
         listing = "\n".join(f"- {problem}" for problem in problems)

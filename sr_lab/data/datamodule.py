@@ -12,11 +12,13 @@ import cv2
 import pytorch_lightning as pl
 import torch
 from filelock import FileLock
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from sr_lab.data.audit import VERSION as AUDIT_VERSION
 from sr_lab.data.audit import audit
+from sr_lab.data.blocks import Block
 from sr_lab.data.datasets import NUM_OPERATIONS, Augment, Batch, CropDataset, ImageDataset, degrade, to_float
 from sr_lab.data.manifest import FileIndex, combined_digest, file_sha256, write_json
 from sr_lab.data.parts import DataPart
@@ -33,8 +35,9 @@ class SRDataModule(pl.LightningDataModule):
     """Train batches of random crops, val batches of one whole image.
 
     Train batches: ``low`` (B, C, crop / scale, crop / scale), ``high`` (B, C, crop, crop) float32 in [0, 1], ``index``
-    and ``epoch`` (B,) int64. Val batches: ``low``, ``high`` (1, C, H, W) and ``name``, a list of one. Batches travel as
-    uint8 or uint16 and become float on the device. Every process validates all images, so use
+    and ``epoch`` (B,) int64 on the host. Val batches: ``low``, ``high`` (1, C, H, W) and ``name``, a list of one.
+    Batches travel as uint8 or uint16 and become float on the device. Where there are several to a step, or several
+    steps to a block, the training gets a :class:`Block` of train batches. Every process validates all images, so use
     ``Trainer(use_distributed_sampler=False)``.
 
     Images shared with ``val`` or ``holdout``, and second copies, are left out of training, with a warning that names
@@ -58,6 +61,9 @@ class SRDataModule(pl.LightningDataModule):
         degrade_in: where a random degradation runs: in the ``worker``, or on the ``device`` for a whole batch.
         pin_memory: None pins if there is a GPU.
         start_method: how workers start; None is the system's.
+        accumulate: batches an optimizer step.
+        steps_per_batch: optimizer steps that are loaded, sent to the device and handed to the training together, as one
+            batch of Lightning's; the samples of each step do not depend on it.
 
     Raises:
         ValueError: if the arguments do not fit together.
@@ -83,9 +89,12 @@ class SRDataModule(pl.LightningDataModule):
         degrade_in: Literal["worker", "device"] = "device",
         pin_memory: bool | None = None,
         start_method: StartMethod | None = None,
+        accumulate: int = 1,
+        steps_per_batch: int = 1,
     ) -> None:
         super().__init__()
-        for label, value in (("scale", scale), ("crop", crop), ("batch_size", batch_size), ("repeats", repeats)):
+        counts = {"scale": scale, "crop": crop, "batch_size": batch_size, "repeats": repeats, "accumulate": accumulate}
+        for label, value in (counts | {"steps_per_batch": steps_per_batch}).items():
             if value < 1:
                 raise ValueError(f"{label}={value}: must be at least 1")
         if crop % scale:
@@ -106,6 +115,7 @@ class SRDataModule(pl.LightningDataModule):
         self.cache = Path(cache).expanduser()
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.start_method = start_method
+        self.accumulate, self.steps_per_batch = accumulate, steps_per_batch
         self.sources = {"train": train, "val": val}
         self.excluded: list[str] = []
         self._train_dataset: CropDataset | None = None
@@ -241,17 +251,17 @@ class SRDataModule(pl.LightningDataModule):
             raise ValueError("the training data are bounded by steps: use a Trainer with max_steps of at least 1")
         if trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
             raise ValueError("use Trainer(use_distributed_sampler=False): the sampler shares out the data itself")
-        accumulate = trainer.accumulate_grad_batches
         sampler = self.make_sampler(
-            num_batches=trainer.max_steps * accumulate,
-            start=min(trainer.global_step, trainer.max_steps) * accumulate,
+            num_batches=trainer.max_steps * self.accumulate,
+            start=min(trainer.global_step, trainer.max_steps) * self.accumulate,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
+            block=self.accumulate * self.steps_per_batch,
         )
         return self.make_loader(sampler)
 
     def make_sampler(
-        self, *, num_batches: int, start: int = 0, rank: int = 0, world_size: int = 1
+        self, *, num_batches: int, start: int = 0, rank: int = 0, world_size: int = 1, block: int = 1
     ) -> KeyedBatchSampler:
         """The training crops' order; see ``KeyedBatchSampler``."""
         return KeyedBatchSampler(
@@ -263,6 +273,7 @@ class SRDataModule(pl.LightningDataModule):
             rank=rank,
             world_size=world_size,
             repeats=self.repeats,
+            block=block,
         )
 
     def make_loader(self, sampler: KeyedBatchSampler) -> DataLoader[Batch]:
@@ -283,8 +294,23 @@ class SRDataModule(pl.LightningDataModule):
         assert self._val_dataset is not None, "setup() has not run"
         return DataLoader(self._val_dataset, batch_size=1, collate_fn=_only, pin_memory=self.pin_memory)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Converts images to float32 in [0, 1] on the device, and makes missing low images there."""
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Sends the images; ``epoch`` and ``index`` stay on the host, where draws are made from them."""
+        return {
+            name: value.to(device, non_blocking=True)
+            if isinstance(value, Tensor) and name not in ("epoch", "index")
+            else value
+            for name, value in batch.items()
+        }
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch | Block:
+        """What training and validation get: see the class."""
+        if "index" not in batch or len(batch["index"]) == self.batch_size:
+            return self.finish(batch)
+        return Block(batch, batch_size=self.batch_size, accumulate=self.accumulate, make=self.finish)
+
+    def finish(self, batch: Batch) -> Batch:
+        """One batch as the network gets it: float32 in [0, 1] on the device, missing low images made there."""
         images: Batch = {name: to_float(batch[name]) for name in ("low", "high") if name in batch}
         if "low" not in images:
             assert self.degradation is not None

@@ -72,16 +72,12 @@ class CropDataset(Dataset[Batch]):
             ``high`` (B, C, crop, crop) and, where there is one, ``low`` (B, C, crop / scale, crop / scale), uint8 or
             uint16 (``low`` of a random degradation: float32), ``index`` and ``epoch`` (B,) int64.
         """
-        rows = [index // self.repeats for _, index in keys]
-        bounds = np.empty((len(keys), 3), dtype=np.int64)
-        bounds[:, :2] = self._positions[rows]
-        bounds[:, 2] = NUM_OPERATIONS[self.augment]
-        draws = draw_integers(keys, bounds, seed=self.seed).tolist()
-        high = self._cut(rows, draws, "high", self.step, self.crop)
+        draws = self.draws(keys).tolist()
+        high = self._cut(draws, "high", self.step, self.crop)
         epochs, indices = zip(*keys, strict=True)
         batch = {"high": high, "index": torch.tensor(indices), "epoch": torch.tensor(epochs)}
         if self.cache.has_low:
-            batch["low"] = self._cut(rows, draws, "low", 1, self.crop // self.scale)
+            batch["low"] = self._cut(draws, "low", 1, self.crop // self.scale)
         elif self.degradation is not None:
             original = to_float(high)
             batch["low"], target = degrade(self.degradation, original, batch, seed=self.seed)
@@ -89,9 +85,21 @@ class CropDataset(Dataset[Batch]):
                 batch["high"] = target
         return batch
 
-    def _cut(self, rows: list[int], draws: list[list[int]], part: Part, step: int, side: int) -> Tensor:
-        out = np.empty((len(rows), self.num_channels, side, side), dtype=self.cache.dtype)
-        for row, (top, left, operation), target in zip(rows, draws, out, strict=True):
+    def draws(self, keys: Sequence[SampleKey]) -> np.ndarray:
+        """What is cut for each key.
+
+        Returns:
+            (B, 4) int64: row in ``images``, top and left in units of ``step`` high pixels, operation (``copy_turned``).
+        """
+        rows = np.array([index // self.repeats for _, index in keys], dtype=np.int64)
+        bounds = np.empty((len(keys), 3), dtype=np.int64)
+        bounds[:, :2] = self._positions[rows]
+        bounds[:, 2] = NUM_OPERATIONS[self.augment]
+        return np.concatenate([rows[:, None], draw_integers(keys, bounds, seed=self.seed)], axis=1)
+
+    def _cut(self, draws: list[list[int]], part: Part, step: int, side: int) -> Tensor:
+        out = np.empty((len(draws), self.num_channels, side, side), dtype=self.cache.dtype)
+        for (row, top, left, operation), target in zip(draws, out, strict=True):
             image = self.cache.image(int(self.images[row]), part)
             top, left = top * step, left * step
             crop = image[:, top : top + side, left : left + side]

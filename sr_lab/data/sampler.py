@@ -12,11 +12,12 @@ SampleKey = tuple[int, int]  # (epoch, index in the epoch)
 
 
 class KeyedBatchSampler(Sampler[list[SampleKey]]):
-    """A fixed number of batches of (epoch, index) keys; epochs follow one another without a gap.
+    """A fixed number of batches of (epoch, index) keys, given in blocks; epochs follow one another without a gap.
 
     Sample ``index`` shows image ``index // repeats``. Each epoch holds every sample once, in an order keyed by
     (seed, epoch); a batch may reach over the end of one epoch into the next, so that no sample is dropped. Batch b
-    is the same whether the iteration began at 0 or at ``start``: a resumed run goes on where it stopped.
+    is the same whether the iteration began at 0 or at ``start``, and whatever the block: a resumed run goes on where it
+    stopped.
 
     Args:
         num_images: images in the data set.
@@ -27,6 +28,7 @@ class KeyedBatchSampler(Sampler[list[SampleKey]]):
         rank: this process; processes share the epochs out among themselves.
         world_size: number of processes.
         repeats: samples (crops) of an image in an epoch.
+        block: batches given together, as one list; the last list may hold fewer.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class KeyedBatchSampler(Sampler[list[SampleKey]]):
         rank: int = 0,
         world_size: int = 1,
         repeats: int = 1,
+        block: int = 1,
     ) -> None:
         counts = {"num_images": num_images, "batch_size": batch_size, "num_batches": num_batches, "repeats": repeats}
+        counts["block"] = block
         for name, value in counts.items():
             if value < 1:
                 raise ValueError(f"{name}={value}: must be at least 1")
@@ -51,22 +55,24 @@ class KeyedBatchSampler(Sampler[list[SampleKey]]):
             raise ValueError(f"start={start}: must lie between 0 and num_batches={num_batches}")
         self.batch_size, self.num_batches, self.seed, self.start = batch_size, num_batches, seed, start
         self.rank, self.world_size = rank, world_size
-        self.num_samples = num_images * repeats
+        self.num_samples, self.block = num_images * repeats, block
 
     def __len__(self) -> int:
-        return self.num_batches
+        return -(-self.num_batches // self.block)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         epoch, order = -1, np.empty(0, dtype=np.int64)
+        keys: list[SampleKey] = []
         for batch in range(self.start, self.num_batches):
             first = (batch * self.world_size + self.rank) * self.batch_size
-            keys = []
             for position in range(first, first + self.batch_size):
                 here, offset = divmod(position, self.num_samples)
                 if here != epoch:
                     epoch, order = here, epoch_order(self.num_samples, seed=self.seed, epoch=here)
                 keys.append((epoch, int(order[offset])))
-            yield keys
+            if (batch + 1) % self.block == 0 or batch + 1 == self.num_batches:
+                yield keys
+                keys = []
 
 
 def epoch_order(num_samples: int, *, seed: int, epoch: int) -> np.ndarray:

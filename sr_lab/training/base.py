@@ -1,7 +1,8 @@
-"""What every training algorithm shares: EMA, the optimizer, validation, and the guard against NaN."""
+"""What every training algorithm shares: blocks of steps, EMA, the optimizer, validation, and the guard against NaN."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.networks.base import Network
 from sr_lab.networks.tiling import restore_tiled
+from sr_lab.training.ema import EMA
 
 Batch = dict[str, Any]
+Losses = dict[str, Tensor]
 
 
 class NonFiniteLoss(RuntimeError):
@@ -24,6 +26,11 @@ class NonFiniteLoss(RuntimeError):
 
 class TrainingModule(pl.LightningModule, ABC):
     """A network, what it is judged by, and how its weights move.
+
+    An algorithm is its ``learn``: one optimizer step. What Lightning calls a batch is one step's batch or a block of
+    several steps (``SRDataModule(steps_per_batch=...)``), because Lightning's own work for a batch takes longer than a
+    step of a small network on a fast GPU. Steps are counted and done alike, whatever the size of the blocks; hooks of
+    callbacks come once a block.
 
     Args:
         network: the network that is trained.
@@ -37,7 +44,12 @@ class TrainingModule(pl.LightningModule, ABC):
         tile: side in low-resolution pixels above which validation works in tiles.
         overlap: low-resolution pixels that neighbouring tiles share.
         channels_last: whether convolutions run in the channels-last memory format.
-        compile_network: whether the network is compiled by ``torch.compile``.
+        compile_network: whether the network is compiled by ``torch.compile``, or in which of its modes:
+            ``reduce-overhead`` replays CUDA graphs.
+        gradient_clip: largest norm of the network's gradient; None does not clip.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
 
     def __init__(
@@ -51,25 +63,27 @@ class TrainingModule(pl.LightningModule, ABC):
         tile: int = 512,
         overlap: int = 16,
         channels_last: bool = False,
-        compile_network: bool = False,
+        compile_network: bool | str = False,
+        gradient_clip: float | None = None,
     ) -> None:
         super().__init__()
-        if ema_decay is not None and not 0 < ema_decay < 1:
-            raise ValueError(f"ema_decay={ema_decay}: must lie between 0 and 1, or be null for no average")
+        if gradient_clip is not None and gradient_clip <= 0:
+            raise ValueError(f"gradient_clip={gradient_clip}: must be positive, or null for no clipping")
+        self.automatic_optimization = False
         self.network = network
         self.metrics = nn.ModuleDict(metrics)
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
-        self.ema: AveragedModel | None = None
-        if ema_decay is not None:
-            average = get_ema_multi_avg_fn(ema_decay)  # type: ignore[no-untyped-call]
-            self.ema = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+        self.ema = None if ema_decay is None else EMA(network, decay=ema_decay)
+        self.gradient_clip = gradient_clip
         self.tile, self.overlap = tile, overlap
         self.channels_last = channels_last
         if channels_last:
             self.network.to(memory_format=torch.channels_last)
+        self.compiled = bool(compile_network)
         if compile_network:
-            self.network.compile()
+            self.network.compile(mode=compile_network if isinstance(compile_network, str) else None)
+        self.logged: dict[str, float] = {}
         self._bad_losses: dict[str, Tensor] = {}
 
     @property
@@ -81,9 +95,7 @@ class TrainingModule(pl.LightningModule, ABC):
         """The weights that validation, test and export use: the EMA where there is one."""
         if self.ema is None:
             return self.network
-        averaged = self.ema.module
-        assert isinstance(averaged, Network)
-        return averaged
+        return self.ema.module
 
     def named_metrics(self) -> dict[str, PerImageMetric]:
         """The metrics by the key under which each is logged; one that cannot be measured is left out."""
@@ -91,8 +103,64 @@ class TrainingModule(pl.LightningModule, ABC):
         return {key: metric for key, metric in metrics.items() if metric.reason is None}  # type: ignore[misc]
 
     @abstractmethod
+    def learn(self, batches: Sequence[Batch]) -> Losses:
+        """One optimizer step: gradients over ``batches``, then ``advance``.
+
+        Args:
+            batches: whose gradients are averaged; one, unless the data accumulate.
+
+        Returns:
+            The values to log as ``train/<name>``, detached, on the device; nothing here waits for them.
+        """
+
+    @abstractmethod
     def dry_step(self, batch: Batch) -> None:
         """One forward and backward pass as in training, without optimizer and logging: the preflight's."""
+
+    def training_step(self, batch: Batch | Iterable[Sequence[Batch]], batch_idx: int) -> Losses:
+        """One optimizer step, or a block of them; gives the values of the last."""
+        values: Losses = {}
+        steps: Iterable[Sequence[Batch]] = [[batch]] if isinstance(batch, dict) else batch
+        for batches in steps:
+            if self.compiled and self.device.type == "cuda":
+                torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            values = self.learn(batches)
+            if self.global_step % self._log_interval == 0:
+                self._log_training(values)
+        return values
+
+    def descend(self, batches: Sequence[Batch], losses: Callable[[Batch], Losses]) -> Losses:
+        """A whole ``learn`` for algorithms that minimise one number.
+
+        Args:
+            batches: see ``learn``.
+            losses: values of a batch with gradient; the one called ``loss`` is minimised, all are logged and guarded.
+        """
+        total: Losses = {}
+        for batch in batches:
+            values = losses(batch)
+            self.guard({name: value for name, value in values.items() if name != "loss"} or values, batch)
+            self.manual_backward(values["loss"] / len(batches) if len(batches) > 1 else values["loss"])
+            for name, value in values.items():
+                part = value.detach() / len(batches)
+                total[name] = total[name] + part if name in total else part
+        self.advance()
+        return total
+
+    def advance(self) -> None:
+        """Steps the network's optimizer (the first) on the gradients that are there, its schedule and the EMA."""
+        optimizer, scheduler = _first(self.optimizers()), _first(self.lr_schedulers())
+        if self.gradient_clip is not None:
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            if scaler is not None:
+                scaler.unscale_(optimizer.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        if scheduler is not None:
+            scheduler.step()
+        if self.ema is not None:
+            self.ema.update(self.network)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the trainable weights, and its schedule in optimizer steps."""
@@ -101,18 +169,19 @@ class TrainingModule(pl.LightningModule, ABC):
             name = type(self.network).__name__
             raise ValueError(f"{name} has no trainable parameters: it can be evaluated, not trained")
         optimizer = self.make_optimizer(parameters)
-        if self.make_scheduler is None:
-            return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "step"},
-        }
+        return [optimizer], [] if self.make_scheduler is None else [self.make_scheduler(optimizer)]
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Steps the optimizer, then the EMA: once an optimizer step, not once a batch."""
-        super().optimizer_step(*args, **kwargs)
-        if self.ema is not None:
-            self.ema.update_parameters(self.network)
+    def on_validation_epoch_end(self) -> None:
+        """Tells the loggers at which optimizer step the validation was: Lightning counts its batches."""
+        self.log("step", float(self.global_step))
+
+    def _log_training(self, values: Losses) -> None:
+        """Reads ``values`` from the device, once for all, and gives them to the loggers and the progress bar."""
+        self.raise_if_not_finite(values)
+        numbers = torch.stack([value.detach().float() for value in values.values()]).tolist() if values else []
+        self.logged = {f"train/{name}": number for name, number in zip(values, numbers, strict=True)}
+        for logger in self.loggers:
+            logger.log_metrics(self.logged, step=self.global_step)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Restores one whole image with the final weights and updates the metrics."""
@@ -126,14 +195,16 @@ class TrainingModule(pl.LightningModule, ABC):
         """(B, C, h, w) -> float32 (B, C, h * scale, w * scale), clamped to [0, 1], in tiles where it is large."""
         if self.channels_last:
             low = low.to(memory_format=torch.channels_last)
-        restored = restore_tiled(self.final_network, low, tile=self.tile, overlap=self.overlap)
+        eager = torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()  # sizes vary
+        with eager:
+            restored = restore_tiled(self.final_network, low, tile=self.tile, overlap=self.overlap)
         return restored.float().clamp(0, 1)
 
     def guard(self, losses: Mapping[str, Tensor], batch: Batch) -> None:
         """Stops the run at a loss that is not finite.
 
-        On the CPU at once; on a GPU the check is kept on the device and read at every logging step, so
-        that no step waits for it.
+        On the CPU at once; on a GPU the check stays on the device and is read when numbers are logged, so that no step
+        waits for it.
 
         Raises:
             NonFiniteLoss: naming the step, the losses and, on the CPU, the samples of the batch.
@@ -141,10 +212,8 @@ class TrainingModule(pl.LightningModule, ABC):
         for name, value in losses.items():
             bad = ~torch.isfinite(value.detach())
             self._bad_losses[name] = bad | self._bad_losses[name] if name in self._bad_losses else bad
-        on_cpu = self.device.type == "cpu"
-        if not on_cpu and self.global_step % self._log_interval != 0:
-            return
-        self.raise_if_not_finite(losses, batch)
+        if self.device.type == "cpu":
+            self.raise_if_not_finite(losses, batch)
 
     def raise_if_not_finite(self, losses: Mapping[str, Tensor] | None = None, batch: Batch | None = None) -> None:
         """Raises for a loss that was not finite since the last look; see ``guard``."""
@@ -162,6 +231,11 @@ class TrainingModule(pl.LightningModule, ABC):
             epochs, indices = batch["epoch"].tolist(), batch["index"].tolist()
             samples = f"; batch of (epoch, sample): {list(zip(epochs, indices, strict=True))}"
         raise NonFiniteLoss(
-            f"{where}: {named}{samples}. Lower optimizer.lr, set trainer.gradient_clip_val, or look at the samples; "
+            f"{where}: {named}{samples}. Lower optimizer.lr, set model.gradient_clip, or look at the samples; "
             "the last checkpoint holds finite weights."
         )
+
+
+def _first(found: Any) -> Any:
+    """The first of Lightning's optimizers or schedulers: the network's; None if there is none."""
+    return (found[0] if found else None) if isinstance(found, list) else found

@@ -101,7 +101,7 @@ class KeepLast(pl.Callback):
     def _save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         step = trainer.global_step
         due = step % self.every == 0 or step == trainer.max_steps
-        if step == self._saved_step or not due or trainer.fit_loop.epoch_loop._should_accumulate():
+        if step == self._saved_step or not due:
             return
         assert isinstance(module, TrainingModule)
         module.raise_if_not_finite()

@@ -1,7 +1,7 @@
 """What was drawn for a batch, kept beside the run, so that any picture of the training can be made again."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -29,13 +29,19 @@ class DrawRecords(pl.Callback):
         self._recorded = -1
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Batch | Iterable[Sequence[Batch]],
+        batch_idx: int,
     ) -> None:
-        """Records the first batch of a step that is due."""
+        """Records the first batch of a step that is due; of a block, its first step."""
         step = trainer.global_step
         if step % self.every or step == self._recorded or not trainer.is_global_zero:
             return
         self._recorded = step
+        if not isinstance(batch, Mapping):
+            batch = next(iter(batch))[0]
         keys = list(zip(batch["epoch"].tolist(), batch["index"].tolist(), strict=True))
         rows = [
             {"epoch": epoch, "index": index, "draw": draw}

@@ -1,16 +1,16 @@
 """Regression: the network is moved straight towards the target by a sum of losses."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from sr_lab.losses.base import Loss
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.networks.base import Network
-from sr_lab.training.base import Batch, TrainingModule
+from sr_lab.training.base import Batch, Losses, TrainingModule
 
 
 class Regression(TrainingModule):
@@ -27,6 +27,7 @@ class Regression(TrainingModule):
         overlap: see ``TrainingModule``.
         channels_last: see ``TrainingModule``.
         compile_network: see ``TrainingModule``.
+        gradient_clip: see ``TrainingModule``.
     """
 
     def __init__(
@@ -41,7 +42,8 @@ class Regression(TrainingModule):
         tile: int = 512,
         overlap: int = 16,
         channels_last: bool = False,
-        compile_network: bool = False,
+        compile_network: bool | str = False,
+        gradient_clip: float | None = None,
     ) -> None:
         super().__init__(
             network=network,
@@ -53,33 +55,26 @@ class Regression(TrainingModule):
             overlap=overlap,
             channels_last=channels_last,
             compile_network=compile_network,
+            gradient_clip=gradient_clip,
         )
         if not losses:
             raise ValueError("losses is empty: name at least one, as losses=[l1]")
         self.losses = nn.ModuleDict(losses)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One batch; every loss is logged unweighted as ``train/<name>``."""
-        values = self._losses(batch)
-        self.guard(values, batch)
-        total = self._total(values)
-        for name, value in values.items():
-            self.log(f"train/{name}", value.detach())
-        self.log("train/loss", total.detach(), prog_bar=True)
-        return total
+    def learn(self, batches: Sequence[Batch]) -> Losses:
+        """One step down the gradient of the weighted sum; every loss is logged unweighted as ``train/<name>``."""
+        return self.descend(batches, self._losses)
 
     def dry_step(self, batch: Batch) -> None:
         """One forward and backward pass, see ``TrainingModule``."""
-        self._total(self._losses(batch)).backward()  # type: ignore[no-untyped-call]
+        self._losses(batch)["loss"].backward()  # type: ignore[no-untyped-call]
 
-    def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Unweighted losses, computed in float32 whatever the precision of the network."""
+    def _losses(self, batch: Batch) -> Losses:
+        """Unweighted losses and their weighted sum, in float32 whatever the precision of the network."""
         low = batch["low"]
         if self.channels_last:
             low = low.to(memory_format=torch.channels_last)
         restored = self.network(low).float()
-        return {name: loss(restored, batch["high"]) for name, loss in self.losses.items()}
-
-    def _total(self, values: Mapping[str, Tensor]) -> Tensor:
-        weights = {name: loss.weight for name, loss in self.losses.items()}
-        return torch.stack([values[name] * weights[name] for name in values]).sum()  # type: ignore[operator]
+        values = {name: loss(restored, batch["high"]) for name, loss in self.losses.items()}
+        weighted = [values[name] * loss.weight for name, loss in self.losses.items()]
+        return {**values, "loss": torch.stack(weighted).sum()}

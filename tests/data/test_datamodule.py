@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor, nn
+from torch import nn
 
 from sr_lab.data.cache import DecodedCache
 from sr_lab.data.datamodule import SRDataModule
@@ -26,14 +26,20 @@ class Recorder(pl.LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.weight = nn.Parameter(torch.zeros(()))
         self.seen: list[list[tuple[int, int]]] = []
         self.val: list[dict[str, Any]] = []
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        self.seen.append(list(zip(batch["epoch"].tolist(), batch["index"].tolist(), strict=True)))
-        self.last = batch
-        return ((batch["high"].mean() * self.weight) - 1) ** 2
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizer = self.optimizers()
+        for step in [[batch]] if isinstance(batch, dict) else batch:
+            for part in step:
+                self.seen.append(list(zip(part["epoch"].tolist(), part["index"].tolist(), strict=True)))
+                self.last = part
+                self.manual_backward(((part["high"].mean() * self.weight) - 1) ** 2 / len(step))
+            optimizer.step()
+            optimizer.zero_grad()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.val.append(batch)
@@ -102,10 +108,10 @@ def test_low_crops_are_cut_from_the_low_version_of_the_whole_image(module: Make,
         assert torch.equal(batch["low"], low[..., left // 2 : left // 2 + 32])
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
-def test_a_resumed_run_goes_on_with_the_next_sample(module: Make, tmp_path: Path, accumulate: int) -> None:
-    whole = Recorder()
-    trainer(tmp_path, max_steps=9, accumulate_grad_batches=accumulate).fit(whole, module())
+@pytest.mark.parametrize(("accumulate", "block"), [(1, 1), (3, 1), (1, 4), (2, 2)])
+def test_a_resumed_run_goes_on_with_the_next_sample(module: Make, tmp_path: Path, accumulate: int, block: int) -> None:
+    whole, single = Recorder(), module(accumulate=accumulate)
+    trainer(tmp_path, max_steps=9).fit(whole, single)
     assert len(whole.seen) == 9 * accumulate
 
     class Killed(RuntimeError):
@@ -113,19 +119,18 @@ def test_a_resumed_run_goes_on_with_the_next_sample(module: Make, tmp_path: Path
 
     class Dies(Recorder):
         def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-            if self.global_step == 5:
+            if self.global_step >= 5:
                 raise Killed
 
     keep = ModelCheckpoint(dirpath=tmp_path / "kept", every_n_train_steps=4, save_top_k=-1)
     first = Dies()
+    blocks = {"accumulate": accumulate, "steps_per_batch": block}
     with pytest.raises(Killed):
-        trainer(
-            tmp_path, max_steps=9, accumulate_grad_batches=accumulate, callbacks=[keep], enable_checkpointing=True
-        ).fit(first, module())
-    (checkpoint,) = (tmp_path / "kept").glob("*.ckpt")
+        trainer(tmp_path, max_steps=9, callbacks=[keep], enable_checkpointing=True).fit(first, module(**blocks))
+    checkpoint = next((tmp_path / "kept").glob("*step=4.ckpt"))
     second = Recorder()
-    resumed = trainer(tmp_path, max_steps=9, accumulate_grad_batches=accumulate)
-    resumed.fit(second, module(), ckpt_path=checkpoint)
+    resumed = trainer(tmp_path, max_steps=9)
+    resumed.fit(second, module(**blocks), ckpt_path=checkpoint)
     assert second.seen == whole.seen[4 * accumulate :]
     assert resumed.global_step == 9
     assert torch.equal(second.weight, whole.weight)

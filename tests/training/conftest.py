@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from sr_lab.data.blocks import Block
 from sr_lab.losses.pixel import L1
 from sr_lab.metrics.protocol import RGBCrop
 from sr_lab.metrics.psnr import PSNR
@@ -27,22 +28,31 @@ class Crops(Dataset):
 
 
 class Steps(Sampler[list[int]]):
-    def __init__(self, num_batches: int, start: int) -> None:
-        self.num_batches, self.start = num_batches, start
+    def __init__(self, num_batches: int, start: int, block: int) -> None:
+        self.num_batches, self.start, self.block = num_batches, start, block
 
     def __len__(self) -> int:
-        return self.num_batches
+        return self.num_batches // self.block
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in range(self.start, self.num_batches):
-            yield [2 * batch, 2 * batch + 1]
+        for batch in range(self.start, self.num_batches, self.block):
+            yield list(range(2 * batch, 2 * (batch + self.block)))
 
 
 class TinyData(pl.LightningDataModule):
+    """Batches of two; ``accumulate`` of them a step, ``block`` steps at a time."""
+
+    accumulate, block = 1, 1
+
     def train_dataloader(self) -> DataLoader:
-        accumulate = self.trainer.accumulate_grad_batches
-        sampler = Steps(self.trainer.max_steps * accumulate, self.trainer.global_step * accumulate)
+        size = self.accumulate * self.block
+        sampler = Steps(self.trainer.max_steps * self.accumulate, self.trainer.global_step * self.accumulate, size)
         return DataLoader(Crops(), batch_sampler=sampler)
+
+    def on_after_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict | Block:
+        if not self.trainer.training or len(batch["index"]) == 2:
+            return batch
+        return Block(batch, batch_size=2, accumulate=self.accumulate, make=lambda part: part)
 
     def batch(self, indices: list[int]) -> dict:
         return torch.utils.data.default_collate([Crops()[index] for index in indices])

@@ -17,7 +17,7 @@ class StopAt(pl.Callback):
         self.step = step
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step == self.step and batch_idx % trainer.accumulate_grad_batches == 0:
+        if trainer.global_step >= self.step:
             raise KeyboardInterrupt
 
 
@@ -30,7 +30,8 @@ class Validations(pl.Callback):
         self.seen[trainer.global_step] = float(trainer.callback_metrics["val/psnr_rgb"])
 
 
-def fit(make_module, make_trainer, data, directory, *, stop=None, resume=False, accumulate=1, val_every=4):
+def fit(make_module, make_trainer, data, directory, *, stop=None, resume=False, accumulate=1, block=1):
+    data.accumulate, data.block = accumulate, block
     module = make_module(
         scheduler=lambda optimizer: warmup_cosine(optimizer, num_steps=12, num_warmup=3),
     )
@@ -39,8 +40,7 @@ def fit(make_module, make_trainer, data, directory, *, stop=None, resume=False, 
     last = KeepLast(directory=directory, every=2, provenance={"config": {"a": 1}})
     trainer = make_trainer(
         12,
-        accumulate_grad_batches=accumulate,
-        val_check_interval=val_every * accumulate,
+        val_check_interval=4 // block,
         callbacks=[*([StopAt(stop)] if stop else []), validations, best, last],
     )
     path = directory / "last.ckpt" if resume else None
@@ -53,15 +53,19 @@ def fit(make_module, make_trainer, data, directory, *, stop=None, resume=False, 
     return module, validations.seen, best
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("stop", [3, 4, 5, 8, 11])
+@pytest.mark.parametrize(
+    ("stop", "accumulate", "block"),
+    [(stop, accumulate, 1) for stop in (3, 4, 5, 8, 11) for accumulate in (1, 2)] + [(5, 1, 2), (8, 1, 2), (5, 2, 4)],
+)
 def test_resumed_run_equals_the_uninterrupted_one_to_the_last_bit(
-    make_module, make_trainer, data, tmp_path, stop, accumulate
+    make_module, make_trainer, data, tmp_path, stop, accumulate, block
 ):
+    """Also where the uninterrupted one goes step by step and the other in blocks of several."""
     whole, seen, best = fit(make_module, make_trainer, data, tmp_path / "whole", accumulate=accumulate)
     directory = tmp_path / "parts"
-    _, first, _ = fit(make_module, make_trainer, data, directory, stop=stop, accumulate=accumulate)
-    resumed, second, best_resumed = fit(make_module, make_trainer, data, directory, resume=True, accumulate=accumulate)
+    blocks = {"accumulate": accumulate, "block": block}
+    _, first, _ = fit(make_module, make_trainer, data, directory, stop=stop, **blocks)
+    resumed, second, best_resumed = fit(make_module, make_trainer, data, directory, resume=True, **blocks)
     for (name, ours), expected in zip(resumed.state_dict().items(), whole.state_dict().values(), strict=True):
         assert torch.equal(ours, expected), name
     assert seen == first | second

@@ -3,11 +3,14 @@
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sr_lab.losses.frequency import Frequency
 from sr_lab.losses.pixel import L1, L2, Charbonnier
 from sr_lab.networks.bicubic import Bicubic
 from sr_lab.training.base import NonFiniteLoss
+from sr_lab.training.ema import EMA
 
 # A refactor keeps these; a change of behaviour edits them in the same commit and says why.
 GOLDEN_LOSSES = [0.2582055, 0.2544552, 0.2573664, 0.2512693, 0.2497173]
@@ -18,7 +21,7 @@ class Recorder(pl.Callback):
         self.losses, self.optimizer_steps, self.values = [], 0, []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.losses.append(float(outputs["loss"]) * trainer.accumulate_grad_batches)
+        self.losses.append(float(outputs["loss"]))
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         self.optimizer_steps += 1
@@ -37,13 +40,18 @@ def test_golden_losses(make_module, make_trainer, data):
 def test_accumulation_steps_the_optimizer_schedule_and_ema_once_for_all_batches(
     make_module, make_trainer, data, accumulate
 ):
-    module, recorder = make_module(), Recorder()
-    trainer = make_trainer(
-        4, accumulate_grad_batches=accumulate, val_check_interval=4 * accumulate, callbacks=[recorder]
-    )
+    factors = []
+
+    def schedule(optimizer):
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factors.append(step) or 1.0)
+
+    module, recorder = make_module(scheduler=schedule), Recorder()
+    trainer = make_trainer(4, callbacks=[recorder])
+    data.accumulate = accumulate
     trainer.fit(module, data)
     assert recorder.optimizer_steps == 4
-    assert len(recorder.losses) == 4 * accumulate
+    assert len(recorder.losses) == 4
+    assert factors == [0, 1, 2, 3, 4]
     assert trainer.global_step == 4
     assert int(module.ema.n_averaged) == 4
 
@@ -52,7 +60,8 @@ def test_accumulated_gradients_equal_one_large_batch(make_module, make_trainer, 
     """SGD on two accumulated batches of two equals one step on their mean gradient."""
     sgd = {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1), "ema_decay": None}
     accumulated = make_module(**sgd)
-    make_trainer(1, accumulate_grad_batches=2, val_check_interval=2).fit(accumulated, data)
+    data.accumulate = 2
+    make_trainer(1).fit(accumulated, data)
     by_hand = make_module(**sgd)
     batch = data.batch([0, 1, 2, 3])
     loss = (by_hand.network(batch["low"]) - batch["high"]).abs().mean()
@@ -145,3 +154,51 @@ def test_large_validation_image_is_restored_in_tiles(make_module):
         module.restore(torch.rand(1, 3, 100, 60))
     assert len(sizes) > 1
     assert max(height for height, _ in sizes) <= 24
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_numbers_are_logged_at_their_optimizer_step_whatever_the_block(make_module, make_trainer, data, block):
+    class Kept(Logger):
+        name = version = "kept"
+        seen = []
+
+        def log_metrics(self, metrics, step=None):
+            self.seen.extend((step, key) for key in metrics)
+
+        def log_hyperparams(self, *_):
+            pass
+
+    logger = Kept()
+    logger.seen = []
+    data.block = block
+    make_trainer(6, logger=logger, log_every_n_steps=2, val_check_interval=3 // block).fit(make_module(), data)
+    assert [step for step, key in logger.seen if key == "train/loss"] == [2, 4, 6]
+    assert [step for step, key in logger.seen if key == "val/psnr_rgb"] == [3, 6]
+
+
+def test_gradient_clipping_bounds_the_step(make_module, make_trainer, data):
+    """SGD with learning rate 1: what the weights move is the gradient."""
+    sgd = {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=1.0), "ema_decay": None}
+    module = make_module(gradient_clip=1e-3, **sgd)
+    before = [parameter.detach().clone() for parameter in module.network.parameters()]
+    make_trainer(1).fit(module, data)
+    moved = torch.cat([(a - b).flatten() for a, b in zip(module.network.parameters(), before, strict=True)])
+    assert float(moved.norm()) == pytest.approx(1e-3, rel=1e-2)
+    with pytest.raises(ValueError, match=r"gradient_clip=0\.0: must be positive"):
+        make_module(gradient_clip=0.0)
+
+
+def test_ema_equals_torchs(make_module):
+    module = make_module(ema_decay=0.8)
+    theirs = AveragedModel(module.network, multi_avg_fn=get_ema_multi_avg_fn(0.8), use_buffers=True)
+    for step in range(4):
+        with torch.no_grad():
+            for parameter in module.network.parameters():
+                parameter += torch.randn_like(parameter)
+        if step == 2:  # as a resumed run finds it
+            state, module.ema = module.ema.state_dict(), EMA(module.network, decay=0.8)
+            module.ema.load_state_dict(state)
+        module.ema.update(module.network)
+        theirs.update_parameters(module.network)
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(module.ema.state_dict()[name], value), name

@@ -1,0 +1,52 @@
+"""The moving average of a network's weights, updated without waiting for the device."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sr_lab.networks.base import Network
+
+
+class EMA(nn.Module):
+    """Exponential moving average of weights and buffers; the first update copies them.
+
+    torch's ``AveragedModel`` reads its counter from the device at every update and for every tensor; here the host
+    knows whether there was one.
+
+    Args:
+        network: what is averaged; a copy of it is kept in ``module``.
+        decay: weight of the former average, between 0 and 1.
+
+    Raises:
+        ValueError: if ``decay`` is not between 0 and 1.
+    """
+
+    def __init__(self, network: Network, *, decay: float) -> None:
+        super().__init__()
+        if not 0 < decay < 1:
+            raise ValueError(f"ema_decay={decay}: must lie between 0 and 1, or be null for no average")
+        self.decay = decay
+        self.module: Network = copy.deepcopy(network).requires_grad_(False)
+        self.n_averaged: Tensor
+        self.register_buffer("n_averaged", torch.tensor(0, dtype=torch.long))
+        self._started = False
+
+    @torch.no_grad()
+    def update(self, network: Network) -> None:
+        """Moves the average towards ``network``: once an optimizer step."""
+        averages = [*self.module.parameters(), *self.module.buffers()]
+        values: list[Tensor] = [*network.parameters(), *network.buffers()]
+        floats = [pair for pair in zip(averages, values, strict=True) if pair[0].is_floating_point()]
+        if self._started and floats:
+            torch._foreach_lerp_([pair[0] for pair in floats], [pair[1] for pair in floats], 1 - self.decay)
+        for average, value in zip(averages, values, strict=True):
+            if not self._started or not average.is_floating_point():
+                average.copy_(value)
+        self.n_averaged += 1
+        self._started = True
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        self._started = bool(state_dict.get(f"{prefix}n_averaged", 0))
+        super()._load_from_state_dict(state_dict, prefix, *args)

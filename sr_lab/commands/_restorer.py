@@ -23,7 +23,15 @@ def choose_device(name: str) -> torch.device:
 
 
 def load_restorer(
-    name: str, *, scale: int, tile: int, overlap: int, device: torch.device, tracking_uri: str
+    name: str,
+    *,
+    scale: int,
+    tile: int,
+    overlap: int,
+    device: torch.device,
+    tracking_uri: str,
+    seed: int = 0,
+    num_steps: int | None = None,
 ) -> tuple[Restorer, dict[str, Any] | None]:
     """The restorer called ``name``, and its metadata without the long list of images; None for bicubic.
 
@@ -37,7 +45,10 @@ def load_restorer(
     if artefact.scale != scale:
         raise ValueError(f"restorer={name} enlarges by {artefact.scale}, the evaluation is at scale={scale}")
     metadata = {key: value for key, value in artefact.metadata.items() if key != "images"}
-    return NetworkRestorer(artefact.network, tile=tile, overlap=overlap, device=device), metadata
+    restorer = NetworkRestorer(
+        artefact.network, tile=tile, overlap=overlap, device=device, seed=seed, num_steps=num_steps
+    )
+    return restorer, metadata
 
 
 def fetch_artefact(name: str, *, tracking_uri: str) -> Artefact:

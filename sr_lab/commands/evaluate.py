@@ -21,6 +21,7 @@ from sr_lab.commands._restorer import choose_device, load_restorer
 from sr_lab.evaluation.benchmark import Evaluation, evaluate
 from sr_lab.evaluation.numbers import format_value
 from sr_lab.evaluation.report import COMPARISON, REPORT, SUMMARY, write_report
+from sr_lab.evaluation.restorers import NetworkRestorer
 from sr_lab.tracking.environment import git_state
 from sr_lab.tracking.run import Run
 
@@ -47,11 +48,13 @@ def evaluation_of(cfg: DictConfig) -> tuple[Evaluation, dict[str, Any]]:
     device = choose_device(cfg.device)
     restorer, metadata = load_restorer(
         str(cfg.restorer), scale=cfg.scale, tile=cfg.tile, overlap=cfg.overlap, device=device,
-        tracking_uri=cfg.tracking_uri,
+        tracking_uri=cfg.tracking_uri, seed=cfg.seed, num_steps=cfg.num_steps,
     )  # fmt: skip
     facts: dict[str, Any] = {}
     if metadata is not None:
         facts = {"tile": cfg.tile, "overlap": cfg.overlap, "restorer_metadata": metadata}
+    if isinstance(restorer, NetworkRestorer) and restorer.generative:
+        facts |= {"seed": cfg.seed, "num_steps": cfg.num_steps}
     evaluation = evaluate(
         restorer,
         Path(cfg.benchmark),

@@ -109,9 +109,7 @@ def tables(gain: np.ndarray, members: dict[str, np.ndarray]) -> tuple[Measuremen
             for scene in range(gain.shape[0])
             for frame in range(gain.shape[1])
         ]
-        models.append(
-            Measurement(model=model, holdout="simulated", protocol="y_crop", rows=rows, selected_on=frozenset())
-        )
+        models.append(Measurement(model=model, holdout="simulated", protocol="y_crop", rows=rows, seen=frozenset()))
     return models[0], models[1]
 
 
@@ -250,7 +248,7 @@ def hardest_decile() -> list[Cell]:
             own = 0.1 * random.standard_normal((2, scenes))
             scores = difficulty + own - np.array([[SLICE_MARGIN], [0.0]])
             models = [
-                Measurement(model=model, holdout="simulated", protocol="y_crop", selected_on=frozenset(), rows=[
+                Measurement(model=model, holdout="simulated", protocol="y_crop", seen=frozenset(), rows=[
                     ImageRow(name=f"{i:04}", scene=f"{i:04}", metrics={"psnr_y": float(value)})
                     for i, value in enumerate(row)
                 ])

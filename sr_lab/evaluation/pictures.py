@@ -41,9 +41,16 @@ class Pictures:
 
 
 def take_pictures(
-    *, low: Tensor, bicubic: Tensor, restored: Tensor, target: Tensor, scale: int, side: int = 128
+    *,
+    low: Tensor,
+    bicubic: Tensor,
+    restored: Tensor,
+    target: Tensor,
+    scale: int,
+    side: int = 128,
+    error: Tensor | None = None,
 ) -> Pictures:
-    """Crops the square with the largest mean squared error of the restoration.
+    """Crops the square with the largest mean of the error, by default the squared error of the restoration.
 
     Args:
         low: (1, C, h, w), values in [0, 1].
@@ -52,10 +59,12 @@ def take_pictures(
         target: same shape.
         scale: enlargement factor.
         side: side of the square in pixels of the original; less in a smaller image, rounded to a multiple of ``scale``.
+        error: what the place is chosen by, same shape as ``restored``.
     """
     height, width = target.shape[-2:]
     tall, wide = (max(1, min(side, length) // scale) for length in (height, width))
-    top, left = _worst_window((restored - target).square().mean(dim=1, keepdim=True), scale, tall, wide)
+    error = (restored - target).square() if error is None else error
+    top, left = _worst_window(error.mean(dim=1, keepdim=True), scale, tall, wide)
     small = (..., slice(top, top + tall), slice(left, left + wide))
     large = (..., slice(top * scale, (top + tall) * scale), slice(left * scale, (left + wide) * scale))
     difference = (to_uint8(restored[large]).float() - to_uint8(target[large]).float()).abs().mean(dim=1)[0]

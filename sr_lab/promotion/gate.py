@@ -1,6 +1,6 @@
 """The decision: a pure function of what was measured and what the policy demands."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -144,7 +144,7 @@ def _identity(policy_sha256: str, evidence_sha256: str) -> str:
 def _preconditions(candidate: Measurement, champion: Measurement | None, policy: Policy) -> Iterator[Reason]:
     """Whether the numbers may be used at all."""
     yield _reason("protocol", _protocol_problem(candidate, champion, policy), f"{policy.protocol} for every number")
-    yield _reason("history", _history_problem(candidate), "nothing was selected on this hold-out")
+    yield _reason("history", _history_problem(candidate), "no training and no selection has seen this hold-out")
     if champion is not None:
         same = f"the same {len(candidate.rows)} for both models"
         yield _reason("images", _image_problem(candidate, champion), same)
@@ -162,12 +162,15 @@ def _protocol_problem(candidate: Measurement, champion: Measurement | None, poli
 
 
 def _history_problem(candidate: Measurement) -> str | None:
-    if candidate.selected_on is None:
-        return f"it is not known what {candidate.model} was selected on: its run has no record of it"
-    if candidate.holdout in candidate.selected_on:
+    if candidate.seen is None:
         return (
-            f"{candidate.model} was selected on this hold-out ({candidate.holdout[:12]}), where it looks better than "
-            "it is: gate on images that no sweep has seen"
+            f"it is not known which images {candidate.model} was trained and selected on: its run has no record of it"
+        )
+    if candidate.seen:
+        return (
+            f"{candidate.model} was trained or selected on {len(candidate.seen)} of the {len(candidate.rows)} images "
+            f"({_some(candidate.seen)}), where it looks better than it is: gate on images that no training and no "
+            "sweep has seen"
         )
     return None
 
@@ -180,9 +183,12 @@ def _image_problem(candidate: Measurement, champion: Measurement) -> str | None:
     others = {row.name: row for row in champion.rows}
     for model, lacks in ((candidate, others.keys() - rows.keys()), (champion, rows.keys() - others.keys())):
         if lacks:
-            names = ", ".join(sorted(lacks)[:3]) + (", ..." if len(lacks) > 3 else "")
-            return f"{model.model} lacks {len(lacks)} of the images ({names}): both need the same"
+            return f"{model.model} lacks {len(lacks)} of the images ({_some(lacks)}): both need the same"
     for name, row in sorted(rows.items()):
         if row.scene != others[name].scene or row.slices != others[name].slices:
             return f"scene or slices of {name} differ between the two: measure both with the same code"
     return None
+
+
+def _some(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")

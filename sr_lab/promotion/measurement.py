@@ -49,8 +49,8 @@ class Measurement:
         rows: one per image, in any order.
         resources: resource name to one value per run, for example ``latency_s``, ``memory_bytes``. Run k of the
             candidate and run k of the champion were made one after the other on the same machine and the same image.
-        selected_on: hold-outs (as in ``holdout``) on which this model was chosen among others (sweep, best checkpoint,
-            early stopping); None: not known, which the gate refuses.
+        seen: names of the rows whose files this model has learnt from, or was chosen by among others (best checkpoint,
+            early stopping, sweep); None: not known, which the gate refuses.
 
     Raises:
         ValueError: if there is no image, or one name occurs twice.
@@ -61,7 +61,7 @@ class Measurement:
     protocol: str
     rows: Sequence[ImageRow]
     resources: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    selected_on: frozenset[str] | None = None
+    seen: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         if not self.rows:
@@ -90,7 +90,7 @@ class Measurement:
                 for row in sorted(self.rows, key=lambda row: row.name)
             ],
             "resources": {key: [_number(value) for value in self.resources[key]] for key in sorted(self.resources)},
-            "selected_on": None if self.selected_on is None else sorted(self.selected_on),
+            "seen": None if self.seen is None else sorted(self.seen),
         }
 
     @classmethod
@@ -111,7 +111,7 @@ class Measurement:
             protocol=document["protocol"],
             rows=rows,
             resources={key: [float(value) for value in runs] for key, runs in document["resources"].items()},
-            selected_on=None if document["selected_on"] is None else frozenset(document["selected_on"]),
+            seen=None if document["seen"] is None else frozenset(document["seen"]),
         )
 
 

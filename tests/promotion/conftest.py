@@ -17,7 +17,7 @@ def make_measurement(
     frames: int = 1,
     slices: Mapping[str, Sequence[int]] | None = None,
     resources: Mapping[str, Sequence[float]] | None = None,
-    selected_on: frozenset[str] | None = frozenset(),
+    seen: frozenset[str] | None = frozenset(),
     holdout: str = "holdout-1",
 ) -> Measurement:
     """Image i belongs to scene i // frames; ``slices`` names images by index."""
@@ -31,9 +31,7 @@ def make_measurement(
         )
         for i in range(count)
     ]
-    return Measurement(
-        model=model, holdout=holdout, protocol="y_crop", rows=rows, resources=resources or {}, selected_on=selected_on
-    )
+    return Measurement(model=model, holdout=holdout, protocol="y_crop", rows=rows, resources=resources or {}, seen=seen)
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,7 @@ def spoiled(rows, index, value):
 
 
 def with_rows(model, rows):
-    return Measurement(model=model.model, holdout=model.holdout, protocol="y_crop", rows=rows, selected_on=frozenset())
+    return Measurement(model=model.model, holdout=model.holdout, protocol="y_crop", rows=rows, seen=frozenset())
 
 
 @pytest.mark.parametrize("who", [0, 1])
@@ -199,20 +199,21 @@ def test_other_protocol_is_refused(pair):
 
 
 @pytest.mark.parametrize(
-    ("selected_on", "verdict"),
+    ("seen", "verdict"),
     [
         (frozenset(), "pass"),
-        (frozenset({"other"}), "pass"),
-        (frozenset({"holdout-1", "other"}), "fail"),
+        (frozenset({"003", "007"}), "fail"),
         (None, "fail"),
     ],
 )
 @pytest.mark.parametrize("first", [False, True])
-def test_holdout_that_was_selected_on_is_refused(pair, selected_on, verdict, first):
-    candidate, _ = pair(1.0, selected_on=selected_on)
+def test_holdout_that_was_seen_or_whose_history_is_unknown_is_refused(pair, seen, verdict, first):
+    candidate, _ = pair(1.0, seen=seen)
     champion = None if first else pair(1.0)[1]
     decision = gate(candidate, champion, policy(checks={"floor": Floor(**PSNR, value=20)}))
     assert only(decision, "history").verdict == verdict
+    if seen:
+        assert "on 2 of the 40 images (003, 007)" in only(decision, "history").text
     assert decision.outcome == ("promote" if verdict == "pass" else "reject")
 
 

@@ -53,6 +53,14 @@ def seeds(uniform: Floats) -> npt.NDArray[np.int64]:
     return (uniform * 2.0**53).astype(np.int64)
 
 
+def frame_seed(seed: int, number: int) -> int:
+    """Seed of frame ``number`` of a clip, below 2**53: unrelated for every number, ``seed`` itself for the first."""
+    if number == 0:
+        return seed
+    step = np.array([number], dtype=np.uint64) * np.uint64(0xD1342543DE82EF95)
+    return int((mix(mix(np.array([seed], dtype=np.uint64)) ^ step) >> np.uint64(11))[0])
+
+
 def pixel_bits(seed: int, count: int, *, plane: int = 0) -> npt.NDArray[np.uint16]:
     """16 random bits for each of ``count`` pixels (a hash of seed, plane and the pixel's number).
 

@@ -5,6 +5,9 @@
     srlab degrade preview=IMAGE output=DIR degradation=bsrgan
     srlab degrade estimate=DIR output=DIR scale=4
 
+With clips=true the images of one folder are the frames of one clip: they share a draw, only their noise differs, and
+a video codec predicts them from one another.
+
 The first writes OUTPUT/LR, OUTPUT/HR where the degradation changes the target (realesrgan_sharp), and
 OUTPUT/manifest.parquet: a row an image, with the hash of the original, settings and every drawn parameter. Originals
 are cropped to a multiple of the scale; 16 bits stay 16. Replay gives the same files byte by byte, and exit code 1
@@ -55,7 +58,13 @@ def degrade(cfg: DictConfig) -> int:
     degradation = _degradation(cfg)
     with _bar("degrade", len(list_images(folder))) as bar:
         rows = degrade_folder(
-            folder, output, degradation, seed=_seed(cfg), config=plain(cfg.degradation), progress=bar.update
+            folder,
+            output,
+            degradation,
+            seed=_seed(cfg),
+            config=plain(cfg.degradation),
+            clips=cfg.clips,
+            progress=bar.update,
         )
     print(f"{len(rows)} low images: {output / LOW}")
     if changed := sum(bool(row.target) for row in rows):

@@ -4,6 +4,7 @@ Below the folder lie ``LR/`` (the low images), ``HR/`` (the targets, where the d
 ``manifest.parquet`` with one row an image.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,9 +31,10 @@ def degrade_folder(
     *,
     seed: int,
     config: Mapping[str, Any],
+    clips: bool = False,
     progress: Callable[[], object] = lambda: None,
 ) -> list[Row]:
-    """Degrades every image of a folder; image k of the sorted list is drawn by the key (seed, 0, k).
+    """Degrades every image of a folder; image (or clip) k of the sorted list is drawn by the key (seed, 0, k).
 
     Args:
         folder: of high images, searched with its folders below.
@@ -40,18 +42,20 @@ def degrade_folder(
         degradation: applied to each image, cropped to a multiple of the scale.
         seed: of the draws.
         config: what the degradation can be built from again; kept in the manifest.
+        clips: whether the images of one folder are the frames of one clip, in the order of their names, and share a
+            draw; only their noise differs.
         progress: called after each image.
 
     Raises:
-        ValueError: if an image cannot be read or degraded, two would be written to one file, or the output holds
-            images that this call does not write.
+        ValueError: if an image cannot be read or degraded, two would be written to one file, the frames of a clip
+            differ in size, or the output holds images that this call does not write.
     """
-    files = list_images(folder)
     if output.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"output={output} lies in input={folder}: its images would become input; give another folder")
-    names = [file.relative_to(folder).as_posix() for file in files]
-    stems = _distinct(names)
+    names = [file.relative_to(folder).as_posix() for file in list_images(folder)]
+    _distinct(names)
     _clear(output)
+    clip_of = {name: PurePosixPath(name).parent.as_posix() if clips else name for name in names}
     common: dict[str, Any] = {
         "scale": degradation.scale,
         "settings": json.dumps(degradation.settings()),
@@ -60,12 +64,14 @@ def degrade_folder(
     }
     rows = []
     with _all_or_nothing(output) as written:
-        for index, (file, name, stem) in enumerate(zip(files, names, stems, strict=True)):
+        for index, clip in enumerate(dict.fromkeys(clip_of.values())):
+            frames = [name for name in names if clip_of[name] == clip]
             params = degradation.draw_keyed([(seed, 0, index)])
-            facts = {"sha256": file_sha256(file), **_degrade_file(file, output, stem, degradation, params, written)}
             drawn = json.dumps(record(params)[0] if params else {})
-            rows.append(Row(name=name, seed=seed, epoch=0, index=index, params=drawn, **facts, **common))
-            progress()
+            for name, facts in zip(frames, _degrade(folder, frames, output, degradation, params, written), strict=True):
+                facts["sha256"] = file_sha256(folder / name)
+                rows.append(Row(name=name, seed=seed, epoch=0, index=index, params=drawn, **facts, **common))
+                progress()
         write_rows(rows, output / MANIFEST)
     return rows
 
@@ -114,16 +120,17 @@ def replay_folder(
     _clear(output)
     differing = []
     with _all_or_nothing(output) as written:
-        for row in rows:
-            params = params_from_records([json.loads(row.params)])
-            stem = PurePosixPath(row.name).with_suffix("").as_posix()
-            facts = _degrade_file(folder / row.name, output, stem, degradation, params, written)
-            differing += [
-                facts[part]
-                for part in ("low", "target")
-                if (facts[part], facts[f"{part}_sha256"]) != (getattr(row, part), getattr(row, f"{part}_sha256"))
-            ]
-            progress()
+        for _, group in itertools.groupby(rows, key=lambda row: (row.seed, row.epoch, row.index)):
+            clip = list(group)
+            params = params_from_records([json.loads(clip[0].params)])
+            made = _degrade(folder, [row.name for row in clip], output, degradation, params, written)
+            for row, facts in zip(clip, made, strict=True):
+                differing += [
+                    facts[part]
+                    for part in ("low", "target")
+                    if (facts[part], facts[f"{part}_sha256"]) != (getattr(row, part), getattr(row, f"{part}_sha256"))
+                ]
+                progress()
         write_rows(rows, output / MANIFEST)
     return differing
 
@@ -143,28 +150,38 @@ def _all_or_nothing(output: Path) -> Iterator[list[str]]:
         raise
 
 
-def _degrade_file(
-    file: Path, output: Path, stem: str, degradation: Degradation, params: Params, written: list[str]
-) -> dict[str, Any]:
-    """Writes low image and, where it is changed, target; their facts."""
+def _degrade(
+    folder: Path, names: Sequence[str], output: Path, degradation: Degradation, params: Params, written: list[str]
+) -> list[dict[str, Any]]:
+    """Writes low images and, where they are changed, targets of one draw: an image or the frames of a clip; facts."""
+    file = folder / names[0]
     try:
-        array = read_image(file)
-        high = crop_to_multiple(to_tensor(array), degradation.scale)
-        low, target = degradation.pair(high, params)
+        arrays = [read_image(file := folder / name) for name in names]
+        kinds = {(array.shape, array.dtype.name): name for array, name in zip(arrays, names, strict=True)}
+        if len(kinds) > 1:
+            listed = " and ".join(f"{name} {shape[1]}x{shape[0]} {kind}" for (shape, kind), name in kinds.items())
+            raise ValueError(f"the frames of a clip differ: {listed}; give each clip a folder of its own")
+        high = crop_to_multiple(torch.cat([to_tensor(array) for array in arrays]), degradation.scale)
+        if len(names) == 1:
+            low, target = degradation.pair(high, params)
+        else:
+            low, target = (part[0] for part in degradation.pair_clip(high[None], params))
     except (ValueError, RuntimeError) as error:
         text = str(error)
         raise ValueError(text if str(file) in text else f"{file}: {text}") from error
-    suffix = _WRITTEN[0] if array.shape[2] in (1, 3) else _WRITTEN[1]
-    facts: dict[str, Any] = {"target": "", "target_sha256": "", "width": high.shape[3], "height": high.shape[2]}
-    pictures = [("low", LOW, low)]
-    if target is not high:
-        pictures.append(("target", HIGH, target))
-    for key, part, picture in pictures:
-        facts[key] = f"{part}/{stem}{suffix}"
-        written.append(facts[key])
-        write_image(output / facts[key], _levels(picture, array.dtype))
-        facts[f"{key}_sha256"] = file_sha256(output / facts[key])
-    return facts
+    changed = not torch.equal(target, high)
+    suffix = _WRITTEN[0] if arrays[0].shape[2] in (1, 3) else _WRITTEN[1]
+    made = []
+    for number, name in enumerate(names):
+        stem = PurePosixPath(name).with_suffix("").as_posix()
+        facts: dict[str, Any] = {"target": "", "target_sha256": "", "width": high.shape[3], "height": high.shape[2]}
+        for key, part, pictures in [("low", LOW, low), *([("target", HIGH, target)] if changed else [])]:
+            facts[key] = f"{part}/{stem}{suffix}"
+            written.append(facts[key])
+            write_image(output / facts[key], _levels(pictures[number : number + 1], arrays[0].dtype))
+            facts[f"{key}_sha256"] = file_sha256(output / facts[key])
+        made.append(facts)
+    return made
 
 
 def _levels(image: Tensor, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -175,15 +192,14 @@ def _levels(image: Tensor, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     return levels.numpy().astype(np.uint16)
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Names without suffix; an error where two become one."""
+def _distinct(names: Sequence[str]) -> None:
+    """Raises ``ValueError`` where two names become one without their suffixes."""
     seen: dict[str, str] = {}
     for name in names:
         stem = PurePosixPath(name).with_suffix("").as_posix()
         if stem in seen:
             raise ValueError(f"{seen[stem]} and {name} would be written to one file: rename one of them")
         seen[stem] = name
-    return list(seen)
 
 
 def _clear(output: Path) -> None:

@@ -34,7 +34,7 @@ class Row:
         scale: high divided by low.
         seed: first part of the draw's key.
         epoch: second.
-        index: third: the place in the sorted list.
+        index: third: the place of the image or clip in the sorted list; the frames of a clip share it.
         params: every drawn parameter, JSON.
         settings: ``Degradation.settings``, JSON.
         config: the configuration that the degradation is built from, JSON.

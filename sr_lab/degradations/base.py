@@ -77,6 +77,24 @@ class Degradation(ABC):
         """
         return self.apply(high, params), high
 
+    def pair_clip(self, clip: Tensor, params: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """``pair`` of clips: every frame of a clip goes through the one draw of its clip.
+
+        Args:
+            clip: (B, T, C, H, W), values in [0, 1].
+            params: as in ``apply``, drawn for B clips.
+
+        Returns:
+            Low clips (B, T, C, H / scale, W / scale) and targets (B, T, C, H, W).
+        """
+        pairs = [
+            self.pair(
+                frames, {name: values[row].expand(len(frames), *values.shape[1:]) for name, values in params.items()}
+            )
+            for row, frames in enumerate(clip)
+        ]
+        return torch.stack([low for low, _ in pairs]), torch.stack([target for _, target in pairs])
+
     def draw_keyed(self, keys: Iterable[Key]) -> Params:
         """Parameters of one sample a key, stacked; those of a key do not depend on its neighbours.
 

@@ -46,6 +46,7 @@ class GaussianNoise(Operation):
     """
 
     num_uniforms: ClassVar[int] = 15
+    new_each_frame: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         "sigma": (0, 255),
         "colour": (0, len(COLOURS) - 1),
@@ -121,6 +122,7 @@ class PoissonNoise(Operation):
     """
 
     num_uniforms: ClassVar[int] = 3
+    new_each_frame: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"strength": (0, 100), "grey": (0, 1), "seed": _SEED}
 
     def __init__(self, *, strength: Range, grey: float = 0.0, probability: float = 1.0) -> None:
@@ -188,6 +190,7 @@ class Speckle(Operation):
     """
 
     num_uniforms: ClassVar[int] = 2
+    new_each_frame: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"sigma": (0, 10), "seed": _SEED}
 
     def __init__(self, *, sigma: Range, probability: float = 1.0) -> None:

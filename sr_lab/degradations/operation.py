@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.degradations.base import Degradation, Key, Params
-from sr_lab.randomness import Floats, Streams, child, digest64, uniforms, upload
+from sr_lab.randomness import Floats, Streams, child, digest64, frame_seed, uniforms, upload
 
 Array = npt.NDArray[np.float32]
 Size = tuple[int, int]
@@ -121,7 +121,9 @@ class Operation(Degradation):
 
     A subclass states how many uniform numbers it needs (``num_uniforms``), turns them into parameters (``parameters``),
     and applies these to one array (``degrade``) and to a canvas (``degrade_canvas``; without one, the samples make a
-    detour through the host). ``limits`` gives the range that each of its parameters must lie in.
+    detour through the host). ``limits`` gives the range that each of its parameters must lie in. In a clip all frames
+    share the parameters; where ``new_each_frame``, the ``seed`` changes from frame to frame (noise does, a dead row
+    stays).
 
     Args:
         probability: that a sample goes through the operation; drawn for each sample, recorded as ``on``.
@@ -133,6 +135,7 @@ class Operation(Degradation):
 
     num_uniforms: ClassVar[int] = 0
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    new_each_frame: ClassVar[bool] = False
 
     def __init__(self, *, probability: float = 1.0, scale: int = 1) -> None:
         super().__init__(scale=scale)
@@ -211,6 +214,18 @@ class Operation(Degradation):
         canvas = Canvas(image.float(), np.tile(np.array(size, dtype=np.int64), (len(image), 1)))
         return from_canvas(self.run_canvas(canvas, columns, high=size), image.dtype)
 
+    def pair_clip(self, clip: Tensor, params: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Clips (B, T, C, H, W), see ``Degradation``; on a GPU they make a detour through the host."""
+        lists = _lists(self.checked(params, len(clip)))
+        pairs = [self._pair_frames(frames.detach().cpu(), _row(lists, row)) for row, frames in enumerate(clip)]
+        low, target = (torch.stack(list(part)).to(clip) for part in zip(*pairs, strict=True))
+        return low, target
+
+    def _pair_frames(self, frames: Tensor, sample: Sample) -> tuple[Tensor, Tensor]:
+        """Low images and targets of one clip (T, C, H, W)."""
+        size = (frames.shape[2], frames.shape[3])
+        return from_arrays(self.run_clip(to_arrays(frames), sample, high=size), frames.dtype), frames
+
     def checked(self, params: Mapping[str, Tensor], batch_size: int) -> Columns:
         """``params`` as nested host arrays, after a check of their names, shapes and ranges."""
         columns = nest({name: values.detach().cpu().numpy() for name, values in params.items()})
@@ -230,6 +245,15 @@ class Operation(Degradation):
     def run(self, image: Array, sample: Sample, *, high: Size) -> Array:
         """``degrade`` behind the gate."""
         return self.degrade(image, sample, high=high) if self.probability == 1 or sample["on"] else image
+
+    def degrade_clip(self, frames: list[Array], sample: Sample, *, high: Size) -> list[Array]:
+        """The frames of one clip: one by one, unless neighbours matter (a video codec)."""
+        samples = [_at_frame(sample, number) if self.new_each_frame else sample for number in range(len(frames))]
+        return [self.degrade(frame, own, high=high) for frame, own in zip(frames, samples, strict=True)]
+
+    def run_clip(self, frames: list[Array], sample: Sample, *, high: Size) -> list[Array]:
+        """``degrade_clip`` behind the gate."""
+        return self.degrade_clip(frames, sample, high=high) if self.probability == 1 or sample["on"] else frames
 
     def run_canvas(self, canvas: Canvas, columns: Columns, *, high: Size) -> Canvas:
         """``degrade_canvas`` behind the gate, for the samples whose gate is open."""
@@ -310,6 +334,11 @@ def _lists(columns: Columns) -> dict[str, Any]:
 
 def _row(columns: Columns, row: int) -> dict[str, Any]:
     return {name: _row(values, row) if isinstance(values, dict) else values[row] for name, values in columns.items()}
+
+
+def _at_frame(sample: Sample, number: int) -> Sample:
+    """The parameters of a frame of a clip: with a seed of its own; the first frame keeps the clip's."""
+    return {**sample, "seed": frame_seed(sample["seed"], number)}
 
 
 def _column(columns: Columns, name: str, batch_size: int, where: str) -> npt.NDArray[Any]:

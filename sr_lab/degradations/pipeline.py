@@ -65,6 +65,12 @@ class Chain(Operation):
             image = op.run(image, sample.get(name, {}), high=high)
         return image
 
+    def degrade_clip(self, frames: list[Array], sample: Sample, *, high: Size) -> list[Array]:
+        """One clip through every operation."""
+        for name, op in self.ops.items():
+            frames = op.run_clip(frames, sample.get(name, {}), high=high)
+        return frames
+
     def degrade_canvas(self, canvas: Canvas, columns: Columns, *, high: Size) -> Canvas:
         """The batch through every operation."""
         for name, op in self.ops.items():
@@ -136,6 +142,13 @@ class Shuffle(Chain):
             image = self.ops[names[index]].run(image, sample.get(names[index], {}), high=high)
         return image
 
+    def degrade_clip(self, frames: list[Array], sample: Sample, *, high: Size) -> list[Array]:
+        """One clip through every operation, in its order."""
+        names = list(self.ops)
+        for index in sample["order"]:
+            frames = self.ops[names[index]].run_clip(frames, sample.get(names[index], {}), high=high)
+        return frames
+
     def degrade_canvas(self, canvas: Canvas, columns: Columns, *, high: Size) -> Canvas:
         """The batch, place by place: those samples together that have the same operation there."""
         for place in range(len(self.ops)):
@@ -197,6 +210,11 @@ class Choice(Chain):
         """One sample through its operation."""
         name = list(self.ops)[sample["choice"]]
         return self.ops[name].run(image, sample.get(name, {}), high=high)
+
+    def degrade_clip(self, frames: list[Array], sample: Sample, *, high: Size) -> list[Array]:
+        """One clip through its operation."""
+        name = list(self.ops)[sample["choice"]]
+        return self.ops[name].run_clip(frames, sample.get(name, {}), high=high)
 
     def degrade_canvas(self, canvas: Canvas, columns: Columns, *, high: Size) -> Canvas:
         """The batch, those samples together that have the same operation."""
@@ -268,6 +286,10 @@ class Pipeline(Chain):
         """One sample, made from its target."""
         return super().degrade(self._target(image, sample, high), sample, high=high)
 
+    def degrade_clip(self, frames: list[Array], sample: Sample, *, high: Size) -> list[Array]:
+        """One clip, made from its targets."""
+        return super().degrade_clip(self._target_clip(frames, sample, high), sample, high=high)
+
     def degrade_canvas(self, canvas: Canvas, columns: Columns, *, high: Size) -> Canvas:
         """The batch, made from its targets."""
         return super().degrade_canvas(self._target_canvas(canvas, columns, high), columns, high=high)
@@ -290,8 +312,17 @@ class Pipeline(Chain):
             lows.append(super().degrade(targets[-1], sample, high=size))
         return from_arrays(lows, high.dtype), from_arrays(targets, high.dtype)
 
+    def _pair_frames(self, frames: Tensor, sample: Sample) -> tuple[Tensor, Tensor]:
+        size = (frames.shape[2], frames.shape[3])
+        targets = self._target_clip(to_arrays(frames), sample, size)
+        lows = from_arrays(super().degrade_clip(targets, sample, high=size), frames.dtype)
+        return lows, frames if self.target is None else from_arrays(targets, frames.dtype)
+
     def _target(self, image: Array, sample: Sample, high: Size) -> Array:
         return image if self.target is None else self.target.run(image, sample.get("target", {}), high=high)
+
+    def _target_clip(self, frames: list[Array], sample: Sample, high: Size) -> list[Array]:
+        return frames if self.target is None else self.target.run_clip(frames, sample.get("target", {}), high=high)
 
     def _target_canvas(self, canvas: Canvas, columns: Columns, high: Size) -> Canvas:
         return canvas if self.target is None else self.target.run_canvas(canvas, columns.get("target", {}), high=high)

@@ -36,6 +36,7 @@ class CameraSensor(Operation):
     """
 
     num_uniforms: ClassVar[int] = 5
+    new_each_frame: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         "shot": (0, 1),
         "read": (0, 1),

@@ -7,8 +7,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from sr_lab.degradations.compression import Bytes, to_bytes, to_floats
 from sr_lab.degradations.operation import Array, Operation, Sample, Size
@@ -68,7 +66,7 @@ def code_clip(frames: Sequence[Bytes], *, codec: Codec, quality: int) -> list[By
 
 
 class VideoCodec(Operation):
-    """A video codec; in a pipeline every sample is a frame coded by itself, ``apply_clip`` codes clips.
+    """A video codec; an image is a clip of one frame, ``pair_clip`` codes clips as a whole.
 
     On a GPU samples make a detour through the host.
 
@@ -99,28 +97,12 @@ class VideoCodec(Operation):
 
     def degrade(self, image: Array, sample: Sample, *, high: Size) -> Array:
         """(H, W, 3) as a clip of one frame."""
-        return to_floats(code_clip([to_bytes(image)], codec=self.codec, quality=int(sample["quality"]))[0])
+        return self.degrade_clip([image], sample, high=high)[0]
 
-    def apply_clip(self, clip: Tensor, params: Mapping[str, Tensor]) -> Tensor:
-        """Codes each clip as a whole, so that frames are predicted from their neighbours.
-
-        Args:
-            clip: (B, T, 3, H, W), values in [0, 1].
-            params: drawn for B clips.
-
-        Returns:
-            Same shape and device.
-        """
-        columns = self.checked(params, len(clip))
-        coded = []
-        for row, frames in enumerate(clip.detach().cpu().float()):
-            if self.probability < 1 and not columns["on"][row]:
-                coded.append(frames)
-                continue
-            arrays = [to_bytes(np.ascontiguousarray(frame.permute(1, 2, 0).numpy())) for frame in frames]
-            results = code_clip(arrays, codec=self.codec, quality=int(columns["quality"][row]))
-            coded.append(torch.from_numpy(np.stack([to_floats(result) for result in results])).permute(0, 3, 1, 2))
-        return torch.stack(coded).to(clip)
+    def degrade_clip(self, frames: list[Array], sample: Sample, *, high: Size) -> list[Array]:
+        """The clip as a whole: frames are predicted from their neighbours."""
+        coded = code_clip([to_bytes(frame) for frame in frames], codec=self.codec, quality=int(sample["quality"]))
+        return [to_floats(frame) for frame in coded]
 
 
 def _load(codec: str) -> Any:

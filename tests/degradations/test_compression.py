@@ -132,7 +132,7 @@ def test_video_codecs_code_a_clip_in_order(photos: Tensor, codec) -> None:
     clip = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)[None].float() / 255
     op = VideoCodec(codec=codec, quality=20, probability=0.5)
     params = {"quality": torch.tensor([20, 20]), "on": torch.tensor([True, False])}
-    both = op.apply_clip(clip.repeat(2, 1, 1, 1, 1), params)
+    both, _ = op.pair_clip(clip.repeat(2, 1, 1, 1, 1), params)
     assert torch.equal(both[1], clip[0])
     assert 0.001 < (both[0] - clip[0]).abs().mean() < 0.1
 

@@ -231,3 +231,26 @@ def test_estimate_writes_a_preset_that_can_be_built(tmp_path: Path) -> None:
     assert build(OmegaConf.load(output / "preset.yaml")).scale == 2
     fitted = json.loads((output / "fit.json").read_text())
     assert fitted["noise"]["median"] == pytest.approx(12, rel=0.25)
+
+
+def test_the_frames_of_a_folder_are_a_clip_with_one_draw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cat = samples.chelsea()[:64, 100:172]
+    for clip in ("one", "two"):
+        (tmp_path / "clips" / clip).mkdir(parents=True)
+        for number in range(3):
+            Image.fromarray(cat).save(tmp_path / "clips" / clip / f"{number}.png")
+    first, second = tmp_path / "a", tmp_path / "b"
+    assert degrade(f"input={tmp_path / 'clips'}", f"output={first}", "degradation=dn", "scale=3", "clips=true") == 0
+    table = pd.read_parquet(first / "manifest.parquet")
+    assert list(table["index"]) == [0, 0, 0, 1, 1, 1]
+    assert table["params"].nunique() == 2
+    assert table["low_sha256"].nunique() == 6, "each frame has noise of its own"
+    assert degrade(f"replay={first / 'manifest.parquet'}", f"input={tmp_path / 'clips'}", f"output={second}") == 0
+    assert files(first) == files(second)
+
+    Image.fromarray(cat[:60]).save(tmp_path / "clips" / "two" / "9.png")
+    assert (
+        degrade(f"input={tmp_path / 'clips'}", f"output={tmp_path / 'c'}", "degradation=dn", "scale=3", "clips=true")
+        == 1
+    )
+    assert "two/9.png 72x60 uint8; give each clip a folder of its own" in capsys.readouterr().err

@@ -93,9 +93,48 @@ def bare_realesrgan(images: list[np.ndarray], sharp: bool) -> None:
         bare_jpeg(x, int(rng.integers(30, 96)))
 
 
-def bare_kernel(rng: np.random.Generator, largest: float) -> np.ndarray:
+def bare_bsrgan(images: list[np.ndarray]) -> None:
+    """Library calls in the distribution of ``bsrgan``; the camera is its noise, two powers and three filters."""
+    rng = np.random.default_rng(0)
+    modes = [cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA]
+    for image in images:
+        x = image
+        if rng.random() < 0.25:
+            x = cv2.resize(x, (128, 128), interpolation=int(rng.choice(modes)))
+        for step in _bsrgan_order(rng):
+            if step in ("blur1", "blur2"):
+                x = cv2.filter2D(x, -1, bare_kernel(rng, 2.8, largest_half=12))
+            elif step == "second" and rng.random() < 0.75:
+                size = max(1, int(x.shape[0] / rng.uniform(1, 8)))
+                x = cv2.resize(x, (size, size), interpolation=int(rng.choice(modes)))
+            elif step == "second":
+                x = np.ascontiguousarray(cv2.filter2D(x, -1, bare_kernel(rng, 2.4, largest_half=12))[::4, ::4])
+            elif step == "third":
+                x = cv2.resize(x, (64, 64), interpolation=int(rng.choice(modes)))
+            elif step == "noise":
+                x = x + cv2.randn(np.empty_like(x), 0, rng.uniform(2, 25) / 255)
+            elif step == "jpeg" and rng.random() < 0.9:
+                x = bare_jpeg(x, int(rng.integers(30, 96)))
+            elif step == "camera" and rng.random() < 0.25:
+                raw = cv2.pow(np.clip(x, 0, 1), 2.2)
+                raw = raw + cv2.randn(np.empty_like(raw), 0, 0.02)
+                taps = np.full((3, 3), 0.25, dtype=np.float32)
+                x = cv2.pow(np.clip(cv2.filter2D(raw, -1, taps), 0, 1), 1 / 2.2)
+        bare_jpeg(x, int(rng.integers(30, 96)))
+
+
+def _bsrgan_order(rng: np.random.Generator) -> list[str]:
+    """Seven steps in random order, the second downscale before the third."""
+    order = list(rng.permutation(["blur1", "blur2", "second", "third", "noise", "jpeg", "camera"]))
+    first, last = order.index("second"), order.index("third")
+    if first > last:
+        order[first], order[last] = order[last], order[first]
+    return order
+
+
+def bare_kernel(rng: np.random.Generator, largest: float, largest_half: int = 10) -> np.ndarray:
     """A Gaussian of the size and sigma that the preset draws, isotropic or not."""
-    half = int(rng.integers(3, 11))
+    half = int(rng.integers(3, largest_half + 1))
     y, x = np.mgrid[-half : half + 1, -half : half + 1]
     one, two = rng.uniform(0.2, largest, 2)
     if rng.random() < 0.5:
@@ -116,6 +155,7 @@ def presets(rounds: int) -> None:
     floors = {
         "realesrgan": least(lambda: bare_realesrgan(arrays, False), rounds),
         "realesrgan_sharp": least(lambda: bare_realesrgan(arrays, True), rounds),
+        "bsrgan": least(lambda: bare_bsrgan(arrays), rounds),
     }
     print("\npreset, 256x256 -> 64x64      images/s a core   bar   bare library calls   ratio   batch 1")
     names = ["realesrgan", "realesrgan_sharp", "bsrgan", "severity", "blind_gaussian", "document", "satellite"]

@@ -2,7 +2,7 @@
 
     python experiments/robustness/study.py runs/robustness
 
-Needs the research data sets (SR_LAB_SHARED). About 15 minutes on 2 CPU cores; what is done is not done again.
+Needs the research data sets (SR_LAB_SHARED). About 20 minutes on 2 CPU cores; what is done is not done again.
 """
 
 import json
@@ -18,8 +18,8 @@ import numpy as np
 
 from sr_lab.cli import main
 
-PRESETS = ["bicubic", "blind_gaussian", "bsrgan"]
-CORRUPTIONS = [*PRESETS, "realesrgan", "severity"]
+PRESETS = ["bicubic", "blind_gaussian", "bsrgan", "realesrgan"]
+CORRUPTIONS = [*PRESETS, "severity"]
 SHARED = Path(os.environ.get("SR_LAB_SHARED", "../shared")) / "datasets"
 HERE = Path(__file__).parent
 

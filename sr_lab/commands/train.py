@@ -253,11 +253,10 @@ def _preflight(
         data.prepare_data()
         data.setup("fit")
     if not problems:
-        (keys,) = data.make_sampler(num_batches=1)
         problems += step_problems(
             trainer,
             module,
-            train=lambda: data.finish(data.train_dataset.__getitems__(keys)),
+            train=lambda: data.train_batch(device),
             val=lambda: data.finish(next(iter(data.val_dataloader()))),
         )
     if problems:

@@ -22,6 +22,7 @@ from sr_lab.data.blocks import Block
 from sr_lab.data.datasets import NUM_OPERATIONS, Augment, Batch, CropDataset, ImageDataset, degrade, to_float
 from sr_lab.data.manifest import FileIndex, combined_digest, file_sha256, write_json
 from sr_lab.data.parts import DataPart
+from sr_lab.data.resident import DrawDataset, ResidentImages
 from sr_lab.data.sampler import KeyedBatchSampler
 from sr_lab.data.sources import Source
 from sr_lab.degradations.base import Degradation
@@ -62,6 +63,8 @@ class SRDataModule(pl.LightningDataModule):
         pin_memory: None pins if there is a GPU.
         start_method: how workers start; None is the system's.
         accumulate: batches an optimizer step.
+        images_on: where the training images are: on the ``host``, mapped from the cache, or all on the ``device``,
+            where crops are then cut, flipped and degraded; the batches are the same.
         steps_per_batch: optimizer steps that are loaded, sent to the device and handed to the training together, as one
             batch of Lightning's; the samples of each step do not depend on it.
 
@@ -90,6 +93,7 @@ class SRDataModule(pl.LightningDataModule):
         pin_memory: bool | None = None,
         start_method: StartMethod | None = None,
         accumulate: int = 1,
+        images_on: Literal["host", "device"] = "host",
         steps_per_batch: int = 1,
     ) -> None:
         super().__init__()
@@ -103,6 +107,10 @@ class SRDataModule(pl.LightningDataModule):
             raise ValueError(f"augment={augment!r}: must be one of {', '.join(NUM_OPERATIONS)}")
         if small not in ("error", "skip", "pad"):
             raise ValueError(f"small={small!r}: must be 'error', 'skip' or 'pad'")
+        if images_on not in ("host", "device"):
+            raise ValueError(f"images_on={images_on!r}: must be 'host' or 'device'")
+        if images_on == "device" and degrade_in == "worker":
+            raise ValueError("images_on=device cuts the crops there: degrade them there too (degrade_in=device)")
         if degradation is None and not (train.paired and val.paired):
             raise ValueError("degradation is None, but a source has no low images: give one, or use PairedSource")
         if degradation is not None and degradation.scale != scale:
@@ -110,7 +118,7 @@ class SRDataModule(pl.LightningDataModule):
         self.name, self.degradation, self.scale, self.crop = name, degradation, scale, crop
         self.batch_size, self.seed, self.num_workers, self.repeats = batch_size, seed, num_workers, repeats
         self.augment: Augment = augment
-        self.small, self.degrade_in = small, degrade_in
+        self.small, self.degrade_in, self.images_on = small, degrade_in, images_on
         self.holdout = [Path(folder) for folder in holdout]
         self.cache = Path(cache).expanduser()
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
@@ -120,6 +128,7 @@ class SRDataModule(pl.LightningDataModule):
         self.excluded: list[str] = []
         self._train_dataset: CropDataset | None = None
         self._val_dataset: ImageDataset | None = None
+        self._resident: ResidentImages | None = None
 
     @cached_property
     def parts(self) -> dict[str, DataPart]:
@@ -279,7 +288,7 @@ class SRDataModule(pl.LightningDataModule):
     def make_loader(self, sampler: KeyedBatchSampler) -> DataLoader[Batch]:
         """A loader of the training crops that ``sampler`` names."""
         return DataLoader(
-            self.train_dataset,
+            self._loaded,
             batch_sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=_as_it_is,
@@ -311,11 +320,33 @@ class SRDataModule(pl.LightningDataModule):
 
     def finish(self, batch: Batch) -> Batch:
         """One batch as the network gets it: float32 in [0, 1] on the device, missing low images made there."""
+        if "draws" in batch:
+            batch = {**batch, **self._resident_on(batch["draws"].device).cut(batch["draws"])}
         images: Batch = {name: to_float(batch[name]) for name in ("low", "high") if name in batch}
         if "low" not in images:
             assert self.degradation is not None
             images["low"], images["high"] = degrade(self.degradation, images["high"], batch, seed=self.seed)
         return {**batch, **images}
+
+    def train_batch(self, device: torch.device) -> Batch:
+        """The first training batch, made in the way that is configured; after ``setup``.
+
+        Raises:
+            ValueError: if the images do not fit on the device.
+        """
+        (keys,) = self.make_sampler(num_batches=1)
+        return self.finish(self.transfer_batch_to_device(self._loaded.__getitems__(keys), device, 0))
+
+    @property
+    def _loaded(self) -> CropDataset | DrawDataset:
+        """What the loader loads: crops, or only where they are to be cut."""
+        return DrawDataset(self.train_dataset) if self.images_on == "device" else self.train_dataset
+
+    def _resident_on(self, device: torch.device) -> ResidentImages:
+        """The training images on ``device``, uploaded once."""
+        if self._resident is None:
+            self._resident = ResidentImages(self.train_dataset, device)
+        return self._resident
 
     def _fits(self, size: tuple[int, ...]) -> bool:
         return min(size) >= self.crop

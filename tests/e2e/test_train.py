@@ -176,3 +176,20 @@ def test_draws_of_chosen_batches_are_recorded_with_the_run(photos, tmp_path):
     recorded = [json.loads(text) for text in texts if text.lstrip().startswith("[") and '"draw"' in text]
     assert len(recorded) == 2, "one batch at step 0, one at step 4"
     assert all(len(batch) == 2 and batch[0]["draw"] for batch in recorded)
+
+
+def test_images_on_the_device_and_blocks_of_steps_give_the_same_weights(photos, tmp_path):
+    assert main(overrides("plain", photos, tmp_path)) == 0
+    fast = ["data.images_on=device", "data.steps_per_batch=2"]
+    assert main(overrides("fast", photos, tmp_path, *fast)) == 0
+    ours, expected = (load_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("fast", "plain"))
+    assert ours["global_step"] == expected["global_step"] == 12
+    for key, value in expected["state_dict"].items():
+        assert torch.equal(ours["state_dict"][key], value), key
+
+
+def test_blocks_that_do_not_divide_the_run_are_refused(photos, tmp_path, capsys):
+    assert main(overrides("odd", photos, tmp_path, "data.steps_per_batch=8")) == 1
+    said = capsys.readouterr().err
+    for name in ("max_steps=12", "val_every=4", "checkpoint_every=2"):
+        assert f"data.steps_per_batch=8 does not divide {name}" in said

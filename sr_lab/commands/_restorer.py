@@ -1,13 +1,15 @@
 """What a command's ``restorer=`` names."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.inference.artefact import Artefact, load_artefact
+from sr_lab.metrics.lpips import Net
 from sr_lab.networks.community import load_community
 
 PUBLIC_SUFFIXES = {".pth", ".pt", ".safetensors"}
@@ -45,10 +47,19 @@ def load_restorer(
     if artefact.scale != scale:
         raise ValueError(f"restorer={name} enlarges by {artefact.scale}, the evaluation is at scale={scale}")
     metadata = {key: value for key, value in artefact.metadata.items() if key != "images"}
+    if backbones := perceptual_backbones(artefact.config):
+        metadata["perceptual_backbones"] = backbones
     restorer = NetworkRestorer(
         artefact.network, tile=tile, overlap=overlap, device=device, seed=seed, num_steps=num_steps
     )
     return restorer, metadata
+
+
+def perceptual_backbones(config: Mapping[str, Any]) -> list[str]:
+    """The ImageNet networks, as LPIPS calls them, that a run's losses have looked through: ``alex``, for example."""
+    losses = config.get("losses", {})
+    named = {str(loss.get(key, "")) for loss in losses.values() for key in ("net", "backbone")}
+    return [net for net in get_args(Net) if any(name.startswith(net) for name in named)]
 
 
 def fetch_artefact(name: str, *, tracking_uri: str) -> Artefact:

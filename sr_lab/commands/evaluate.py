@@ -10,6 +10,7 @@ image was scored: an image that cannot be is listed in the report, and the other
 """
 
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,12 @@ from sr_lab.evaluation.benchmark import Evaluation, evaluate
 from sr_lab.evaluation.numbers import format_value
 from sr_lab.evaluation.report import COMPARISON, REPORT, SUMMARY, write_report
 from sr_lab.evaluation.restorers import NetworkRestorer
+from sr_lab.metrics.variance import SampleVariance
 from sr_lab.tracking.environment import git_state
 from sr_lab.tracking.run import Run
+
+TRUSTED_FIT = 45.0
+"""Decibels below which bicubic is not what made the given low images; 8-bit files of it reach 58.9 and more."""
 
 
 def run(cfg: DictConfig) -> int:
@@ -36,6 +41,8 @@ def run(cfg: DictConfig) -> int:
         record(evaluation, content, report, Path(cfg.run))
     print(table(evaluation))
     print(f"report: {report / REPORT}\npicture: {report / COMPARISON}")
+    for caution in facts["cautions"]:
+        print(f"caution: {caution}")
     for failure in evaluation.failures:
         print(f"srlab evaluate: not scored: {failure.name}: {failure.reason}", file=sys.stderr)
     return 0 if evaluation.complete else 1
@@ -55,23 +62,46 @@ def evaluation_of(cfg: DictConfig) -> tuple[Evaluation, dict[str, Any]]:
         facts = {"tile": cfg.tile, "overlap": cfg.overlap, "restorer_metadata": metadata}
     if isinstance(restorer, NetworkRestorer) and restorer.generative:
         facts |= {"seed": cfg.seed, "num_steps": cfg.num_steps}
+    metrics = {name: build(node) for name, node in cfg.metrics.items()}
+    if cfg.samples > 1:
+        metrics["sample_variance"] = SampleVariance()
     evaluation = evaluate(
         restorer,
         Path(cfg.benchmark),
         name=str(cfg.restorer),
         scale=cfg.scale,
         protocol=build(cfg.protocol),
-        metrics={name: build(node) for name, node in cfg.metrics.items()},
+        metrics=metrics,
         degradation=None if cfg.degradation is None else build(cfg.degradation),
         seed=cfg.seed,
+        samples=cfg.samples,
         device=device,
     )
     facts |= {
         "device": str(device),
         "commit": git_state(Path(__file__).parent).commit,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cautions": cautions(evaluation, metadata or {}),
     }
     return evaluation, facts
+
+
+def cautions(evaluation: Evaluation, metadata: Mapping[str, Any]) -> list[str]:
+    """What a reader must know to read the numbers right; a sentence each."""
+    found = []
+    net = getattr(evaluation.metrics.get("lpips"), "net", None)
+    if net in metadata.get("perceptual_backbones", []):
+        found.append(
+            f"LPIPS ({net}) is no independent judge here: the model was trained on a loss that looks through the same "
+            f"network; measure with another one (metrics.lpips.net=...)"
+        )
+    fit = evaluation.degradation_fit
+    if fit is not None and fit < TRUSTED_FIT and "lr_consistency" in evaluation.metrics:
+        found.append(
+            f"LR consistency and invented detail assume that MATLAB's bicubic made the given low images, and it did "
+            f"not: the originals themselves reach {fit:.1f} dB"
+        )
+    return found
 
 
 def record(evaluation: Evaluation, content: dict[str, Any], report: Path, run_folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,9 +14,10 @@ from sr_lab.degradations.base import Degradation
 from sr_lab.degradations.resize import Bicubic
 from sr_lab.evaluation.pairs import Pair, find_pairs, fingerprint
 from sr_lab.evaluation.pictures import Pictures, take_pictures
-from sr_lab.evaluation.restorers import BicubicRestorer, Restorer
+from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.images import read_image, to_tensor
-from sr_lab.metrics.base import PerImageMetric
+from sr_lab.metrics.base import Context, PerImageMetric
+from sr_lab.metrics.consistency import LRConsistency
 from sr_lab.metrics.protocol import Protocol
 
 
@@ -30,6 +32,7 @@ class ImageScore:
         bicubic: the same, of bicubic restoration.
         seconds: time of the restoration.
         pictures: the crop to show.
+        fit: of a given low image, how well the assumed degradation of the original explains it, in decibels.
     """
 
     name: str
@@ -38,6 +41,7 @@ class ImageScore:
     bicubic: Mapping[str, float]
     seconds: float
     pictures: Pictures
+    fit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,12 @@ class Evaluation:
     def first_key(self) -> str:
         """The metric that the images are ranked by: the first one that was measured."""
         return next(iter(self.metrics))
+
+    @property
+    def degradation_fit(self) -> float | None:
+        """PSNR of MATLAB's bicubic of the originals against the given low images, at most 60; None: none were given."""
+        fits = [image.fit for image in self.images if image.fit is not None]
+        return sum(fits) / len(fits) if fits else None
 
     @property
     def complete(self) -> bool:
@@ -157,12 +167,15 @@ class Benchmark:
         Raises:
             ValueError, OSError: if a file does not decode or the sizes do not fit.
         """
-
-        def degrade(image: Tensor) -> Tensor:
-            return self.degradation.apply(image, self.degradation.draw_keyed([(self.seed, 0, index)]))
-
         high, low = _read(self.pairs[index], self.device)
-        return self.protocol.inputs(high, low, scale=self.scale, degrade=degrade)
+        return self.protocol.inputs(high, low, scale=self.scale, degrade=lambda image: self._degrade(image, index))
+
+    def degrade_again(self, image: Tensor, index: int) -> Tensor:
+        """A high image (1, C, H, W) by what made the low image of ``index``; MATLAB's bicubic where that was given."""
+        return self.protocol.shrink(image, scale=self.scale, degrade=lambda image: self._degrade(image, index))
+
+    def _degrade(self, image: Tensor, index: int) -> Tensor:
+        return self.degradation.apply(image, self.degradation.draw_keyed([(self.seed, 0, index)]))
 
 
 def evaluate(
@@ -175,6 +188,7 @@ def evaluate(
     metrics: Mapping[str, PerImageMetric],
     degradation: Degradation | None = None,
     seed: int = 0,
+    samples: int = 1,
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> Evaluation:
@@ -191,6 +205,8 @@ def evaluate(
         metrics: by any name, in order of importance; recorded under their ``key``.
         degradation: makes the low images where the benchmark has none; by default the field's bicubic.
         seed: of the draws of a random degradation; image k always gets the same draw.
+        samples: restorations of each image by a generative network; the first one is scored, a metric may look at the
+            variance over them all. 1 where nothing is drawn.
         device: where the metrics are computed; the restorer must expect images there.
         progress: show a progress bar where there is a terminal.
 
@@ -200,6 +216,8 @@ def evaluate(
     start = time.perf_counter()
     source = Benchmark(benchmark, scale=scale, protocol=protocol, degradation=degradation, seed=seed, device=device)
     measured, not_measured = _usable(metrics, protocol)
+    if samples < 1 or (samples > 1 and not getattr(restorer, "generative", False)):
+        raise ValueError(f"samples={samples}: at least 1, and more only of a generative network, which {name} is not")
     baseline = BicubicRestorer(scale=scale)
     is_baseline = isinstance(restorer, BicubicRestorer)
     images: list[ImageScore] = []
@@ -209,22 +227,34 @@ def evaluate(
         try:
             with torch.inference_mode():
                 low, target = source.read(index)
+                context = Context(low=low, degrade=partial(source.degrade_again, index=index))
                 clock = time.perf_counter()
                 restored = _finished(restorer(low), target)
                 seconds = time.perf_counter() - clock
+                shown = context
+                if samples > 1:
+                    assert isinstance(restorer, NetworkRestorer)
+                    shown = replace(context, variance=restorer.moments(low, num=samples)[1])
                 bicubic = restored if is_baseline else baseline(low)
-                scores = {key: float(metric.per_image(restored, target)) for key, metric in measured.items()}
-                reference = (
-                    scores
-                    if is_baseline
-                    else {key: float(metric.per_image(bicubic, target)) for key, metric in measured.items()}
+                scores = _scores(measured, restored, target, shown)
+                reference = scores if is_baseline else _scores(measured, bicubic, target, context)
+                maps = [metric.map_of(restored, target, shown) for metric in measured.values()]
+                pictures = take_pictures(
+                    low=low,
+                    bicubic=bicubic,
+                    restored=restored,
+                    target=target,
+                    scale=scale,
+                    maps=[item for item in maps if item is not None],
                 )
-                pictures = take_pictures(low=low, bicubic=bicubic, restored=restored, target=target, scale=scale)
+                fit = None
+                if source.low_images == "given":
+                    fit = float(LRConsistency(scale=scale).measure(target, target, context))
         except (ValueError, OSError, RuntimeError) as error:
             failures.append(Failure(pair.name, _reason(pair, error)))
             continue
         size = (target.shape[-1], target.shape[-2])
-        images.append(ImageScore(pair.name, size, scores, reference, seconds, pictures))
+        images.append(ImageScore(pair.name, size, scores, reference, seconds, pictures, fit))
     return Evaluation(
         restorer=name,
         benchmark=str(benchmark),
@@ -271,6 +301,12 @@ def _usable(
     if not measured:
         raise ValueError("no metric can be measured: " + ("; ".join(not_measured.values()) or "none was given"))
     return measured, not_measured
+
+
+def _scores(
+    metrics: Mapping[str, PerImageMetric], restored: Tensor, target: Tensor, context: Context
+) -> dict[str, float]:
+    return {key: float(metric.measure(restored, target, context)) for key, metric in metrics.items()}
 
 
 def _read(pair: Pair, device: torch.device | str) -> tuple[Tensor, Tensor | None]:

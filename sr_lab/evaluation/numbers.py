@@ -4,6 +4,11 @@ import math
 from pathlib import PurePath
 
 _LABELS = {"psnr_y": "PSNR, luma", "ssim_y": "SSIM, luma", "psnr_rgb": "PSNR, RGB", "ssim_rgb": "SSIM, RGB"}
+_LABELS |= {
+    "lr_consistency": "LR consistency",
+    "hallucination": "invented detail",
+    "sample_variance": "sample variance",
+}
 
 
 def label(key: str) -> str:
@@ -13,7 +18,7 @@ def label(key: str) -> str:
 
 def unit(key: str) -> str:
     """Unit of a metric's values; empty where they have none."""
-    return "dB" if key.startswith("psnr") else ""
+    return "dB" if key.startswith(("psnr", "lr_consistency")) else ""
 
 
 def format_value(key: str, value: float, *, sign: bool = False) -> str:
@@ -22,8 +27,8 @@ def format_value(key: str, value: float, *, sign: bool = False) -> str:
         return "-"
     if math.isinf(value):
         return "exact"
-    digits = 2 if unit(key) else 4
-    return f"{value:{'+' if sign else ''}.{digits}f} {unit(key)}".rstrip()
+    digits = ".2f" if unit(key) else ".1e" if key == "sample_variance" else ".4f"
+    return f"{value:{'+' if sign else ''}{digits}} {unit(key)}".rstrip()
 
 
 def heading(restorer: str, benchmark: str, scale: int) -> str:

@@ -1,6 +1,8 @@
 """The part of an image that a report shows: the square where the restoration errs most."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sr_lab.images import to_uint8
+from sr_lab.metrics.base import ErrorMap
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
@@ -15,6 +18,26 @@ ERROR_RANGE = 64
 """Error in 8-bit levels at which the colours of an error map end."""
 
 _THUMBNAIL_SIDE = 320
+
+
+@dataclass(frozen=True)
+class MapPicture:
+    """The same place in a metric's map.
+
+    Attributes:
+        name: what it shows.
+        levels: (H, W) float32, in 8-bit levels; smaller by the scale where the map is of the input's size.
+        top: level at which the colours end.
+    """
+
+    name: str
+    levels: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+    top: int
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of the levels."""
+        return float(np.sqrt(np.mean(np.square(self.levels))))
 
 
 @dataclass(frozen=True)
@@ -29,6 +52,7 @@ class Pictures:
         error: mean absolute error over the channels, in 8-bit levels, (H, W).
         thumbnail: the whole original, at most 320 pixels a side.
         box: left, top, right, bottom of the crop in the original, as parts of its width and height.
+        maps: of the metrics that have one.
     """
 
     low: Array
@@ -38,6 +62,7 @@ class Pictures:
     error: Array
     thumbnail: Array
     box: tuple[float, float, float, float]
+    maps: tuple[MapPicture, ...] = ()
 
 
 def take_pictures(
@@ -47,6 +72,7 @@ def take_pictures(
     restored: Tensor,
     target: Tensor,
     scale: int,
+    maps: Sequence[ErrorMap] = (),
     side: int = 128,
     error: Tensor | None = None,
 ) -> Pictures:
@@ -58,6 +84,7 @@ def take_pictures(
         restored: same shape.
         target: same shape.
         scale: enlargement factor.
+        maps: of the whole image, at the size of ``low`` or of ``target``.
         side: side of the square in pixels of the original; less in a smaller image, rounded to a multiple of ``scale``.
         error: what the place is chosen by, same shape as ``restored``.
     """
@@ -84,14 +111,25 @@ def take_pictures(
             (left + wide) * scale / width,
             (top + tall) * scale / height,
         ),
+        maps=tuple(
+            MapPicture(
+                name=item.name,
+                levels=(item.values[large if item.values.shape[-2:] == target.shape[-2:] else small][0, 0] * 255)
+                .float()
+                .cpu()
+                .numpy(),
+                top=round(item.top * 255),
+            )
+            for item in maps
+        ),
     )
 
 
-def error_colours(error: Array) -> Array:
-    """(H, W) error in 8-bit levels as (H, W, 3) colours, black at 0 and light from ``ERROR_RANGE`` on."""
+def error_colours(error: np.ndarray[Any, Any], top: float = ERROR_RANGE) -> Array:
+    """(H, W) error in 8-bit levels as (H, W, 3) colours, black at 0 and light from ``top`` on."""
     from matplotlib import colormaps
 
-    coloured: Array = colormaps["inferno"](np.clip(error / ERROR_RANGE, 0, 1), bytes=True)[..., :3]
+    coloured: Array = colormaps["inferno"](np.clip(error / top, 0, 1), bytes=True)[..., :3]
     return np.ascontiguousarray(coloured)
 
 

@@ -69,6 +69,8 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         content |= {"lpips": None, "lpips_reason": "not asked for"}
     if "lpips" in evaluation.metrics:
         content["lpips_net"] = getattr(evaluation.metrics["lpips"], "net", None)
+    content["definitions"] = {key: metric.definition for key, metric in evaluation.metrics.items() if metric.definition}
+    content["degradation_fit"] = evaluation.degradation_fit
     content["bicubic"] = {key: _number(evaluation.bicubic_mean(key)) for key in keys}
     content["gain"] = {key: _number(evaluation.mean_gain(key)) for key in keys}
     content["seconds"] = round(evaluation.seconds, 3)
@@ -105,7 +107,7 @@ def report_html(evaluation: Evaluation, content: Mapping[str, Any], *, num_pictu
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"data_url": _data_url, "colours": error_colours}
-    ramp = error_colours(np.linspace(0, ERROR_RANGE, 9).astype(np.uint8)[None])[0]
+    ramp = error_colours(np.linspace(0, 1, 9)[None], 1)[0]
     ranked = evaluation.worst_first()
     return environment.get_template("report.html.j2").render(
         evaluation=evaluation,

@@ -1,7 +1,8 @@
 """What the image metrics share: the check of a pair, and the torchmetrics face that averages per image."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -9,6 +10,36 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from sr_lab.metrics.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a metric may look at beside a restored image and its target.
+
+    Attributes:
+        low: the network's input, (B, C, h, w), values in [0, 1].
+        degrade: what made ``low``, with the same draw: (B, C, H, W) to (B, C, h, w).
+        variance: of each value over several restorations of the same input, (B, C, H, W).
+    """
+
+    low: Tensor | None = None
+    degrade: Callable[[Tensor], Tensor] | None = None
+    variance: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ErrorMap:
+    """Where in an image a metric's value comes from.
+
+    Attributes:
+        name: what it shows, in a few words.
+        values: (1, 1, H, W), or (1, 1, h, w) at the input's size, 0 and above, in units of the value range.
+        top: value at which the colours end.
+    """
+
+    name: str
+    values: Tensor
+    top: float
 
 
 class PerImageMetric(Metric, ABC):
@@ -20,11 +51,13 @@ class PerImageMetric(Metric, ABC):
     Attributes:
         reason: why nothing is measured at all; None where it is.
         ceiling: a value counts at most this much in a mean (PSNR of equal images is infinite).
+        definition: the metric in words, for reports; empty where the protocol defines it.
     """
 
     full_state_update = False
     is_differentiable = False
     ceiling: ClassVar[float] = float("inf")
+    definition: ClassVar[str] = ""
     reason: str | None = None
 
     total: Tensor
@@ -44,13 +77,21 @@ class PerImageMetric(Metric, ABC):
     def per_image(self, restored: Tensor, target: Tensor) -> Tensor:
         """(B,) values of (B, C, H, W) images with values in [0, 1], before any ceiling."""
 
+    def measure(self, restored: Tensor, target: Tensor, context: Context) -> Tensor:
+        """``per_image``, for the metrics that also look at the input or at the spread of samples."""
+        return self.per_image(restored, target)
+
+    def map_of(self, restored: Tensor, target: Tensor, context: Context) -> ErrorMap | None:
+        """Where the value of one image comes from; None for metrics without a map."""
+        return None
+
     def unavailable(self, protocol: Protocol) -> str | None:
         """Why nothing can be measured under ``protocol``; None where it can."""
         return None
 
-    def update(self, restored: Tensor, target: Tensor) -> None:
-        """Adds the images of one batch."""
-        values = self.per_image(restored, target).to(torch.float64)
+    def update(self, restored: Tensor, target: Tensor, *, low: Tensor | None = None) -> None:
+        """Adds the images of one batch; ``low`` is what they were restored from."""
+        values = self.measure(restored, target, Context(low=low)).to(torch.float64)
         self.total += values.clamp(max=self.ceiling).sum()
         self.num_images += values.numel()
 

@@ -75,7 +75,7 @@ class Protocol(ABC):
         """
         target = crop_to_multiple(high, scale)
         if low is None:
-            low = degrade(target)
+            low = self.shrink(target, scale=scale, degrade=degrade)
         (height, width), (tall, wide) = target.shape[-2:], low.shape[-2:]
         if (tall * scale, wide * scale) != (height, width):
             raise ValueError(
@@ -85,6 +85,10 @@ class Protocol(ABC):
         if low.shape[1] != target.shape[1]:
             raise ValueError(f"low image has {low.shape[1]} channels, the original {target.shape[1]}")
         return low, target
+
+    def shrink(self, image: Tensor, *, scale: int, degrade: Callable[[Tensor], Tensor]) -> Tensor:
+        """What makes the low images under this protocol: ``degrade``, unless the protocol has a way of its own."""
+        return degrade(image)
 
     @abstractmethod
     def compare(self, restored: Tensor, target: Tensor, *, scale: int) -> tuple[Tensor, Tensor]:
@@ -148,7 +152,11 @@ class YClassic(Protocol):
         if high.shape[1] not in (1, 3):
             raise ValueError(f"{high.shape[1]} channels have no luma: use protocol=rgb_crop, which scores them all")
         target = crop_to_multiple(_rounded(rgb_to_y(high)), scale)
-        return resize_bicubic(target, scale=1 / scale, border="symmetric"), target
+        return self.shrink(target, scale=scale, degrade=degrade), target
+
+    def shrink(self, image: Tensor, *, scale: int, degrade: Callable[[Tensor], Tensor]) -> Tensor:
+        """MATLAB's bicubic in floating point, symmetric borders; ``degrade`` is not used."""
+        return resize_bicubic(image, scale=1 / scale, border="symmetric")
 
     def compare(self, restored: Tensor, target: Tensor, *, scale: int) -> tuple[Tensor, Tensor]:
         """The two luma images rounded to 8 bit; see the base class."""

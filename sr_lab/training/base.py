@@ -187,7 +187,7 @@ class TrainingModule(pl.LightningModule, ABC):
         """Restores one whole image with the final weights and updates the metrics."""
         restored = self.restore(batch["low"])
         for metric in self.named_metrics().values():
-            metric.update(restored, batch["high"])
+            metric.update(restored, batch["high"], low=batch["low"])
             self.log(f"val/{metric.key}", metric, on_epoch=True, prog_bar=metric.key.startswith("psnr"), batch_size=1)
         return restored
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from sr_lab.cli import main
-from sr_lab.inference.artefact import save_artefact
+from sr_lab.inference.artefact import load_artefact, save_artefact
 from sr_lab.networks.fsrcnn import FSRCNN
 
 NETWORK = {"scale": 2, "num_channels": 3, "num_features": 8, "num_shrunk": 4, "num_mapping": 1}
@@ -95,6 +95,23 @@ def test_artefact_on_a_folder_of_originals(photos: Path, artefact: Path, tmp_pat
     assert content["gain"]["psnr_y"] < -1, "an untrained network is worse than bicubic"
     assert main(arguments(photos, tmp_path / "bicubic")) == 0
     assert read(tmp_path / "bicubic")["psnr_y"] == pytest.approx(content["bicubic"]["psnr_y"], abs=1e-9)
+
+
+def test_cautions_about_a_backbone_used_in_training_and_about_unknown_low_images(
+    shared: Path, photos: Path, artefact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = {"_target_": "sr_lab.networks.fsrcnn.FSRCNN", **NETWORK}
+    losses = {"perceptual": {"_target_": "sr_lab.losses.perceptual.Perceptual", "backbone": "alexnet"}}
+    config = {"model": {"network": node}, "losses": losses}
+    seen = save_artefact(tmp_path / "seen", load_artefact(artefact).network, config=config, metadata={})
+    where = [f"metrics.lpips.weights={shared / 'weights'}", "missing=error"]
+    assert main(arguments(photos, tmp_path / "out", *where, restorer=str(seen))) == 0
+    assert "LPIPS (alex) is no independent judge" in capsys.readouterr().out
+    assert "no independent judge" in (tmp_path / "out" / "report.html").read_text()
+    assert main(arguments(photos, tmp_path / "out", *where, "metrics.lpips.net=squeeze", restorer=str(seen))) == 0
+    assert read(tmp_path / "out")["cautions"] == []
+    assert main(arguments(photos, tmp_path / "out", *where, restorer=str(artefact))) == 0
+    assert read(tmp_path / "out")["cautions"] == []
 
 
 def test_given_degradation(photos: Path, tmp_path: Path) -> None:

@@ -12,13 +12,17 @@ from torch import Tensor
 from sr_lab.degradations.base import Degradation, Params
 from sr_lab.degradations.resize import Bicubic
 from sr_lab.evaluation.benchmark import Evaluation, evaluate
-from sr_lab.evaluation.restorers import BicubicRestorer, Restorer
+from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.images import read_image, resize_bicubic, rgb_to_y, to_tensor
 from sr_lab.metrics.base import PerImageMetric
+from sr_lab.metrics.consistency import LRConsistency
+from sr_lab.metrics.hallucination import Hallucination
 from sr_lab.metrics.lpips import LPIPSMetric
 from sr_lab.metrics.protocol import Protocol, RGBCrop, YClassic, YCrop
 from sr_lab.metrics.psnr import PSNR
 from sr_lab.metrics.ssim import SSIM
+from sr_lab.metrics.variance import SampleVariance
+from sr_lab.networks.base import GenerativeNetwork
 
 
 class NoisyBicubic(Degradation):
@@ -33,6 +37,13 @@ class NoisyBicubic(Degradation):
 
     def apply(self, image: Tensor, params: Mapping[str, Tensor]) -> Tensor:
         return resize_bicubic(image, scale=1 / self.scale) + params["level"]
+
+
+class Grain(GenerativeNetwork):
+    """Bicubic with one value of noise a seed added to every pixel."""
+
+    def sample(self, low: Tensor, *, seeds, num_steps=None, tile=None, overlap=32) -> Tensor:
+        return resize_bicubic(low, scale=float(self.scale)) + 0.1 * seeds[0]
 
 
 def metrics(protocol: Protocol, scale: int = 2) -> dict[str, PerImageMetric]:
@@ -151,3 +162,54 @@ def test_bands_are_scored_by_rgb_crop_and_refused_by_luma_protocols(tmp_path: Pa
     assert score(tmp_path, protocol=RGBCrop(), metrics=metrics(RGBCrop())).complete
     refused = score(tmp_path)
     assert "bands.tif: 5 channels have no luma: use protocol=rgb_crop" in refused.failures[0].reason
+
+
+def test_lr_consistency_uses_the_draw_that_made_the_input(originals: Path) -> None:
+    """Under random noise the original itself is consistent only with its own draw."""
+    noisy = NoisyBicubic(scale=2, sigma=0.2)
+    wanted = {"lr_consistency": LRConsistency(scale=2)}
+    truth = {tuple(to_tensor(read_image(file)).shape[-2:]): file for file in originals.iterdir()}
+
+    def cheat(low: Tensor) -> Tensor:
+        height, width = 2 * low.shape[-2], 2 * low.shape[-1]
+        file = next(file for size, file in truth.items() if (size[0] // 2 * 2, size[1] // 2 * 2) == (height, width))
+        return to_tensor(read_image(file))[..., :height, :width]
+
+    assert score(originals, cheat, degradation=noisy, metrics=wanted).mean("lr_consistency") == 60
+
+
+@pytest.mark.parametrize("protocol", [YCrop(), YClassic(), RGBCrop()])
+def test_consistency_and_invented_detail_under_every_protocol(paired: Path, protocol: Protocol) -> None:
+    wanted = {"lr_consistency": LRConsistency(scale=2), "hallucination": Hallucination(scale=2)}
+    evaluation = score(paired, protocol=protocol, metrics=wanted)
+    assert evaluation.complete
+    assert 20 < evaluation.mean("lr_consistency") < 60
+    assert evaluation.mean("hallucination") < 0.004, "clamping alone"
+    assert evaluation.degradation_fit == (60 if protocol.colour else None)
+    names = [item.name for item in evaluation.images[0].pictures.maps]
+    assert names == ["LR residual", "invented detail"]
+    residual, invented = evaluation.images[0].pictures.maps
+    assert residual.levels.shape == evaluation.images[0].pictures.low.shape[:2]
+    assert invented.levels.shape == evaluation.images[0].pictures.target.shape[:2]
+
+
+def test_given_low_images_that_bicubic_did_not_make_are_noticed(paired: Path) -> None:
+    for file in (paired / "LR").iterdir():
+        Image.open(file).point(lambda level: level // 2).save(file)
+    assert score(paired, metrics={"lr_consistency": LRConsistency(scale=2)}).degradation_fit < 20
+
+
+def test_sample_variance_of_a_generative_network(paired: Path) -> None:
+    network = Grain(scale=2, num_channels=3)
+    wanted = {**metrics(YCrop()), "sample_variance": SampleVariance()}
+    evaluation = score(paired, NetworkRestorer(network), metrics=wanted, samples=3)
+    assert evaluation.mean("sample_variance") == pytest.approx(0.01, rel=1e-4)  # of 0, 0.1, 0.2
+    assert evaluation.bicubic_mean("sample_variance") == 0
+    assert evaluation.mean("psnr_y") == pytest.approx(evaluation.bicubic_mean("psnr_y")), "the first sample is scored"
+    (spread,) = evaluation.images[0].pictures.maps
+    assert (spread.name, spread.rms) == ("sample spread", pytest.approx(25.5, rel=1e-3))
+
+
+def test_samples_of_what_draws_nothing_are_refused(paired: Path) -> None:
+    with pytest.raises(ValueError, match="samples=8: at least 1, and more only of a generative network"):
+        score(paired, samples=8)

@@ -15,6 +15,8 @@ from sr_lab.evaluation.benchmark import Evaluation, Failure, evaluate
 from sr_lab.evaluation.report import per_image_csv, report_html, summary, write_report
 from sr_lab.evaluation.restorers import BicubicRestorer
 from sr_lab.images import resize_bicubic
+from sr_lab.metrics.consistency import LRConsistency
+from sr_lab.metrics.hallucination import Hallucination
 from sr_lab.metrics.lpips import LPIPSMetric
 from sr_lab.metrics.protocol import RGBCrop, YCrop
 from sr_lab.metrics.psnr import PSNR
@@ -122,6 +124,33 @@ def test_page_is_self_contained_escaped_and_worst_first(evaluation: Evaluation) 
     for words in ("y_crop", YCrop.definition, "not measured", "invented", "1 image is worse than bicubic"):
         assert words in page.replace("&#39;", "'"), words
     assert page.count("<img") == 3 * 6
+
+
+def test_page_shows_maps_definitions_and_cautions(paired: Path) -> None:
+    measured = evaluate(
+        lambda low: resize_bicubic(low, scale=2.0),
+        paired,
+        name="net",
+        scale=2,
+        protocol=YCrop(),
+        metrics={"psnr": PSNR(protocol=YCrop(), scale=2), "c": LRConsistency(scale=2), "h": Hallucination(scale=2)},
+        progress=False,
+    )
+    content = summary(measured)
+    assert content["definitions"] == {
+        "lr_consistency": LRConsistency.definition,
+        "hallucination": Hallucination.definition,
+    }
+    assert content["degradation_fit"] == 60
+    page = report_html(measured, {**content, "cautions": ["LPIPS (alex) is <no> judge"]})
+    for words in (LRConsistency.definition, Hallucination.definition, "LPIPS (alex) is &lt;no&gt; judge"):
+        assert words in page.replace("&#39;", "'"), words
+    assert page.count("<img") == 3 * 8
+    assert page.count(">invented detail, 0 to 32, RMS") == 3
+    assert page.count(">LR residual, 0 to 16, RMS") == 3
+    rows = list(csv.DictReader(per_image_csv(measured).splitlines()))
+    assert [float(row["lr_consistency"]) > 20 for row in rows] == [True] * 3
+    assert all(row["hallucination"] for row in rows)
 
 
 def test_page_shows_failures_and_as_many_pictures_as_asked(evaluation: Evaluation) -> None:

@@ -36,8 +36,8 @@ class SRDataModule(pl.LightningDataModule):
     """Train batches of random crops, val batches of one whole image.
 
     Train batches: ``low`` (B, C, crop / scale, crop / scale), ``high`` (B, C, crop, crop) float32 in [0, 1], ``index``
-    and ``epoch`` (B,) int64 on the host. Val batches: ``low``, ``high`` (1, C, H, W) and ``name``, a list of one.
-    Batches travel as uint8 or uint16 and become float on the device. Where there are several to a step, or several
+    and ``epoch`` (B,) int64 on the host; where the degradation changes the target, ``high`` is the target and
+    ``original`` the unchanged crop. Val batches: ``low``, ``high`` (1, C, H, W) and ``name``, a list of one. Batches travel as uint8 or uint16 and become float on the device. Where there are several to a step, or several
     steps to a block, the training gets a :class:`Block` of train batches. Every process validates all images, so use
     ``Trainer(use_distributed_sampler=False)``.
 
@@ -322,10 +322,13 @@ class SRDataModule(pl.LightningDataModule):
         """One batch as the network gets it: float32 in [0, 1] on the device, missing low images made there."""
         if "draws" in batch:
             batch = {**batch, **self._resident_on(batch["draws"].device).cut(batch["draws"])}
-        images: Batch = {name: to_float(batch[name]) for name in ("low", "high") if name in batch}
+        images: Batch = {name: to_float(batch[name]) for name in ("low", "high", "original") if name in batch}
         if "low" not in images:
             assert self.degradation is not None
-            images["low"], images["high"] = degrade(self.degradation, images["high"], batch, seed=self.seed)
+            original = images["high"]
+            images["low"], images["high"] = degrade(self.degradation, original, batch, seed=self.seed)
+            if images["high"] is not original:
+                images["original"] = original
         return {**batch, **images}
 
     def train_batch(self, device: torch.device) -> Batch:

@@ -70,7 +70,8 @@ class CropDataset(Dataset[Batch]):
 
         Returns:
             ``high`` (B, C, crop, crop) and, where there is one, ``low`` (B, C, crop / scale, crop / scale), uint8 or
-            uint16 (``low`` of a random degradation: float32), ``index`` and ``epoch`` (B,) int64.
+            uint16 (``low`` of a random degradation: float32), ``index`` and ``epoch`` (B,) int64. Where the degradation
+            changes the target (a sharpened one), ``high`` is that target, float32, and ``original`` the crop itself.
         """
         draws = self.draws(keys).tolist()
         high = self._cut(draws, "high", self.step, self.crop)
@@ -82,7 +83,7 @@ class CropDataset(Dataset[Batch]):
             original = to_float(high)
             batch["low"], target = degrade(self.degradation, original, batch, seed=self.seed)
             if target is not original:
-                batch["high"] = target
+                batch["original"], batch["high"] = high, target
         return batch
 
     def draws(self, keys: Sequence[SampleKey]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What every loss has in common."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -10,7 +11,12 @@ class Loss(nn.Module, ABC):
 
     Args:
         weight: factor of this loss in the sum that is minimised.
+
+    Attributes:
+        uses_average: whether ``forward`` takes a third image, the one that the averaged (EMA) weights make.
     """
+
+    uses_average: ClassVar[bool] = False
 
     def __init__(self, *, weight: float = 1.0) -> None:
         super().__init__()

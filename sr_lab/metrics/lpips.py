@@ -1,100 +1,47 @@
 """Learned perceptual distance (LPIPS v0.1), on backbone weights that are never downloaded behind one's back."""
 
 import logging
-import pickle
-import warnings
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
-import torchvision.models as backbones
 from torch import Tensor, nn
 
+from sr_lab import backbones
+from sr_lab.backbones import MissingWeights, Net
 from sr_lab.images import to_uint8
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
-
-Net = Literal["alex", "vgg", "squeeze"]
 
 _LOGGER = logging.getLogger(__name__)
 _MIN_SIZE = 32
 
 
-class MissingWeights(OSError):
-    """The backbone's weights are not where they were looked for."""
-
-
-def _backbone(net: Net) -> tuple[str, str]:
-    """Name (torchvision's) of the backbone and the address of its ImageNet weights."""
-    if net not in get_args(Net):
-        raise ValueError(f"net={net!r}: LPIPS has {', '.join(get_args(Net))}")
-    name, weights = {
-        "alex": ("alexnet", backbones.AlexNet_Weights.IMAGENET1K_V1),
-        "vgg": ("vgg16", backbones.VGG16_Weights.IMAGENET1K_V1),
-        "squeeze": ("squeezenet1_1", backbones.SqueezeNet1_1_Weights.IMAGENET1K_V1),
-    }[net]
-    return name, str(weights.url)
-
-
 def find_weights(net: Net, weights: Path | None = None) -> Path:
-    """File with the ImageNet weights of the backbone.
-
-    Args:
-        net: which LPIPS.
-        weights: a file, or a folder with torchvision's file or with ``<backbone>_features.pth``; by default
-            torchvision's own cache.
+    """File with the ImageNet weights of the backbone; see ``sr_lab.backbones.find_weights``.
 
     Raises:
         MissingWeights: with the name of the file, its address and where to put it.
     """
-    name, address = _backbone(net)
-    file_name = address.rsplit("/", 1)[-1]
-    if weights is not None and weights.is_file():
-        return weights
-    folder = Path(torch.hub.get_dir()) / "checkpoints" if weights is None else weights
-    for candidate in (folder / file_name, folder / f"{name}_features.pth"):
-        if candidate.is_file():
-            return candidate
-    raise MissingWeights(
-        f"LPIPS ({net}) needs torchvision's {name} weights and downloads nothing by itself: put {file_name} "
-        f"(from {address}) or {name}_features.pth into {folder}, or name a file or folder with "
-        f"metrics.lpips.weights=PATH; with missing=skip the distance is left out and recorded as not measured"
+    remedy = (
+        "name a file or folder with metrics.lpips.weights=PATH; with missing=skip the distance is left out and "
+        "recorded as not measured"
     )
+    return backbones.find_weights(backbones.backbone_of(net), weights, user=f"LPIPS ({net})", remedy=remedy)
 
 
 def load_lpips(net: Net = "alex", *, weights: Path | None = None) -> nn.Module:
-    """The LPIPS network of the lpips package, frozen, on CPU, in evaluation mode.
-
-    It costs about a second to build: build it once, not for each image.
+    """The LPIPS network, frozen; see ``sr_lab.backbones.load_lpips``.
 
     Args:
         net: backbone; ``alex`` is the authors' recommendation for comparing, ``vgg`` for training.
-        weights: see ``find_weights``. Either a full torchvision state dict or its ``features.*`` part; loaded
-            without unpickling anything but tensors.
+        weights: see ``sr_lab.backbones.find_weights``.
 
     Raises:
         MissingWeights: if the weights are not there.
         ValueError: if the file is damaged or holds another network.
     """
-    path = find_weights(net, weights)
-    import lpips as lpips_package
-
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the package still says pretrained=False to torchvision
-        network: nn.Module = lpips_package.LPIPS(net=net, pnet_rand=True, verbose=False)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is not a file of tensors: {str(error).splitlines()[0]}") from error
-    with torch.no_grad():
-        for key, parameter in network.get_submodule("net").named_parameters():
-            source = "features." + key.partition(".")[2]
-            if not isinstance(state, dict) or source not in state or state[source].shape != parameter.shape:
-                raise ValueError(
-                    f"{path} does not hold the weights of {_backbone(net)[0]}: {source} missing or misshapen"
-                )
-            parameter.copy_(state[source])
-    return network.eval().requires_grad_(False)
+    return backbones.load_lpips(net, find_weights(net, weights))
 
 
 def lpips(restored: Tensor, target: Tensor, *, network: nn.Module) -> Tensor:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from sr_lab.backbones import MissingWeights, Net
 from sr_lab.images import read_image, to_tensor
-from sr_lab.metrics.lpips import LPIPSMetric, MissingWeights, Net, find_weights, load_lpips, lpips
+from sr_lab.metrics.lpips import LPIPSMetric, find_weights, load_lpips, lpips
 from sr_lab.metrics.protocol import YClassic, YCrop
 
 FILES = {

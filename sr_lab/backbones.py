@@ -1,0 +1,143 @@
+"""Frozen ImageNet networks that images are compared in: where their weights are found, and how they are loaded.
+
+Nothing is downloaded behind one's back, and nothing but tensors is read from a file.
+"""
+
+import pickle
+import warnings
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+import torchvision.models as models
+from torch import Tensor, nn
+
+Backbone = Literal["alexnet", "squeezenet1_1", "vgg16", "vgg19"]
+Net = Literal["alex", "vgg", "squeeze"]
+
+_ADDRESSES = {
+    "alexnet": models.AlexNet_Weights.IMAGENET1K_V1,
+    "squeezenet1_1": models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
+    "vgg16": models.VGG16_Weights.IMAGENET1K_V1,
+    "vgg19": models.VGG19_Weights.IMAGENET1K_V1,
+}
+_BACKBONE_OF: dict[str, Backbone] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+
+
+class MissingWeights(OSError):
+    """The backbone's weights are not where they were looked for."""
+
+
+def backbone_of(net: Net) -> Backbone:
+    """The backbone that LPIPS ``net`` is built on.
+
+    Raises:
+        ValueError: if there is no such LPIPS.
+    """
+    if net not in get_args(Net):
+        raise ValueError(f"net={net!r}: LPIPS has {', '.join(get_args(Net))}")
+    return _BACKBONE_OF[net]
+
+
+def find_weights(backbone: Backbone, weights: Path | None = None, *, user: str, remedy: str) -> Path:
+    """File with the ImageNet weights of a backbone.
+
+    Args:
+        backbone: torchvision's name.
+        weights: a file, or a folder with torchvision's file or with ``<backbone>_features.pth``; by default
+            torchvision's own cache.
+        user: who needs them, and
+        remedy: what else can be done, both for the error.
+
+    Raises:
+        MissingWeights: with the name of the file, its address and where to put it.
+        ValueError: if there is no such backbone.
+    """
+    if backbone not in _ADDRESSES:
+        raise ValueError(f"backbone={backbone!r}: there are {', '.join(_ADDRESSES)}")
+    address = str(_ADDRESSES[backbone].url)
+    file_name = address.rsplit("/", 1)[-1]
+    if weights is not None and weights.is_file():
+        return weights
+    folder = Path(torch.hub.get_dir()) / "checkpoints" if weights is None else weights
+    for candidate in (folder / file_name, folder / f"{backbone}_features.pth"):
+        if candidate.is_file():
+            return candidate
+    raise MissingWeights(
+        f"{user} needs torchvision's {backbone} weights and downloads nothing by itself: put {file_name} "
+        f"(from {address}) or {backbone}_features.pth into {folder}, or {remedy}"
+    )
+
+
+def load_features(backbone: Backbone, path: Path) -> nn.Sequential:
+    """The convolutional part of a torchvision network, frozen, on CPU, in evaluation mode.
+
+    Args:
+        backbone: torchvision's name.
+        path: from ``find_weights``: a full torchvision state dict or its ``features.*`` part.
+
+    Raises:
+        ValueError: if the file is damaged or holds another network.
+    """
+    with torch.device("meta"):  # every weight is read from the file: none is drawn first
+        features: nn.Sequential = getattr(models, backbone)(weights=None).features
+    features.to_empty(device="cpu")
+    fill_features(features, path, backbone)
+    return features.eval().requires_grad_(False)
+
+
+def fill_features(features: nn.Module, path: Path, backbone: Backbone, *, skip_name: bool = False) -> None:
+    """Copies the weights at ``path`` into the convolutions of ``features``.
+
+    Args:
+        features: changed in place.
+        path: see ``load_features``.
+        backbone: what the file must hold.
+        skip_name: whether the first part of each name is the holder's own (``slice1.0.weight``).
+
+    Raises:
+        ValueError: see ``load_features``.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is not a file of tensors: {str(error).splitlines()[0]}") from error
+    with torch.no_grad():
+        for key, parameter in features.named_parameters():
+            source = "features." + (key.partition(".")[2] if skip_name else key)
+            if not isinstance(state, dict) or source not in state or state[source].shape != parameter.shape:
+                raise ValueError(f"{path} does not hold the weights of {backbone}: {source} missing or misshapen")
+            parameter.copy_(state[source])
+
+
+def load_lpips(net: Net, path: Path) -> nn.Module:
+    """The LPIPS network of the lpips package, frozen, on CPU, in evaluation mode.
+
+    It costs about a second to build: build it once, not for each image.
+
+    Args:
+        net: backbone.
+        path: from ``find_weights``.
+
+    Raises:
+        ValueError: if the file is damaged or holds another network.
+    """
+    import lpips as lpips_package
+
+    backbone = backbone_of(net)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the package still says pretrained=False to torchvision
+        network: nn.Module = lpips_package.LPIPS(net=net, pnet_rand=True, verbose=False)
+    fill_features(network.get_submodule("net"), path, backbone, skip_name=True)
+    return network.eval().requires_grad_(False)
+
+
+def three_channels(image: Tensor) -> Tensor:
+    """(B, 1 or 3, H, W) -> (B, 3, H, W): grey in all three.
+
+    Raises:
+        ValueError: if the image is neither grey nor RGB.
+    """
+    if image.ndim != 4 or image.shape[1] not in (1, 3):
+        raise ValueError(f"an image {tuple(image.shape)} is neither grey nor RGB: the backbones know nothing else")
+    return image.expand(-1, 3, -1, -1)

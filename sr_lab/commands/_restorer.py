@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 import torch
 
+from sr_lab.backbones import Net
 from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.inference.artefact import Artefact, load_artefact
-from sr_lab.metrics.lpips import Net
 from sr_lab.networks.community import load_community
 
 PUBLIC_SUFFIXES = {".pth", ".pt", ".safetensors"}

@@ -77,6 +77,11 @@ def train(cfg: DictConfig, output: Path) -> None:
         return
     result.unlink(missing_ok=True)
     module: TrainingModule = build(cfg.model)
+    if cfg.initial is None and module.needs_initial:
+        raise ValueError(
+            f"initial is null: {type(module).__name__} starts from weights that were trained for PSNR. Give "
+            "initial=PATH (an artefact, a checkpoint, a public .pth file), or waive it with model.warm_start=waived"
+        )
     ancestor = {} if cfg.initial is None else _start_from(Path(cfg.initial), module.network)
     data: SRDataModule = build(cfg.data)
     block = cfg.data.steps_per_batch

@@ -37,7 +37,8 @@ class SRDataModule(pl.LightningDataModule):
 
     Train batches: ``low`` (B, C, crop / scale, crop / scale), ``high`` (B, C, crop, crop) float32 in [0, 1], ``index``
     and ``epoch`` (B,) int64 on the host; where the degradation changes the target, ``high`` is the target and
-    ``original`` the unchanged crop. Val batches: ``low``, ``high`` (1, C, H, W) and ``name``, a list of one. Batches travel as uint8 or uint16 and become float on the device. Where there are several to a step, or several
+    ``original`` the unchanged crop. Val batches: ``low``, ``high`` (1, C, H, W) and ``name``, a list of one. Batches
+    travel as uint8 or uint16 and become float on the device. Where there are several to a step, or several
     steps to a block, the training gets a :class:`Block` of train batches. Every process validates all images, so use
     ``Trainer(use_distributed_sampler=False)``.
 

@@ -48,9 +48,14 @@ class TrainingModule(pl.LightningModule, ABC):
             ``reduce-overhead`` replays CUDA graphs.
         gradient_clip: largest norm of the network's gradient; None does not clip.
 
+    Attributes:
+        needs_initial: whether the training must start from given weights.
+
     Raises:
         ValueError: if an argument is out of range.
     """
+
+    needs_initial: bool = False
 
     def __init__(
         self,
@@ -191,13 +196,17 @@ class TrainingModule(pl.LightningModule, ABC):
             self.log(f"val/{metric.key}", metric, on_epoch=True, prog_bar=metric.key.startswith("psnr"), batch_size=1)
         return restored
 
-    def restore(self, low: Tensor) -> Tensor:
-        """(B, C, h, w) -> float32 (B, C, h * scale, w * scale), clamped to [0, 1], in tiles where it is large."""
+    def restore(self, low: Tensor, *, raw: bool = False) -> Tensor:
+        """(B, C, h, w) -> float32 (B, C, h * scale, w * scale), clamped to [0, 1], in tiles where it is large.
+
+        By the final weights, or by the ``raw`` ones that are trained.
+        """
         if self.channels_last:
             low = low.to(memory_format=torch.channels_last)
         eager = torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()  # sizes vary
         with eager:
-            restored = restore_tiled(self.final_network, low, tile=self.tile, overlap=self.overlap)
+            network = self.network if raw else self.final_network
+            restored = restore_tiled(network, low, tile=self.tile, overlap=self.overlap)
         return restored.float().clamp(0, 1)
 
     def guard(self, losses: Mapping[str, Tensor], batch: Batch) -> None:

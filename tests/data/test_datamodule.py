@@ -246,6 +246,26 @@ def test_8_bit_files_beside_16_bit_ones_keep_their_values(module: Make, tmp_path
     assert np.array_equal(deep.numpy(), image[..., ::-1].transpose(2, 0, 1))
 
 
+class Brighter(Bicubic):
+    """A degradation whose target is not the original, as Real-ESRGAN's."""
+
+    def __init__(self, *, scale: int) -> None:
+        super().__init__(scale=scale)
+        self.deterministic = False
+
+    def pair(self, high: torch.Tensor, params: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.apply(high, params), high + 1
+
+
+@pytest.mark.parametrize("where", ["device", "worker"])
+def test_a_batch_carries_the_changed_target_and_the_original(module: Make, where: str) -> None:
+    data = module(degradation=Brighter(scale=2), degrade_in=where)
+    batch = data.on_after_batch_transfer(batches(data, 1)[0], 0)
+    assert batch["original"].max() <= 1
+    assert torch.equal(batch["high"], batch["original"] + 1)
+    assert torch.equal(batch["low"], Bicubic(scale=2).apply(batch["original"], {}))
+
+
 def test_data_version_follows_content_and_not_place_or_settings(module: Make, tmp_path: Path) -> None:
     before = module().data_version
     shutil.copytree(tmp_path / "train", tmp_path / "moved")

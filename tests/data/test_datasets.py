@@ -188,3 +188,5 @@ def test_a_target_that_the_degradation_changes_reaches_the_batch(tmp_path: Path)
     sharpened = dataset(cache, degradation=Sharpened()).__getitems__([(0, 0), (0, 1)])
     assert torch.equal(sharpened["high"], (to_float(plain["high"]) * 1.5).clamp(0, 1))
     assert torch.equal(sharpened["low"], plain["low"])
+    assert torch.equal(sharpened["original"], plain["high"])
+    assert "original" not in plain

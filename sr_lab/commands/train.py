@@ -6,7 +6,7 @@
 Writes OUTPUT/checkpoints/last.ckpt (to go on from), OUTPUT/best (the artefact: weights, config, metadata),
 OUTPUT/model (the same as an MLflow model) and, at the end, OUTPUT/result.json. The same command again continues a
 run that was stopped, to the same weights as if it had not been; on a finished run it does nothing. Exit code 0 only
-if every step was done or an early-stopping callback ended the run.
+if every step was done or an early-stopping callback ended the run; 75 if max_seconds were over before.
 """
 
 import itertools
@@ -35,7 +35,7 @@ from sr_lab.tracking.environment import git_state
 from sr_lab.tracking.models import save_model
 from sr_lab.tracking.run import Run
 from sr_lab.training.base import TrainingModule
-from sr_lab.training.checkpoint import LAST, AtomicCheckpointIO, KeepBest, KeepLast, load_checkpoint
+from sr_lab.training.checkpoint import LAST, AtomicCheckpointIO, KeepBest, KeepLast, Paused, load_checkpoint
 from sr_lab.training.draws import DrawRecords, Key
 from sr_lab.training.logger import RunLogger
 from sr_lab.training.pictures import PictureGrid
@@ -43,7 +43,9 @@ from sr_lab.training.preflight import disk_problem, optimizer_problem, precision
 from sr_lab.training.progress import StepProgressBar
 
 TRACKING, RESULT = "tracking", "result.json"
+PAUSED = 75  # sysexits.h: a temporary failure, try again
 MAY_CHANGE = {"output", "fresh", "resume", "preflight", "tracking", "pictures", "trainer", "callbacks", "experiment"}
+MAY_CHANGE |= {"max_seconds"}
 
 
 def run(cfg: DictConfig) -> int:
@@ -56,6 +58,9 @@ def run(cfg: DictConfig) -> int:
     try:
         with FileLock(output / ".lock", timeout=0):
             train(cfg, output)
+    except Paused as pause:
+        print(pause)
+        return PAUSED
     except Timeout as error:
         raise ValueError(f"output={output} is in use by another run: wait for it, or give name=...") from error
     return 0
@@ -124,6 +129,7 @@ def train(cfg: DictConfig, output: Path) -> None:
                 directory=last.parent,
                 every=cfg.checkpoint_every,
                 provenance={"config": config, "network": node, **lineage},
+                max_seconds=cfg.max_seconds,
             ),
         ]
         trainer = build(

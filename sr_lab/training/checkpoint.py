@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, and enough to go on from to the last bit."""
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,13 @@ LAST = "last.ckpt"
 
 class CheckpointError(OSError):
     """A checkpoint could not be written; the message names step, file and cause."""
+
+
+class Paused(BaseException):
+    """The time of a run is up: its checkpoint is written, and the same command goes on.
+
+    No ``Exception``, as ``KeyboardInterrupt`` is none: nobody should take it for a failure.
+    """
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -73,20 +81,33 @@ class KeepLast(pl.Callback):
     at that step, so that a resumed run does not repeat it, else after the step. It also carries
     ``provenance`` (resolved config, code commit, data version) and the state of torch's random generators.
 
+    Where ``max_seconds`` are over before the last step, the checkpoint is written after the step that is under way (or
+    its validation), and :class:`Paused` ends the run.
+
     Args:
         directory: where ``last.ckpt`` is kept.
         every: optimizer steps between two checkpoints.
         provenance: plain values stored under the key ``sr_lab``.
+        max_seconds: time from the start of the training to the pause; None for no pause.
     """
 
-    def __init__(self, *, directory: Path, every: int, provenance: Mapping[str, Any]) -> None:
+    def __init__(
+        self, *, directory: Path, every: int, provenance: Mapping[str, Any], max_seconds: float | None = None
+    ) -> None:
         super().__init__()
         if every < 1:
             raise ValueError(f"checkpoint every={every}: must be at least 1 step")
+        if max_seconds is not None and max_seconds <= 0:
+            raise ValueError(f"max_seconds={max_seconds}: must be positive, or null for no pause")
+        self.max_seconds, self._start = max_seconds, 0.0
         self.path = directory / LAST
         self.every = every
         self.provenance = dict(provenance)
         self._saved_step = -1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock."""
+        self._start = time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Saves where no validation follows this step."""
@@ -100,13 +121,16 @@ class KeepLast(pl.Callback):
 
     def _save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         step = trainer.global_step
-        due = step % self.every == 0 or step == trainer.max_steps
+        over = self.max_seconds is not None and time.monotonic() - self._start >= self.max_seconds
+        due = step % self.every == 0 or step == trainer.max_steps or over
         if step == self._saved_step or not due:
             return
         assert isinstance(module, TrainingModule)
         module.raise_if_not_finite()
         trainer.save_checkpoint(self.path, weights_only=False)
         self._saved_step = step
+        if over and step < trainer.max_steps:
+            raise Paused(f"paused at step {step} of {trainer.max_steps}; the same command goes on from there")
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -193,3 +193,17 @@ def test_blocks_that_do_not_divide_the_run_are_refused(photos, tmp_path, capsys)
     said = capsys.readouterr().err
     for name in ("max_steps=12", "val_every=4", "checkpoint_every=2"):
         assert f"data.steps_per_batch=8 does not divide {name}" in said
+
+
+def test_a_run_pauses_when_its_time_is_over_and_the_same_command_ends_with_the_same_weights(photos, tmp_path, capsys):
+    assert main(overrides("whole", photos, tmp_path)) == 0
+    line = overrides("paused", photos, tmp_path, "max_seconds=0.001", "data.steps_per_batch=4", "checkpoint_every=4")
+    codes = [main(line)]
+    while codes[-1] == 75 and len(codes) < 4:
+        codes.append(main(line))
+    said = capsys.readouterr().out
+    assert codes == [75, 75, 0], "three blocks of four steps, a pause after each but the last"
+    assert "paused at step 8 of 12; the same command goes on" in said
+    ours, expected = (load_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("paused", "whole"))
+    for key, value in expected["state_dict"].items():
+        assert torch.equal(ours["state_dict"][key], value), key

@@ -77,23 +77,6 @@ class Versus:
     failures: Mapping[str, Mapping[str, str]]
     seconds: float
 
-    def gain(self, row: Row, key: str) -> float | None:
-        """By how much the first restorer is better than the second on an image; None where one has no value."""
-        values = [row.scores[name].get(key) for name in self.names]
-        if len(values) < 2 or values[0] is None or values[1] is None:
-            return None
-        return values[0] - values[1] if self.metrics[key].higher_is_better else values[1] - values[0]
-
-    def lost_most(self, key: str) -> list[Row]:
-        """The images by gain, the greatest loss first; without a second restorer by value, the worst first."""
-        if len(self.names) == 1:
-            rows = [row for row in self.rows if key in row.scores[self.names[0]]]
-            upward = self.metrics[key].higher_is_better
-            return sorted(rows, key=lambda row: row.scores[self.names[0]][key], reverse=not upward)
-        gains = {row.name: self.gain(row, key) for row in self.rows}
-        known = [row for row in self.rows if gains[row.name] is not None]
-        return sorted(known, key=lambda row: gains[row.name] or 0.0)
-
 
 class Contest:
     """Restorers and the images that they are measured on.
@@ -163,39 +146,45 @@ class Contest:
             seconds=time.perf_counter() - start,
         )
 
-    def typical(self) -> Tensor:
-        """The low image with the median number of pixels, for measuring costs."""
-        sizes = sorted(
-            (low.shape[-1] * low.shape[-2], key, index)
-            for key, benchmark in self._benchmarks.items()
-            for index in range(len(benchmark.pairs))
-            for low in [benchmark.read(index)[0]]
-        )
-        _, key, index = sizes[len(sizes) // 2]
-        return self._benchmarks[key].read(index)[0]
+    def low(self, name: str) -> Tensor:
+        """The low image (1, C, h, w) of the row of that name."""
+        benchmark, index = self._find(name)
+        return benchmark.read(index)[0]
 
-    def pictures(self, rows: Sequence[Row]) -> Iterator[Pictures]:
-        """For each image the crop where the first restorer errs most: by squared error, less that of the second.
+    def pictures(self, names: Sequence[str]) -> dict[str, Pictures]:
+        """The crop of each image where the first restorer errs most: by squared error, less that of the second.
 
         In ``Pictures`` the second restorer takes the place of bicubic; without one it is bicubic's.
+
+        Args:
+            names: of rows.
+
+        Returns:
+            By name; without the images that a restorer failed on.
         """
+        return {name: found for name in names if (found := self._crop(name)) is not None}
+
+    def _crop(self, name: str) -> Pictures | None:
+        benchmark, index = self._find(name)
         ours, *others = self.restorers.values()
-        for row in rows:
-            key, _, name = row.name.partition("/")
-            benchmark = self._benchmarks[key]
-            index = next(index for index, pair in enumerate(benchmark.pairs) if pair.name == name)
+        theirs = others[0] if others else BicubicRestorer(scale=self.scale)
+        try:
             with torch.inference_mode():
                 low, target = benchmark.read(index)
-                restored = ours(low).float()
+                restored, reference = ours(low).float(), theirs(low).float()
                 error = (restored - target).square()
                 if others:
-                    reference = others[0](low).float()
                     error = error - (reference - target).square()
-                else:
-                    reference = BicubicRestorer(scale=self.scale)(low)
-                yield take_pictures(
+                return take_pictures(
                     low=low, bicubic=reference, restored=restored, target=target, scale=self.scale, error=error
                 )
+        except (ValueError, OSError, RuntimeError):
+            return None
+
+    def _find(self, name: str) -> tuple[Benchmark, int]:
+        key, _, rest = name.partition("/")
+        benchmark = self._benchmarks[key]
+        return benchmark, next(index for index, pair in enumerate(benchmark.pairs) if pair.name == rest)
 
     def _evaluate(self, name: str, key: str) -> Evaluation:
         part = self.parts[key]

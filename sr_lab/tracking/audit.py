@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PREFIX = "audit."
 MAX_CHARACTERS = 4500
 
-Action = Literal["promote", "rollback", "reject", "needs_approval"]
+Action = Literal["promote", "rollback", "reject", "needs_approval", "approve"]
 Phase = Literal["intent", "done", "abandoned"]
 
 
@@ -29,7 +29,8 @@ class Record:
         number: position, from 1.
         time: UTC, ISO 8601.
         who: the user who asked for it.
-        action: what was asked for; ``reject`` and ``needs_approval`` are decisions that changed nothing.
+        action: what was asked for; ``reject`` and ``needs_approval`` are decisions that changed nothing, ``approve`` is
+            the consent of a person (``who``) to the decision that asked for it.
         phase: ``intent`` before the first change, ``done`` after the last, ``abandoned`` if it never came to that.
         source: version that was champion; None if there was none.
         target: version that the action is about.

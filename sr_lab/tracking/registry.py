@@ -1,10 +1,12 @@
 """MLflow's model registry: versions of a named model, with their lineage. Unlike logging this fails when it fails."""
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sr_lab.tracking.card import CARD, RunFacts, run_facts
 from sr_lab.tracking.spool import Spool
 from sr_lab.tracking.store import call, connect, download, find_model, grant, resolve_uri, sqlite_path, without_password
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Version", "download", "locate", "register"]
 
 LINEAGE_TAGS = ("git.commit", "git.dirty", "data.training", "data.validation", "data.test", "protocol")
+DESCRIPTION_LIMIT = 5000
 METRIC_PREFIX = "test/"
 FOLDER = "tracking"
 
@@ -72,8 +75,11 @@ def register(
     tags: Mapping[str, str] | None = None,
     *,
     model: str = "model",
+    card: Callable[[int, RunFacts], str] | None = None,
 ) -> Version:
-    """Make a version from a run's model and point an alias at it. Registering a model again only moves the alias.
+    """Make a version from a run's model and point an alias at it. Registering a model again makes no second version.
+
+    The version is whole before the alias points at it: beside the model lie the run's environment files and the card.
 
     Args:
         uri: tracking store, which is the registry too.
@@ -82,6 +88,8 @@ def register(
         alias: moved to the version.
         tags: more tags, beside the lineage: run, commit, data versions, protocol and all metrics ``test/...``.
         model: name of the model within the run.
+        card: writes the model card, from the version's number and what is known of the run; its text lies beside the
+            model as MODEL_CARD.md, and is the version's description (the first 5,000 characters). None: no card.
 
     Returns:
         The version.
@@ -107,6 +115,8 @@ def register(
         number = _version_of(client, name, source) or _create(client, name, run, source, lineage)
         for key, value in lineage.items():
             client.set_model_version_tag(name, str(number), key, value)
+        if card is not None:
+            _complete(client, name, number, run, source, card)
         client.set_registered_model_alias(name, alias, str(number))
         return Version(name=name, number=number, alias=alias, run_id=run_id, tags=lineage)
 
@@ -114,6 +124,24 @@ def register(
         f"register run {run_id} as {name!r}", uri, work, needs=grant("EDIT", "registered_model", name)
     )
     return version
+
+
+def _complete(
+    client: "MlflowClient",
+    name: str,
+    number: int,
+    run: "MlflowRun",
+    source: "LoggedModel",
+    card: Callable[[int, RunFacts], str],
+) -> None:
+    facts = run_facts(client, run)
+    text = card(number, facts)
+    with tempfile.TemporaryDirectory() as directory:
+        for path, content in {CARD: text, **facts.environment}.items():
+            (file := Path(directory) / path).parent.mkdir(exist_ok=True)
+            file.write_text(content, encoding="utf-8")
+        client.log_model_artifacts(source.model_id, directory)
+    client.update_model_version(name, str(number), description=text[:DESCRIPTION_LIMIT])
 
 
 def _lineage(run: "MlflowRun") -> dict[str, str]:

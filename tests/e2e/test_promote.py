@@ -1,0 +1,346 @@
+"""A release through the public command line: register, promote, approve, compare, and back."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sr_lab.cli import main
+from sr_lab.commands._config import compose
+from sr_lab.commands.promote import release
+from sr_lab.evaluation.versus import Contest
+from sr_lab.images import resize_bicubic, to_array, to_tensor, write_image
+from sr_lab.inference.artefact import save_artefact
+from sr_lab.networks.srcnn import SRCNN
+from sr_lab.tracking.aliases import ConflictError, aliases, history
+from sr_lab.tracking.audit import Record
+from sr_lab.tracking.run import Run
+from sr_lab.tracking.shipping import Shipper
+from sr_lab.tracking.store import connect
+
+Capture = pytest.CaptureFixture[str]
+ONLY = ["~policy.checks.psnr_hardest", "~policy.checks.psnr_texture", "~policy.checks.psnr_flat",
+        "~policy.checks.psnr_face", "~policy.checks.ssim_texture", "policy.checks.latency.limit=1000"]  # fmt: skip
+NODE = {"_target_": "sr_lab.networks.srcnn.SRCNN", "scale": 2, "num_channels": 3}
+
+
+def picture(seed: int) -> np.ndarray:
+    """Soft-edged blocks and a little noise, (48, 56, 3) uint8."""
+    random = np.random.default_rng(seed)
+    blocks = to_tensor((255 * np.kron(random.random((6, 7, 3)), np.ones((4, 4, 1)))).astype(np.uint8))
+    image = to_array(resize_bicubic(blocks, scale=2.0).clamp(0, 1)).astype(float)
+    return (image + 2 * random.standard_normal(image.shape)).round().clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty pictures for the gate, a few to train and validate on."""
+    root = tmp_path_factory.mktemp("photos")
+    for split, first, count in (("holdout", 0, 20), ("train", 100, 3), ("val", 200, 2)):
+        for index in range(count):
+            write_image(root / split / f"{index:02}.png", picture(first + index))
+    return root
+
+
+def sharpener(amount: float) -> SRCNN:
+    """Bicubic enlargement, sharpened; the amount decides how good it is."""
+    network = SRCNN(scale=2, num_channels=3).eval()
+    convolutions = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)]
+    for layer in convolutions:
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+        centre = layer.weight.shape[-1] // 2
+        for channel in range(3):
+            layer.weight.data[channel, channel, centre, centre] = 1.0
+    last = convolutions[-1].weight.data
+    for channel in range(3):
+        last[channel, channel, 1:4, 1:4] -= amount / 9
+        last[channel, channel, 2, 2] += amount
+    return network
+
+
+class Registry:
+    """A store that is set up (its migrations take seconds), and models that are trained by nobody."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.client = connect(self.uri)
+        self.name = "unnamed"
+        self._count = 0
+
+    def add(self, amount: float, *, images: dict[str, list[str]] | None) -> int:
+        """Registers a version as candidate; gives its number."""
+        self._count += 1
+        folder = self.folder / f"run{self._count}"
+        metadata = {"data_version": "d" * 64, "metrics": {"val/psnr_y": 30.0}}
+        known = {} if images is None else {"images": images}
+        config = {"model": {"network": NODE}}
+        model = save_artefact(folder / "model", sharpener(amount), config=config, metadata=metadata | known)
+        (model / "MLmodel").write_text("flavors: {}\n")
+        run = Run(
+            uri=self.uri, experiment="e", name="r", directory=folder / "tracking", ship=False, system_seconds=0,
+            observe=False,
+        )  # fmt: skip
+        run.log_model(model)
+        run.finish()
+        Shipper(run.spool).ship()
+        assert main(["register", f"run={folder}", f"name={self.name}"]) == 0
+        return self.aliases["candidate"]
+
+    @property
+    def aliases(self) -> dict[str, int]:
+        return aliases(self.uri, self.name)
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for record in history(self.uri, self.name) if record.phase == "done"]
+
+    @property
+    def actions(self) -> list[str]:
+        return [record.action for record in self.records]
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    return Registry(tmp_path_factory.mktemp("registry"))
+
+
+@pytest.fixture
+def net(registry: Registry, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """The store with a model of its own for each test, in the working directory."""
+    monkeypatch.chdir(registry.folder)
+    registry.name = f"net{registry._count}"
+    return registry
+
+
+def add(net: Registry, amount: float) -> int:
+    return net.add(amount, images={"train": [], "val": []})
+
+
+def settings(net: Registry, photos: Path, *more: str) -> list[str]:
+    where = f"policy.holdout.photos.benchmark={photos / 'holdout'}"
+    return [f"name={net.name}", where, *ONLY, "device=cpu", "runs=8", *more]
+
+
+def go(net: Registry, photos: Path, *more: str) -> int:
+    return main(["promote", *settings(net, photos, *more)])
+
+
+def test_a_release_a_refusal_and_the_way_back(photos: Path, net: Registry, capsys: Capture) -> None:
+    name = net.name
+    add(net, 0.0)
+    assert go(net, photos) == 0
+    said = capsys.readouterr().out
+    assert f"{name}/1 with no champion yet, policy default" in said
+    assert "skip  psnr: there is no champion yet" in said
+    assert "pass  psnr_floor" in said
+    assert net.aliases == {"champion": 1}
+
+    add(net, 0.4)
+    assert go(net, photos, "events=hook", 'events.command="echo $SRLAB_EVENT $SRLAB_VERSION > told"') == 0
+    said = capsys.readouterr().out
+    assert "pass  psnr: psnr_y on all: gain +" in said
+    assert "PROMOTE" in said
+    assert f"{name} version 2 is models:/{name}@champion" in said
+    assert net.aliases == {"champion": 2, "previous": 1}
+    assert Path("told").read_text() == "promote 2\n"
+
+    add(net, -0.6)
+    assert go(net, photos) == 3
+    said = capsys.readouterr().out
+    assert "fail  psnr: psnr_y on all: gain -" in said
+    assert "REJECT: psnr" in said
+    assert "pass  memory: memory_bytes: highest ratio 1.000" in said
+    assert "20 images, 20 scenes" in said
+    assert net.aliases == {"champion": 2, "previous": 1, "candidate": 3}
+    assert net.actions == ["promote", "promote", "reject"]
+
+    page = Path(f"runs/promotion/{name}/version-3.html").read_text(encoding="utf-8")
+    for words in ("Rejected", "REJECT: psnr", f"Where {name}/3 lost most", "benchmark_photos", "degradation_Bicubic"):
+        assert words in page
+    assert page.count("<article") == 8
+    assert not re.search(r"(?:src|href)=['\"](?!data:|#)", page)
+    run = net.client.get_model_version(name, "3").run_id
+    (folder,) = net.client.list_artifacts(run, f"promotion/{name}-3")
+    kept = json.loads(Path(net.client.download_artifacts(run, f"{folder.path}/evidence.json")).read_text())
+    assert kept["decision"]["sha256"] == net.records[-1].decision
+    assert len(kept["models"][0]["rows"]) == 20
+
+    assert main(["rollback", f"name={name}", "reason=text got worse"]) == 0
+    assert net.aliases == {"champion": 1, "candidate": 3}
+
+
+def test_a_candidate_that_has_seen_the_holdout_or_has_no_history_is_refused(
+    photos: Path, net: Registry, capsys: Capture
+) -> None:
+    digest = hashlib.sha256((photos / "holdout" / "00.png").read_bytes()).hexdigest()
+    cases: list[tuple[dict[str, list[str]] | None, str]] = [
+        ({"train": [], "val": [digest]}, "trained or selected on 1 of the 20 images (photos/00)"),
+        ({"train": [digest], "val": []}, "trained or selected on 1 of the 20 images (photos/00)"),
+        (None, "its run has no record of it"),
+    ]
+    for images, words in cases:
+        net.add(0.4, images=images)
+        assert go(net, photos) == 3
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if "fail  history: " in line]
+        assert words in line
+    assert net.actions == ["reject"] * 3
+
+
+def test_images_of_one_scene_count_once_and_the_same_weights_are_no_improvement(
+    photos: Path, net: Registry, tmp_path: Path, capsys: Capture
+) -> None:
+    clips = tmp_path / "clips"
+    for file in sorted((photos / "holdout").iterdir()):
+        target = clips / "holdout" / f"clip{int(file.stem) // 4}" / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    add(net, 0.4)
+    assert go(net, photos) == 0
+    add(net, 0.4)
+    assert go(net, clips) == 3
+    assert "20 images of 5 scenes cannot decide; the policy asks for 20 scenes" in capsys.readouterr().out
+    assert go(net, photos) == 3
+    assert "is the same on every image" in capsys.readouterr().out
+    assert go(net, photos, "policy.accept_identical=true", "events=hook", 'events.command="exit 3"') == 5
+    assert net.aliases == {"champion": 2, "previous": 1}, "the promotion stands, though the hook failed"
+
+
+def test_approval_is_for_exactly_what_was_measured(
+    photos: Path, net: Registry, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, ask = net.name, "policy.approval=true"
+    add(net, 0.0)
+    assert go(net, photos) == 0
+    assert main(["approve", f"name={name}", "by=Anna"]) == 1
+    assert "waits for approval" in capsys.readouterr().err
+    add(net, 0.4)
+    assert go(net, photos, ask) == 4
+    assert "APPROVAL NEEDED" in capsys.readouterr().out
+    assert net.aliases == {"champion": 1, "candidate": 2}
+    asked = net.records[-1].decision
+    assert asked is not None
+
+    def measure(self: Contest) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(Contest, "measure", measure)
+    assert go(net, photos, ask) == 4, "still waiting for the same decision"
+    assert net.records[-1].decision == asked
+    capsys.readouterr()
+    assert main(["approve", f"name={name}", "by=Anna Smith"]) == 0
+    said = capsys.readouterr().out
+    assert "pass  psnr: psnr_y on all: gain +" in said, "what is agreed to is shown"
+    assert f"Anna Smith agrees to decision {asked[:12]} on {name} version 2" in said
+    assert main(["approve", f"name={name}", "by=Bob"]) == 1
+    assert "Anna Smith has approved it already" in capsys.readouterr().err
+    assert go(net, photos, ask) == 0
+    assert "pass  approval: given by Anna Smith" in capsys.readouterr().out
+    assert [(record.action, record.who) for record in net.records if record.action == "approve"] == [
+        ("approve", "Anna Smith")
+    ]
+    assert net.records[-1].decision == asked
+    assert net.aliases == {"champion": 2, "previous": 1}
+    assert "approved by Anna Smith" in Path(f"runs/promotion/{name}/version-2.html").read_text(encoding="utf-8")
+    assert main(["history", f"name={name}"]) == 0
+    assert "Anna Smith  approve: version 2" in capsys.readouterr().out
+
+
+def test_an_approval_does_not_hold_for_other_numbers_another_policy_or_another_champion(
+    photos: Path, net: Registry, capsys: Capture
+) -> None:
+    name, ask = net.name, "policy.approval=true"
+    add(net, 0.0)
+    assert go(net, photos) == 0
+    add(net, 0.2)
+    version = add(net, 0.4)
+    assert go(net, photos, ask) == 4
+    assert main(["approve", f"name={name}", "by=Anna"]) == 0
+    run = net.client.get_model_version(name, str(version)).run_id
+    (folder,) = net.client.list_artifacts(run, f"promotion/{name}-{version}")
+    file = Path(net.client.download_artifacts(run, f"{folder.path}/evidence.json"))
+    content: dict[str, Any] = json.loads(file.read_text())
+    content["models"][0]["rows"][0]["metrics"]["psnr_y"] += 1
+    (changed := Path("evidence.json")).write_text(json.dumps(content))
+    net.client.log_artifact(run, str(changed), folder.path)
+    assert go(net, photos, ask) == 4
+    assert "were changed: measuring anew" in capsys.readouterr().err
+    assert main(["approve", f"name={name}", "by=Anna"]) == 0
+    assert go(net, photos, ask, "policy.checks.psnr.margin=0.06") == 4
+    assert main(["approve", f"name={name}", "by=Anna"]) == 0
+    assert go(net, photos, "version=2") == 0
+    assert go(net, photos, ask, "policy.checks.psnr.margin=0.06") == 4
+    assert net.aliases == {"champion": 2, "previous": 1, "candidate": version}
+
+
+def test_a_champion_that_changes_meanwhile_stays(photos: Path, net: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    for amount in (0.0, 0.2, 0.4):
+        add(net, amount)
+    assert go(net, photos, "version=1") == 0
+    measure = Contest.measure
+
+    def slow(self: Contest) -> object:
+        monkeypatch.setattr(Contest, "measure", measure)
+        assert go(net, photos, "version=2") == 0
+        return measure(self)
+
+    monkeypatch.setattr(Contest, "measure", slow)
+    with pytest.raises(ConflictError):
+        release(compose("promote", settings(net, photos)))
+    assert net.aliases == {"champion": 2, "previous": 1, "candidate": 3}
+    assert net.actions == ["promote", "promote"]
+
+
+def test_what_cannot_be_decided_is_an_error_and_changes_nothing(
+    photos: Path, net: Registry, tmp_path: Path, capsys: Capture
+) -> None:
+    assert go(net, photos) == 1
+    assert net.name in capsys.readouterr().err
+    add(net, 0.0)
+    for change, message in (
+        (["policy.protocol=rgb_crop"], "policy default asks for protocol=rgb_crop, given is y_crop"),
+        (["version=7"], "7"),
+        ([f"policy.holdout.photos.benchmark={tmp_path / 'nowhere'}"], "is not a folder"),
+    ):
+        assert go(net, photos, *change) == 1
+        assert message in capsys.readouterr().err
+    assert main(["promote", f"name={net.name}", "policy=strict_medical"]) == 2
+    assert "policy.holdout.scans.benchmark has no value" in capsys.readouterr().err
+    broken = tmp_path / "broken" / "holdout"
+    broken.mkdir(parents=True)
+    (broken / "a.png").write_bytes(b"no image")
+    assert go(net, tmp_path / "broken") == 1
+    assert "photos/a could not be scored at all" in capsys.readouterr().err
+    assert net.actions == []
+    assert go(net, photos) == 0
+    capsys.readouterr()
+    assert go(net, photos) == 1
+    assert f"{net.name} has no candidate: run  srlab register" in capsys.readouterr().err
+
+
+def test_compare_shows_both_side_by_side(photos: Path, net: Registry, tmp_path: Path, capsys: Capture) -> None:
+    add(net, 0.4)
+    model, place = f"models:/{net.name}@candidate", ["scale=2", "report=out", "device=cpu", "num_pictures=3"]
+    assert main(["compare", f"a={model}", "b=bicubic", f"benchmark={photos / 'holdout'}", *place]) == 0
+    said = capsys.readouterr().out
+    assert "psnr_y: " in said
+    assert "90% interval [+" in said
+    numbers = json.loads(Path("out/compare.json").read_text())
+    line = next(line for line in numbers["lines"] if (line["slice"], line["metric"]) == ("all", "psnr_y"))
+    assert line["gain"] == pytest.approx(line["ours"] - line["theirs"])
+    assert line["low"] < line["gain"] < line["high"]
+    page = Path("out/compare.html").read_text(encoding="utf-8")
+    assert page.count("<article") == 3
+    assert f"{model} against bicubic" in page
+    assert main(["compare", "a=bicubic", "b=bicubic", f"benchmark={photos / 'holdout'}", *place]) == 1
+    one = tmp_path / "one"
+    one.mkdir()
+    (one / "a.png").write_bytes((photos / "holdout" / "00.png").read_bytes())
+    assert main(["compare", "a=bicubic", f"b={model}", f"benchmark={one}", *place]) == 0
+    assert "not known" in Path("out/compare.html").read_text(encoding="utf-8"), "one image has no interval"

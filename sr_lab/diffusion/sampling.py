@@ -2,53 +2,36 @@
 
 A ``Denoiser`` is any callable as ``sr_lab.networks.unet.UNet``: (low, noisy, time, base) -> image in [0, 1]. The
 functions ``estimate_clean`` and ``estimate_velocity`` say what it is given and what its answer means; training and
-sampling share them, so that they cannot drift apart.
+sampling share them, so that they cannot drift apart. ``Noise`` is any function of a number k = 0, 1, 2, ... that gives
+standard normal noise of the state's shape: field 0 starts the sampling, field k is added after the k-th step.
 """
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
 from sr_lab.diffusion.schedule import (
     flow_start,
     from_diffusion,
     input_scale,
+    per_image,
     resshift_posterior,
     resshift_start,
+    resshift_transport,
     to_diffusion,
 )
-from sr_lab.images import resize_bicubic
 
 Denoiser = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-Generators = torch.Generator | Sequence[torch.Generator]
-
-
-def draw_noise(like: Tensor, generator: Generators) -> Tensor:
-    """Standard normal noise of the shape, type and device of ``like`` (B, ...).
-
-    Args:
-        like: what the noise is for.
-        generator: one for the batch; or one for each image, and an image's noise does not depend on its batch.
-            Noise is drawn where the generator lives: a CPU generator gives the same noise for every device.
-
-    Raises:
-        ValueError: if there is not one generator for each image.
-    """
-    if isinstance(generator, torch.Generator):
-        drawn = torch.randn(like.shape, generator=generator, device=generator.device)
-        return drawn.to(like)
-    if len(generator) != len(like):
-        raise ValueError(f"{len(generator)} generators for {len(like)} images: give one, or one for each image")
-    return torch.cat([draw_noise(image[None], own) for image, own in zip(like, generator, strict=True)])
+Noise = Callable[[int], Tensor]
 
 
 def sample_resshift(
     denoise: Callable[[Tensor, int], Tensor],
     base: Tensor,
     *,
-    eta: Tensor,
-    generator: Generators,
+    eta: Sequence[float],
+    steps: Sequence[int],
+    noise: Noise,
     kappa: float = 2.0,
 ) -> Tensor:
     """Ancestral sampling of ResShift's chain (paper, algorithm 2); no noise is added at the last step.
@@ -56,20 +39,37 @@ def sample_resshift(
     Args:
         denoise: (x_t, t) -> estimate of the clean image, t = T ... 1.
         base: (B, C, H, W), the enlarged low image; in [-1, 1], as all states are.
-        eta: (T + 1,), see ``resshift_eta``.
-        generator: see ``draw_noise``.
+        eta: T + 1 numbers, see ``resshift_eta``.
+        steps: which t are visited, descending from T; see ``spaced_steps``.
+        noise: see above.
         kappa: strength of the noise, as in training.
 
     Returns:
         (B, C, H, W): the last estimate.
     """
-    shares: list[float] = eta.tolist()
-    state = resshift_start(base, draw_noise(base, generator), shares[-1], kappa=kappa)
-    for step in range(len(shares) - 1, 0, -1):
-        keep, pull, variance = resshift_posterior(shares[step], shares[step - 1], kappa=kappa)
+    state = resshift_start(base, noise(0), eta[steps[0]], kappa=kappa)
+    for count, (step, before) in enumerate(zip(steps, [*steps[1:], 0], strict=True), start=1):
+        keep, pull, variance = resshift_posterior(eta[step], eta[before], kappa=kappa)
         state = keep * state + pull * denoise(state, step)
-        if step > 1:
-            state = state + variance**0.5 * draw_noise(state, generator)
+        if before:
+            state = state + variance**0.5 * noise(count)
+    return state
+
+
+def transport_resshift(
+    denoise: Callable[[Tensor, int], Tensor],
+    base: Tensor,
+    *,
+    eta: Sequence[float],
+    steps: Sequence[int],
+    noise: Noise,
+    kappa: float = 2.0,
+) -> Tensor:
+    """As ``sample_resshift``, but the start decides the image: no noise is drawn after field 0 (SinSR's teacher)."""
+    state = resshift_start(base, noise(0), eta[steps[0]], kappa=kappa)
+    for step, before in zip(steps, [*steps[1:], 0], strict=True):
+        keep, pull, push = resshift_transport(eta[step], eta[before])
+        state = keep * state + pull * denoise(state, step) + push * base
     return state
 
 
@@ -93,15 +93,27 @@ def sample_flow(velocity: Callable[[Tensor, float], Tensor], start: Tensor, *, n
 
 
 def estimate_clean(
-    network: Denoiser, low: Tensor, state: Tensor, step: Tensor, base: Tensor, *, eta: Tensor, kappa: float = 2.0
+    network: Denoiser,
+    low: Tensor,
+    state: Tensor,
+    base: Tensor,
+    *,
+    share: Tensor | float,
+    time: Tensor,
+    kappa: float = 2.0,
 ) -> Tensor:
-    """The network's estimate of the clean image at ResShift's steps ``step`` (B,); state and result in [-1, 1].
+    """The network's estimate of the clean image at a step of ResShift; state and result in [-1, 1].
 
-    ``low`` and ``base`` are in [0, 1].
+    Args:
+        network: see above.
+        low: (B, C, h, w), in [0, 1].
+        state: (B, C, H, W), x_t.
+        base: (B, C, H, W), in [0, 1].
+        share: eta_t, a number or (B,).
+        time: (B,), t / T.
+        kappa: strength of the noise.
     """
-    share = eta.to(step.device)[step]
-    scaled = state * torch.as_tensor(input_scale(share, kappa=kappa)).to(state).view(-1, 1, 1, 1)
-    time = (step / (len(eta) - 1)).to(state)
+    scaled = state * per_image(input_scale(share, kappa=kappa), state)
     return to_diffusion(network(low, scaled, time, base))
 
 
@@ -110,35 +122,39 @@ def estimate_velocity(network: Denoiser, low: Tensor, state: Tensor, time: Tenso
     return network(low, to_diffusion(state), time, mean) - mean
 
 
+Sampler = Callable[..., Tensor]
+"""``sample_resshift`` or ``transport_resshift``."""
+
+
 def restore_resshift(
     network: Denoiser,
     low: Tensor,
+    base: Tensor,
     *,
-    scale: int,
-    eta: Tensor,
-    generator: Generators,
+    eta: Sequence[float],
+    steps: Sequence[int],
+    noise: Noise,
     kappa: float = 2.0,
-    base: Tensor | None = None,
+    sampler: Sampler = sample_resshift,
 ) -> Tensor:
-    """One sample of the high image: (B, C, h, w) -> (B, C, h * scale, w * scale), [0, 1], not clamped.
+    """One sample of the high image: (B, C, H, W), [0, 1], not clamped.
 
     Args:
         network: trained with ``estimate_clean`` under the same ``eta`` and ``kappa``.
         low: (B, C, h, w), values in [0, 1].
-        scale: enlargement factor.
+        base: (B, C, H, W), what the chain starts from: the enlargement of ``low`` as in training, in [0, 1].
         eta: see ``resshift_eta``.
-        generator: see ``draw_noise``.
+        steps: see ``sample_resshift``.
+        noise: see above.
         kappa: strength of the noise, as in training.
-        base: what the chain starts from, in [0, 1]; None for the bicubic enlargement of ``low``.
+        sampler: how the chain is followed.
     """
-    enlarged = resize_bicubic(low, scale=float(scale)) if base is None else base
 
     def denoise(state: Tensor, step: int) -> Tensor:
-        steps = torch.full((len(low),), step, device=low.device)
-        return estimate_clean(network, low, state, steps, enlarged, eta=eta, kappa=kappa)
+        time = low.new_full((low.shape[0],), step / (len(eta) - 1))
+        return estimate_clean(network, low, state, base, share=eta[step], time=time, kappa=kappa)
 
-    sample = sample_resshift(denoise, to_diffusion(enlarged), eta=eta, generator=generator, kappa=kappa)
-    return from_diffusion(sample)
+    return from_diffusion(sampler(denoise, to_diffusion(base), eta=eta, steps=steps, noise=noise, kappa=kappa))
 
 
 def restore_flow(
@@ -146,14 +162,13 @@ def restore_flow(
     low: Tensor,
     mean: Tensor,
     *,
-    generator: Generators,
+    noise: Noise,
     sigma: float = 0.1,
     num_steps: int = 25,
 ) -> Tensor:
     """One PMRF sample: moves ``mean``, a PSNR network's restoration (B, C, H, W) of ``low``, onto the photographs."""
 
     def velocity(state: Tensor, time: float) -> Tensor:
-        times = torch.full((len(low),), time, device=low.device, dtype=low.dtype)
-        return estimate_velocity(network, low, state, times, mean)
+        return estimate_velocity(network, low, state, low.new_full((low.shape[0],), time), mean)
 
-    return sample_flow(velocity, flow_start(mean, draw_noise(mean, generator), sigma=sigma), num_steps=num_steps)
+    return sample_flow(velocity, flow_start(mean, noise(0), sigma=sigma), num_steps=num_steps)

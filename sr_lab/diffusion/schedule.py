@@ -26,7 +26,8 @@ def resshift_eta(*, num_steps: int = 15, first: float = 0.02, last: float = 0.99
     ``b = (sqrt(eta_T) / sqrt(eta_1))^(1 / (T - 1))``: from sqrt(eta_1) to sqrt(eta_T), geometric in a warped time.
 
     Args:
-        num_steps: T. The published chains: 15 steps with ``first=0.02``, 4 steps with ``first=0.1``.
+        num_steps: T. The published chains: 15 steps with ``first=0.02``, 4 steps with ``first=0.1``. A chain of one
+            step, of which only ``last`` counts, is what a distilled student knows.
         first: sqrt(eta_1), small.
         last: sqrt(eta_T), nearly 1.
         power: growth of the step sizes; small values shift most of the residual in early.
@@ -35,26 +36,38 @@ def resshift_eta(*, num_steps: int = 15, first: float = 0.02, last: float = 0.99
         (T + 1,) float64, indexed by t; ``eta_0 = 0`` is the clean image.
 
     Raises:
-        ValueError: if there are fewer than 2 steps, or not 0 < first < last <= 1.
+        ValueError: if there is no step, or not 0 < first < last <= 1.
     """
-    if num_steps < 2:
-        raise ValueError(f"num_steps={num_steps}: the chain needs at least 2 steps")
+    if num_steps < 1:
+        raise ValueError(f"num_steps={num_steps}: the chain needs at least 1 step")
     if not 0 < first < last <= 1:
         raise ValueError(f"first={first}, last={last}: must be 0 < first < last <= 1")
-    step = torch.arange(num_steps, dtype=torch.float64) / (num_steps - 1)
+    step = torch.linspace(0, 1, num_steps, dtype=torch.float64) if num_steps > 1 else torch.ones(1, dtype=torch.float64)
     root = first * (last / first) ** step**power
     return torch.cat([root.new_zeros(1), root**2])
 
 
+def spaced_steps(num_steps: int, total: int) -> list[int]:
+    """``num_steps`` of the steps total ... 1 of a chain, evenly spaced from the first to the last; only ``total`` if 1.
+
+    Raises:
+        ValueError: if ``num_steps`` does not lie between 1 and ``total``.
+    """
+    if not 1 <= num_steps <= total:
+        raise ValueError(f"num_steps={num_steps}: must lie between 1 and the chain's {total}")
+    gap = (total - 1) / max(num_steps - 1, 1)
+    return [round(total - gap * index) for index in range(num_steps)]
+
+
 def resshift_noisy(clean: Tensor, base: Tensor, noise: Tensor, eta: Tensor | float, *, kappa: float = 2.0) -> Tensor:
     """State x_t ~ N(clean + eta e0, kappa^2 eta) (equation 2), images in [-1, 1]; ``eta`` is a number or (B,)."""
-    eta = _per_image(eta, clean)
+    eta = per_image(eta, clean)
     return clean + eta * (base - clean) + kappa * eta**0.5 * noise
 
 
 def resshift_start(base: Tensor, noise: Tensor, eta: Tensor | float, *, kappa: float = 2.0) -> Tensor:
     """State from which sampling starts, ``base + kappa sqrt(eta_T) noise``: the clean image is not needed."""
-    return base + kappa * _per_image(eta, base) ** 0.5 * noise
+    return base + kappa * per_image(eta, base) ** 0.5 * noise
 
 
 def resshift_posterior(eta: float, eta_before: float, *, kappa: float = 2.0) -> tuple[float, float, float]:
@@ -66,6 +79,17 @@ def resshift_posterior(eta: float, eta_before: float, *, kappa: float = 2.0) -> 
     """
     alpha = eta - eta_before
     return eta_before / eta, alpha / eta, kappa**2 * eta_before / eta * alpha
+
+
+def resshift_transport(eta: float, eta_before: float) -> tuple[float, float, float]:
+    """The step without new noise that has the chain's marginals (SinSR, Wang et al. 2024, arXiv:2311.14760).
+
+    Returns:
+        ``keep``, ``pull`` and ``push`` of x_{t-1} = keep x_t + pull clean + push base, where
+        ``keep = sqrt(eta_{t-1} / eta_t)``: the noise of x_t is kept, and shrunk to the size that x_{t-1} has.
+    """
+    keep = (eta_before / eta) ** 0.5
+    return keep, 1 - eta_before - keep * (1 - eta), eta_before - keep * eta
 
 
 def input_scale(eta: Tensor | float, *, kappa: float = 2.0) -> Tensor | float:
@@ -80,7 +104,7 @@ def flow_start(mean: Tensor, noise: Tensor, *, sigma: float = 0.1) -> Tensor:
 
 def flow_state(start: Tensor, clean: Tensor, time: Tensor | float) -> Tensor:
     """PMRF's x_t = t clean + (1 - t) z0; ``time`` is a number or (B,)."""
-    time = _per_image(time, clean)
+    time = per_image(time, clean)
     return time * clean + (1 - time) * start
 
 
@@ -89,5 +113,6 @@ def flow_velocity(start: Tensor, clean: Tensor) -> Tensor:
     return clean - start
 
 
-def _per_image(value: Tensor | float, images: Tensor) -> Tensor | float:
+def per_image(value: Tensor | float, images: Tensor) -> Tensor | float:
+    """A number as it is, and (B,) numbers as (B, 1, 1, 1) of the type of ``images``."""
     return value.to(images).view(-1, 1, 1, 1) if isinstance(value, Tensor) and value.ndim else value

@@ -95,6 +95,7 @@ class UNet(Network):
             raise ValueError("multipliers is empty: give one value for each resolution, as [1, 2, 4]")
         self.num_features, self.unshuffle = num_features, unshuffle
         self.multiple = unshuffle * 2 ** (len(multipliers) - 1)
+        self.stride = self.multiple // math.gcd(self.multiple, scale)
         pixels = num_channels * unshuffle**2
         timed = 4 * num_features
         first, second = nn.Linear(num_features // 2 * 2, timed), nn.Linear(timed, timed)

@@ -114,7 +114,7 @@ def normal_table() -> npt.NDArray[np.float32]:
 
     The distribution function is off by at most 2**-17; the largest value is 4.33.
     """
-    uniform = (torch.arange(NUM_LEVELS, dtype=torch.float64) + 0.5) / NUM_LEVELS
+    uniform = (torch.arange(NUM_LEVELS, dtype=torch.float64, device="cpu") + 0.5) / NUM_LEVELS
     table = torch.special.ndtri(uniform).numpy()
     table = (table - table[::-1]) / 2
     return np.asarray(table / table.std(), dtype=np.float32)

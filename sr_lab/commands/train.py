@@ -141,7 +141,7 @@ def train(cfg: DictConfig, output: Path) -> None:
         seconds = time.perf_counter() - start
         tracked.log_metrics({"train/seconds": seconds}, trainer.global_step)
         best = next(callback for callback in callbacks if isinstance(callback, KeepBest))
-        save_model(output / "model", load_artefact(output / "best").network, artefact=output / "best")
+        save_model(output / "model", load_artefact(output / "best").network.for_graph(), artefact=output / "best")
         tracked.log_model(output / "model", step=best.best_step)
     numbers = {"max_steps": cfg.max_steps, "steps": trainer.global_step, "seconds": round(seconds, 1)}
     numbers |= {"monitor": cfg.monitor, "best": best.best, "best_step": best.best_step, "run_id": tracked.run_id}

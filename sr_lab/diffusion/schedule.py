@@ -42,7 +42,7 @@ def resshift_eta(*, num_steps: int = 15, first: float = 0.02, last: float = 0.99
         raise ValueError(f"num_steps={num_steps}: the chain needs at least 1 step")
     if not 0 < first < last <= 1:
         raise ValueError(f"first={first}, last={last}: must be 0 < first < last <= 1")
-    step = torch.linspace(0, 1, num_steps, dtype=torch.float64) if num_steps > 1 else torch.ones(1, dtype=torch.float64)
+    step = torch.linspace(1 if num_steps == 1 else 0, 1, num_steps, dtype=torch.float64, device="cpu")
     root = first * (last / first) ** step**power
     return torch.cat([root.new_zeros(1), root**2])
 

@@ -38,6 +38,10 @@ class Network(nn.Module, ABC):
     def forward(self, low: Tensor) -> Tensor:
         """Enlarges ``low`` (B, C, h, w) to (B, C, h * scale, w * scale)."""
 
+    def for_graph(self) -> nn.Module:
+        """What an exported graph holds: a module from ``low`` to the restored image; by default the network itself."""
+        return self
+
     @property
     def num_parameters(self) -> int:
         """Number of trainable parameters."""

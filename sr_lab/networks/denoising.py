@@ -3,13 +3,17 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from sr_lab.diffusion.sampling import Denoiser, Noise
 from sr_lab.networks.base import GenerativeNetwork
 from sr_lab.networks.tiling import apply_tiled
 from sr_lab.networks.unet import UNet
-from sr_lab.randomness import image_noise
+from sr_lab.randomness import device_normal_table, image_noise
+
+GRAPH_STEPS = 4
+"""Most evaluations in an exported graph: it unrolls them, and takes seconds for each."""
 
 
 class DenoisingNetwork(GenerativeNetwork):
@@ -27,6 +31,7 @@ class DenoisingNetwork(GenerativeNetwork):
         self.denoiser = denoiser
         self.num_steps = num_steps
         self.stride = denoiser.stride
+        device_normal_table(torch.device("cpu"))  # before any export, whose graph takes the table as a constant
 
     @abstractmethod
     def estimate(self, low: Tensor, high: Tensor, *, noise: Tensor, uniform: Tensor) -> Tensor:
@@ -45,6 +50,10 @@ class DenoisingNetwork(GenerativeNetwork):
     @abstractmethod
     def transport(self, low: Tensor, *, seeds: Sequence[int]) -> Tensor:
         """As ``sample``, with an image that the first field of noise decides alone: what a student can learn."""
+
+    def for_graph(self) -> nn.Module:
+        """The sample of seed 0 in at most ``GRAPH_STEPS`` evaluations."""
+        return _Graph(self, min(self.num_steps, GRAPH_STEPS))
 
     def noise(self, low: Tensor, seeds: Sequence[int]) -> Noise:
         """Fields of noise for the high images of ``low``: number of the field -> (len(seeds), C, H, W).
@@ -72,3 +81,13 @@ class DenoisingNetwork(GenerativeNetwork):
             )
 
         return denoise
+
+
+class _Graph(nn.Module):
+    def __init__(self, network: DenoisingNetwork, num_steps: int) -> None:
+        super().__init__()
+        self.network, self.num_channels, self.num_steps = network, network.num_channels, num_steps
+
+    def forward(self, low: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h * scale, w * scale)."""
+        return self.network.sample(low, seeds=[0], num_steps=self.num_steps)

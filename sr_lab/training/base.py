@@ -205,9 +205,12 @@ class TrainingModule(pl.LightningModule, ABC):
             low = low.to(memory_format=torch.channels_last)
         eager = torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()  # sizes vary
         with eager:
-            network = self.network if raw else self.final_network
-            restored = restore_tiled(network, low, tile=self.tile, overlap=self.overlap)
+            restored = self.enlarge(self.network if raw else self.final_network, low)
         return restored.float().clamp(0, 1)
+
+    def enlarge(self, network: Network, low: Tensor) -> Tensor:
+        """What ``network`` makes of ``low`` in validation, not clamped."""
+        return restore_tiled(network, low, tile=self.tile, overlap=self.overlap)
 
     def guard(self, losses: Mapping[str, Tensor], batch: Batch) -> None:
         """Stops the run at a loss that is not finite.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -69,12 +69,18 @@ class Regression(TrainingModule):
         """One forward and backward pass, see ``TrainingModule``."""
         self._losses(batch)["loss"].backward()  # type: ignore[no-untyped-call]
 
+    def compared(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What the losses compare: the network's image of a batch, and what it should be."""
+        return self.network(self.low(batch)), batch["high"]
+
+    def low(self, batch: Batch) -> Tensor:
+        """The low images of a batch in the network's memory format."""
+        low: Tensor = batch["low"]
+        return low.to(memory_format=torch.channels_last) if self.channels_last else low
+
     def _losses(self, batch: Batch) -> Losses:
         """Unweighted losses and their weighted sum, in float32 whatever the precision of the network."""
-        low = batch["low"]
-        if self.channels_last:
-            low = low.to(memory_format=torch.channels_last)
-        restored = self.network(low).float()
-        values = {name: loss(restored, batch["high"]) for name, loss in self.losses.items()}
+        restored, target = self.compared(batch)
+        values = {name: loss(restored.float(), target.float()) for name, loss in self.losses.items()}
         weighted = [values[name] * loss.weight for name, loss in self.losses.items()]
         return {**values, "loss": torch.stack(weighted).sum()}

@@ -11,6 +11,8 @@ from sr_lab.diffusion.schedule import (
     resshift_noisy,
     resshift_posterior,
     resshift_start,
+    resshift_transport,
+    spaced_steps,
     to_diffusion,
 )
 
@@ -31,7 +33,7 @@ def test_published_schedules(arguments, roots):
     torch.testing.assert_close(eta[1:].sqrt(), torch.tensor(roots, dtype=torch.float64), atol=6e-6, rtol=0)
 
 
-@pytest.mark.parametrize("arguments", [{"num_steps": 1}, {"first": 0.0}, {"first": 0.5, "last": 0.4}, {"last": 1.1}])
+@pytest.mark.parametrize("arguments", [{"num_steps": 0}, {"first": 0.0}, {"first": 0.5, "last": 0.4}, {"last": 1.1}])
 def test_impossible_schedules(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         resshift_eta(**arguments)
@@ -70,6 +72,30 @@ def test_posterior_is_bayes_rule(step):
     keep, pull, variance = resshift_posterior(now, before, kappa=kappa)
     assert keep * state + pull * clean == pytest.approx(mean, abs=1e-12)
     assert variance == pytest.approx(1 / precision, rel=1e-9)
+
+
+@pytest.mark.parametrize("step", range(2, 16))
+def test_transport_keeps_the_marginal_without_new_noise(step):
+    """A state clean + eta_t e0 + kappa sqrt(eta_t) z becomes clean + eta_{t-1} e0 + kappa sqrt(eta_{t-1}) z."""
+    eta, kappa, clean, base, noise = resshift_eta(), 1.7, 0.3, -0.5, 0.9
+    now, before = eta[step].item(), eta[step - 1].item()
+    keep, pull, push = resshift_transport(now, before)
+    state = clean + now * (base - clean) + kappa * now**0.5 * noise
+    expected = clean + before * (base - clean) + kappa * before**0.5 * noise
+    assert keep * state + pull * clean + push * base == pytest.approx(expected, abs=1e-12)
+
+
+def test_one_step_is_the_last():
+    assert resshift_eta(num_steps=1, first=0.02, last=0.99).tolist() == pytest.approx([0, 0.99**2])
+
+
+def test_spaced_steps():
+    assert spaced_steps(15, 15) == list(range(15, 0, -1))
+    assert spaced_steps(5, 15) == [15, 12, 8, 4, 1]
+    assert spaced_steps(1, 15) == [15]
+    for number in (0, 16):
+        with pytest.raises(ValueError, match=f"num_steps={number}: must lie between 1 and the chain's 15"):
+            spaced_steps(number, 15)
 
 
 def test_input_scale():

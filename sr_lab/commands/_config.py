@@ -37,9 +37,12 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
     Raises:
         ConfigError: on any key, option, file or argument that does not exist; it names the nearest one.
     """
+    names = [override for override in overrides if override.partition("=")[0] in _names_of_options(command)]
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            config = hydra_compose(command, overrides)
+            config = hydra_compose(command, [override for override in overrides if override not in names])
+        for override in names:
+            OmegaConf.update(config, *override.split("=", 1))
     except (HydraException, ConfigCompositionException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(command, overrides, error)) from error
     _check(command, config, _known(command))
@@ -93,6 +96,16 @@ def multirun(command: str, overrides: list[str]) -> int:
     return max(codes, default=1)
 
 
+def _names_of_options(command: str) -> set[str]:
+    """The command's keys whose value is the name of an option that it hands on: ``experiment`` of demo and sweep.
+
+    Hydra takes the name of every folder of conf/ for a group, also where the command has only a value of that name.
+    """
+    content = OmegaConf.load(config_dir() / f"{command}.yaml")
+    groups = {str(key) for entry in content.pop("defaults", []) if isinstance(entry, DictConfig) for key in entry}
+    return {str(key) for key in content if key not in groups and (config_dir() / str(key)).is_dir()}
+
+
 def _known(command: str) -> DictConfig:
     """The command's own configuration, without overrides: the keys that exist."""
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
@@ -133,9 +146,9 @@ def _unknown(node: Any, known: Any, *, path: str) -> Iterator[str]:
 
 
 def _is_components(known: dict[Any, Any], node: dict[Any, Any]) -> bool:
-    """Whether a mapping holds named components (losses, metrics, operations), which may be added freely."""
+    """Whether a mapping is free (tags), or holds named components (losses, metrics), which may be added freely."""
     values = [*known.values(), *node.values()]
-    return all(isinstance(value, dict) and "_target_" in value for value in values)
+    return not known or all(isinstance(value, dict) and "_target_" in value for value in values)
 
 
 def _unknown_arguments(node: dict[Any, Any], path: str) -> Iterator[str]:

@@ -41,11 +41,12 @@ from sr_lab.training.logger import RunLogger
 from sr_lab.training.pictures import PictureGrid
 from sr_lab.training.preflight import disk_problem, optimizer_problem, precision_problem, step_problems
 from sr_lab.training.progress import StepProgressBar
+from sr_lab.training.pruning import Pruning
 
 TRACKING, RESULT = "tracking", "result.json"
 PAUSED = 75  # sysexits.h: a temporary failure, try again
 MAY_CHANGE = {"output", "fresh", "resume", "preflight", "tracking", "pictures", "trainer", "callbacks", "experiment"}
-MAY_CHANGE |= {"max_seconds"}
+MAY_CHANGE |= {"max_seconds", "tags"}
 
 
 def run(cfg: DictConfig) -> int:
@@ -98,7 +99,7 @@ def train(cfg: DictConfig, output: Path) -> None:
         _preflight(cfg, trainer_config, module, data, output)
     code = git_state(Path.cwd())
     lineage: dict[str, Any] = {"commit": code.commit, "dirty": code.dirty, "data_version": data.data_version}
-    lineage |= {"protocol": build(cfg.protocol).name, "images": _images(data, ancestor)}
+    lineage |= {"protocol": build(cfg.protocol).name, "images": _images(data, ancestor, cfg.selected_on)}
     if resumed is not None:
         _require_same_data(resumed["data_version"], data, last)
     node = complete_config(config["model"]["network"], module.network)
@@ -113,7 +114,7 @@ def train(cfg: DictConfig, output: Path) -> None:
         cfg.tracking,
         name=cfg.name,
         directory=output / TRACKING,
-        tags={"protocol": lineage["protocol"], "data.version": data.data_version},
+        tags={"protocol": lineage["protocol"], "data.version": data.data_version, **plain(cfg.tags)},
     ) as tracked:
         tracked.log_config(config)
         for described in data.describe():
@@ -137,7 +138,8 @@ def train(cfg: DictConfig, output: Path) -> None:
         )
         start = time.perf_counter()
         trainer.fit(module, data, ckpt_path=None if resumed is None else last)
-        _require_all_steps(trainer, callbacks, cfg.max_steps)
+        if _ended(trainer, callbacks) is None and trainer.global_step != cfg.max_steps:
+            raise RuntimeError(f"the run ended at step {trainer.global_step} of {cfg.max_steps}: it is not finished")
         seconds = time.perf_counter() - start
         tracked.log_metrics({"train/seconds": seconds}, trainer.global_step)
         best = next(callback for callback in callbacks if isinstance(callback, KeepBest))
@@ -145,7 +147,10 @@ def train(cfg: DictConfig, output: Path) -> None:
         tracked.log_model(output / "model", step=best.best_step)
     numbers = {"max_steps": cfg.max_steps, "steps": trainer.global_step, "seconds": round(seconds, 1)}
     numbers |= {"monitor": cfg.monitor, "best": best.best, "best_step": best.best_step, "run_id": tracked.run_id}
+    numbers["ended"] = _ended(trainer, callbacks)
     write_text(result, json.dumps(numbers, indent=2))
+    if numbers["ended"]:
+        print(numbers["ended"])
     print(f"best {cfg.monitor} {best.best:.4f} at step {best.best_step}: {output / 'best'}")
     print(f"evaluate it: srlab evaluate restorer={output / 'best'} benchmark=DIR scale={cfg.scale} report=OUT")
 
@@ -189,17 +194,21 @@ def _start_from(path: Path, network: Network) -> dict[str, Any]:
     return metadata
 
 
-def _images(data: SRDataModule, ancestor: Mapping[str, Any]) -> dict[str, list[str]] | None:
+def _images(data: SRDataModule, ancestor: Mapping[str, Any], selected_on: Sequence[str]) -> dict[str, list[str]] | None:
     """Hashes of the images that the weights have seen, those of the ``ancestor`` they started from among them.
+
+    The images by which a sweep chose the settings (``selected_on``) count as validation images.
 
     None, which no promotion accepts, where the ancestor is ours and has no such record. What the authors of public
     weights have used cannot be known; it is not counted.
     """
+    images = data.images
+    images["val"] = sorted({*images["val"], *selected_on})
     if not ancestor:
-        return data.images
+        return images
     if ancestor.get("images") is None:
         return None
-    return {label: sorted({*own, *ancestor["images"][label]}) for label, own in data.images.items()}
+    return {label: sorted({*own, *ancestor["images"][label]}) for label, own in images.items()}
 
 
 def _resumable(cfg: DictConfig, config: dict[str, Any], last: Path) -> dict[str, Any] | None:
@@ -275,10 +284,12 @@ def _preflight(
         raise ValueError(f"the preflight found {len(problems)} problem(s), nothing was trained:\n{listing}")
 
 
-def _require_all_steps(trainer: pl.Trainer, callbacks: list[pl.Callback], max_steps: int) -> None:
-    """A run that ends early without having been told to has failed."""
-    stoppers = [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
-    if stopped := [callback for callback in stoppers if callback.stopped_epoch or trainer.should_stop]:
-        print(f"early stopping on {stopped[0].monitor} ended the run at step {trainer.global_step} of {max_steps}")
-    elif trainer.global_step != max_steps:
-        raise RuntimeError(f"the run ended at step {trainer.global_step} of {max_steps}: it is not finished")
+def _ended(trainer: pl.Trainer, callbacks: list[pl.Callback]) -> str | None:
+    """Why the run was told to end before its last step; None where it was not."""
+    where = f"ended the run at step {trainer.global_step} of {trainer.max_steps}"
+    for callback in callbacks:
+        if isinstance(callback, Pruning) and callback.ended_at is not None:
+            return f"pruning on {callback.monitor} {where}"
+        if isinstance(callback, EarlyStopping) and (callback.stopped_epoch or trainer.should_stop):
+            return f"early stopping on {callback.monitor} {where}"
+    return None

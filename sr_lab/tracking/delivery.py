@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sr_lab.tracking.reaper import HEARTBEAT_TAG, PROCESS_TAG
+from sr_lab.tracking.reaper import HEARTBEAT_TAG, PROCESS_TAG, UID_TAG
 from sr_lab.tracking.spool import Event, Spool, State
 from sr_lab.tracking.values import TAG_LIMIT, as_text
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 DIGEST_LIMIT = 36
 THUMBNAIL = 1024
 MODEL_TAG = "srlab.model"
+PARENT_TAG = "srlab.parent"
 
 
 class RefusedError(Exception):
@@ -70,8 +71,16 @@ def _session(client: "MlflowClient", spool: Spool, state: State, event: Event) -
         "srlab.sessions": str(event["number"] + 1),
         **event["tags"],
     }
+    if PARENT_TAG in tags:
+        tags |= _parent(client, str(state.experiment_id), str(tags[PARENT_TAG]))
     client.log_batch(state.run_id, tags=[RunTag(*item) for item in as_text(tags, limit=TAG_LIMIT, where="").items()])
     client.update_run(state.run_id, status="RUNNING")
+
+
+def _parent(client: "MlflowClient", experiment: str, uid: str) -> dict[str, str]:
+    """The tag by which MLflow's page shows a run below its parent; none where the parent has not been sent yet."""
+    found = client.search_runs([experiment], f"tags.`{UID_TAG}` = '{uid}'", max_results=1)
+    return {"mlflow.parentRunId": found[0].info.run_id} if found else {}
 
 
 def _status(client: "MlflowClient", spool: Spool, state: State, event: Event) -> None:

@@ -13,6 +13,7 @@ from sr_lab.tracking.run import Status
 class NoRun:
     """Takes what a ``Run`` takes and forgets it, for trying things out. Args as for ``Run``; none is used."""
 
+    uid: str | None = None
     run_id: str | None = None
     url: str | None = None
     page_command = "nothing was recorded (tracking=none)"

@@ -125,6 +125,11 @@ class Run:
         self.spool.append({"kind": "session", "time": now, **session})
 
     @property
+    def uid(self) -> str:
+        """Our own id of the run; the tag ``srlab.parent`` of another run names it as that one's parent."""
+        return self.spool.identity.uid
+
+    @property
     def run_id(self) -> str | None:
         """The server's id of the run, None until it has given one."""
         return self.spool.state.run_id

@@ -1,0 +1,114 @@
+"""The parent of a sweep: makes the queue, starts the workers, and watches until every trial has ended."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from sr_lab.sweeps.launchers import Launcher, WorkersFailed, worker_task
+from sr_lab.sweeps.outcome import Row, rows
+from sr_lab.sweeps.plan import Plan
+from sr_lab.sweeps.queue import fill, lost, unfinished
+from sr_lab.sweeps.sampling import Grid
+from sr_lab.sweeps.storage import create_storage, open_storage
+
+_LOOK_SECONDS = 0.5
+_SETTINGS = "settings"
+
+
+def prepare(plan: Plan, *, num_trials: int | None, settings: Mapping[str, Any]) -> optuna.Study:
+    """Makes storage, study and queue, or finds those of an earlier call.
+
+    Args:
+        plan: the sweep's.
+        num_trials: the budget; a larger one than before adds trials. None: the whole grid.
+        settings: what makes two trials comparable, plain values; another call with others is refused.
+
+    Raises:
+        ValueError: if the study was made under other settings, or there is no budget.
+    """
+    points = _points(plan, num_trials)
+    create_storage(plan.storage)
+    study = optuna.create_study(
+        study_name=plan.name,
+        storage=open_storage(plan.storage),
+        directions=list(plan.objectives.values()),
+        load_if_exists=True,
+    )
+    before = study.user_attrs.get(_SETTINGS)
+    now: dict[str, str] = {key: _text(value) for key, value in settings.items()}
+    if before is None:
+        study.set_user_attr(_SETTINGS, now)
+    elif changed := [key for key in {**before, **now} if before.get(key) != now.get(key)]:
+        raise ValueError(
+            f"sweep {plan.name} was begun with other settings: {', '.join(sorted(changed))} changed. Give name=... for "
+            "a new sweep, or the former values to go on with this one"
+        )
+    fill(study, points)
+    return plan.open()
+
+
+def _points(plan: Plan, num_trials: int | None) -> list[dict[str, Any]]:
+    grid = plan.sampler(seed=plan.seed)
+    if isinstance(grid, Grid):
+        points = grid.points(plan.space)
+        return points if num_trials is None else points[:num_trials]
+    if num_trials is None or num_trials < 1:
+        raise ValueError(f"num_trials={num_trials}: at least 1; null, the whole grid, goes with sampler=grid")
+    return [{} for _ in range(num_trials)]
+
+
+def _text(value: Any) -> str:
+    """A value to compare, short enough for any database."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return text if len(text) < 200 else hashlib.sha256(text.encode()).hexdigest()
+
+
+def watch(
+    plan: Plan, study: optuna.Study, launcher: Launcher, folder: Path, *, progress: Callable[[Sequence[Row]], object]
+) -> list[Row]:
+    """Starts the workers and returns the trials when none waits or runs any more.
+
+    Args:
+        plan: the sweep's.
+        study: as ``prepare`` gave it.
+        launcher: where the workers run.
+        folder: for the launcher's scripts and logs.
+        progress: called with the trials whenever one changed.
+
+    Raises:
+        WorkersFailed: if workers ended and left trials.
+    """
+    seen: list[Row] | None = None
+    _put_back_lost(plan, study)
+    if not unfinished(study):
+        return rows(study, plan)
+    launcher.start(worker_task(plan), folder)
+    next_look = 0.0
+    try:
+        while True:
+            alive = launcher.num_alive()
+            if time.monotonic() >= next_look:
+                _put_back_lost(plan, study)
+                next_look = time.monotonic() + plan.heartbeat
+            found = rows(study, plan)
+            if found != seen:
+                progress(found)
+                seen = found
+            if not alive:
+                break
+            time.sleep(_LOOK_SECONDS)
+    finally:
+        launcher.stop()
+    if left := unfinished(study):
+        raise WorkersFailed(f"every worker ended, and {len(left)} trials are left: the same command goes on with them")
+    return rows(study, plan)
+
+
+def _put_back_lost(plan: Plan, study: optuna.Study) -> None:
+    for trial in list(lost(study, older_than=plan.grace)):
+        plan.requeue(study, trial)

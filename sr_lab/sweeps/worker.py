@@ -1,0 +1,240 @@
+"""A worker: takes trials from the queue until none is left, and runs each as a child process.
+
+Whatever is killed, nothing is lost: a trial goes on from its checkpoint in the same folder, and one that had come to
+its end is only read again.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.trial import FrozenTrial, TrialState
+
+from sr_lab.sweeps.plan import Plan
+from sr_lab.sweeps.queue import ERROR, claim, original, unfinished
+
+RESULT, LOG, LOCK = "result.json", "train.log", ".lock"
+PAUSED = 75  # exit code of a run whose max_seconds are over
+_POLL_SECONDS = 0.1
+_ERROR_CHARACTERS = 1500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What a worker's trials may use of its machine.
+
+    Attributes:
+        threads: of each trial; None leaves the environment as it is.
+        gpu: the only one that a trial sees; None leaves the environment as it is.
+    """
+
+    threads: int | None = None
+    gpu: str | None = None
+
+    def environment(self) -> dict[str, str]:
+        """The variables of a trial's process."""
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        threads = {} if self.threads is None else dict.fromkeys(names, str(self.threads))
+        return {**os.environ, **threads, **({} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu})}
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """Takes trials and runs them, one at a time.
+
+    Attributes:
+        plan: the sweep's.
+        index: which worker; its draws differ from those of the others.
+        share: what its trials may use.
+    """
+
+    plan: Plan
+    index: int = 0
+    share: Share = field(default_factory=Share)
+
+    def __post_init__(self) -> None:
+        self.study = self.plan.open(seed=self.plan.seed)
+        self.storage: Any = self.study._storage
+
+    def work(self) -> int:
+        """Runs trials until none waits or runs; returns how many it ran."""
+        count = 0
+        while True:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                optuna.storages.fail_stale_trials(self.study)
+            trial_id = claim(self.study)
+            if trial_id is not None:
+                self._run(trial_id)
+                count += 1
+            elif not unfinished(self.study):
+                return count
+            else:
+                time.sleep(min(self.plan.heartbeat, 2))
+
+    def _run(self, trial_id: int) -> None:
+        """Draws the trial's values, runs it, and tells how it ended."""
+        trial: optuna.Trial | None = None
+        try:
+            self._draw_anew(trial_id)
+            trial = optuna.Trial(self.study, trial_id)
+            values = {label: parameter.suggest(trial, label) for label, parameter in self.plan.space.items()}
+            frozen = self.storage.get_trial(trial_id)
+            folder = self.plan.trial_folder(original(frozen))
+            code = self._wait_for(frozen, folder, [*self.plan.overrides(values), *self._judge(trial_id)])
+            if code < 0 or code == PAUSED:
+                self._put_back(frozen.number, trial_id, counted=code != PAUSED)
+            elif code:
+                self._fail(frozen.number, trial_id, _error_text(folder / LOG, code))
+            elif _ended_early(folder):
+                self.study.tell(frozen.number, state=TrialState.PRUNED, skip_if_finished=True)
+            else:
+                self.study.tell(frozen.number, self.plan.read_values(folder), skip_if_finished=True)
+        except (KeyboardInterrupt, SystemExit):
+            self._put_back(self.storage.get_trial(trial_id).number, trial_id, counted=False)
+            raise
+        except (ValueError, OSError, RuntimeError) as error:
+            frozen = self.storage.get_trial(trial_id)
+            self._fail(frozen.number, trial_id, f"{type(error).__name__}: {error}")
+
+    def _draw_anew(self, trial_id: int) -> None:
+        """The sampler's draws depend on the seed, the worker and the trial, not on what it drew before."""
+        number = self.storage.get_trial(trial_id).number
+        seed = zlib.crc32(f"{self.plan.seed}/{self.index}/{number}".encode())
+        self.study.sampler = self.plan.sampler(seed=seed)
+
+    def _judge(self, trial_id: int) -> list[str]:
+        """The words that let the trial's process report to the storage and end where the pruner says so."""
+        if self.plan.pruner_config is None:
+            return []
+        judge = {
+            "_target_": "sr_lab.sweeps.judge.Judge",
+            "storage": self.plan.storage,
+            "study": self.plan.name,
+            "trial": trial_id,
+            "pruner": self.plan.pruner_config,
+        }
+        monitor = next(iter(self.plan.objectives))
+        callback = {"_target_": "sr_lab.training.pruning.Pruning", "monitor": monitor, "judge": judge}
+        return [f"+callbacks.pruning={words(callback)}"]
+
+    def _wait_for(self, trial: FrozenTrial, folder: Path, overrides: list[str]) -> int:
+        """Runs the trial's process to its end, and gives signs of life meanwhile; returns its exit code."""
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{self.plan.name}/{folder.name}"
+        line = [*self.plan.command, *self.plan.train, *overrides, f"name={name}", f"output={folder}"]
+        (folder / "command.json").write_text(json.dumps(line, indent=1), encoding="utf-8")
+        self._until_free(folder, trial._trial_id)
+        with (folder / LOG).open("ab") as log:
+            process = subprocess.Popen(
+                line,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.plan.directory,
+                env=self.share.environment(),
+                preexec_fn=dies_with_parent(),
+            )
+            try:
+                beat = self._alive(trial._trial_id)
+                while process.poll() is None:
+                    time.sleep(_POLL_SECONDS)
+                    beat()
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    try:
+                        process.wait(timeout=10)
+                    except subprocess.TimeoutExpired:
+                        process.kill()
+                        process.wait()
+        return process.returncode
+
+    def _until_free(self, folder: Path, trial_id: int) -> None:
+        """Waits while an earlier attempt, whose worker was killed, still writes the folder."""
+        beat, lock = self._alive(trial_id), FileLock(folder / LOCK)
+        while True:
+            try:
+                with lock.acquire(timeout=0.5):
+                    return
+            except Timeout:
+                beat()
+
+    def _alive(self, trial_id: int) -> Callable[[], None]:
+        """Gives a sign of life when called, as often as the plan says."""
+        self.storage.record_heartbeat(trial_id)
+        last = time.monotonic()
+
+        def beat() -> None:
+            nonlocal last
+            if time.monotonic() - last >= self.plan.heartbeat:
+                self.storage.record_heartbeat(trial_id)
+                last = time.monotonic()
+
+        return beat
+
+    def _put_back(self, number: int, trial_id: int, *, counted: bool) -> None:
+        """Ends this attempt; ``counted`` where it was killed, and not asked to leave."""
+        if self.storage.get_trial(trial_id).state.is_finished():
+            return
+        self.study.tell(number, state=TrialState.FAIL)
+        self.plan.requeue(self.study, self.storage.get_trial(trial_id), counted=counted)
+
+    def _fail(self, number: int, trial_id: int, text: str) -> None:
+        if not self.storage.get_trial(trial_id).state.is_finished():
+            self.storage.set_trial_user_attr(trial_id, ERROR, text[-_ERROR_CHARACTERS:])
+        self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def work(plan: Plan, index: int, share: Share) -> int:
+    """Runs a worker in this process, in the sweep's working directory; returns how many trials it ran."""
+    os.chdir(plan.directory)
+    return Worker(plan=plan, index=index, share=share).work()
+
+
+def words(value: Any) -> str:
+    """A plain value as Hydra's command line reads it."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{words(child)}" for key, child in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(words(child) for child in value) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return str(value)
+
+
+def dies_with_parent() -> Callable[[], None] | None:
+    """What a child process does first so that a kill of its parent ends it too; None where the system cannot."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(1, signal.SIGKILL)
+
+
+def _ended_early(folder: Path) -> bool:
+    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    return str(result.get("ended") or "").startswith("pruning")
+
+
+def _error_text(log: Path, code: int) -> str:
+    """What a failed process said last."""
+    text = log.read_text(encoding="utf-8", errors="replace")[-20000:]
+    last = text.rfind("error:")
+    if last < 0:
+        last = text.rfind("Traceback (most recent call last)")
+    said = text[max(0, last) :].strip() if last >= 0 else text.strip()
+    return f"exit code {code}: {said[-_ERROR_CHARACTERS:]}"

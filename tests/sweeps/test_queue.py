@@ -1,0 +1,84 @@
+"""The queue: each trial is taken once, whatever is killed."""
+
+import multiprocessing
+import sqlite3
+from concurrent.futures import ProcessPoolExecutor
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from sr_lab.sweeps.outcome import rows
+from sr_lab.sweeps.queue import attempt, claim, fill, lost, original, requeue, unfinished
+from sr_lab.sweeps.session import prepare
+from sr_lab.sweeps.storage import open_storage
+
+
+def claims(uri: str) -> list[int]:
+    """Takes trials until none is left; runs in a process of its own."""
+    study = optuna.load_study(study_name="stub", storage=open_storage(uri))
+    taken = []
+    while (trial := claim(study)) is not None:
+        taken.append(trial)
+    return taken
+
+
+def test_processes_that_take_at_the_same_time_never_take_the_same(make_plan):
+    plan = make_plan()
+    study = prepare(plan, num_trials=40, settings={})
+    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("fork")) as pool:
+        taken = [trial for part in pool.map(claims, [plan.storage] * 4) for trial in part]
+    assert sorted(taken) == sorted(trial._trial_id for trial in study.get_trials())
+
+
+def test_storage_is_in_wal_mode_before_a_worker_opens_it(make_plan, tmp_path):
+    prepare(make_plan(), num_trials=1, settings={})
+    assert sqlite3.connect(tmp_path / "study.db").execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_filling_again_adds_only_what_is_missing(make_plan):
+    study = prepare(make_plan(), num_trials=3, settings={})
+    assert fill(study, [{}] * 3) == 0
+    assert fill(study, [{}] * 5) == 2
+    assert len(unfinished(study)) == 5
+
+
+def test_a_sweep_does_not_go_on_under_other_settings(make_plan):
+    prepare(make_plan(), num_trials=1, settings={"experiment": {"lr": 1}})
+    with pytest.raises(ValueError, match="experiment changed"):
+        prepare(make_plan(), num_trials=1, settings={"experiment": {"lr": 2}})
+
+
+def fail(study: optuna.Study) -> optuna.trial.FrozenTrial:
+    trial_id = claim(study)
+    study.tell(study._storage.get_trial(trial_id).number, state=TrialState.FAIL)
+    return study._storage.get_trial(trial_id)
+
+
+def test_a_killed_trial_comes_back_with_its_values_and_at_most_so_often(make_plan):
+    plan = make_plan(max_retries=2)
+    study = prepare(plan, num_trials=1, settings={})
+    study.trials[0]
+    for expected in (1, 2, 3):
+        trial = fail(study)
+        assert (original(trial), attempt(trial)) == (0, expected)
+        plan.requeue(study, trial)
+    assert unfinished(study) == []
+    (row,) = rows(study, plan)
+    assert (row.state, row.attempts, row.error) == ("failed", 3, "its process was killed 3 times")
+
+
+def test_a_worker_that_was_asked_to_leave_costs_the_trial_no_attempt(make_plan):
+    study = prepare(make_plan(), num_trials=1, settings={})
+    requeue(study, fail(study), max_retries=0, counted=False)
+    (trial,) = unfinished(study)
+    assert attempt(trial) == 1
+
+
+def test_a_killed_trial_that_nobody_put_back_is_found(make_plan):
+    study = prepare(make_plan(), num_trials=2, settings={})
+    trial = fail(study)
+    assert list(lost(study, older_than=60)) == [], "its worker may still put it back"
+    assert [found.number for found in lost(study, older_than=-1)] == [trial.number]
+    requeue(study, trial, max_retries=3)
+    assert not list(lost(study, older_than=-1))

@@ -1,0 +1,183 @@
+"""Workers run trials as child processes, and nothing that is killed loses or repeats one."""
+
+import functools
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+
+from sr_lab.sweeps.launchers import Local, WorkersFailed
+from sr_lab.sweeps.outcome import best, front, rows
+from sr_lab.sweeps.plan import Plan
+from sr_lab.sweeps.sampling import Grid
+from sr_lab.sweeps.session import prepare, watch
+from sr_lab.sweeps.space import Choice, Float, Integer
+from sr_lab.sweeps.worker import Share, Worker, words
+
+
+def run(plan: Plan, num_trials: int | None) -> list:
+    """All trials by one worker in this process."""
+    study = prepare(plan, num_trials=num_trials, settings={})
+    Worker(plan=plan).work()
+    return rows(study, plan)
+
+
+def history(plan: Plan, number: int) -> list[str]:
+    return (plan.trial_folder(number) / "history.txt").read_text().splitlines()
+
+
+def test_two_workers_run_every_trial_once(make_plan):
+    plan = make_plan("fail_above=0.7")
+    study = prepare(plan, num_trials=12, settings={})
+    found = watch(plan, study, Local(num_workers=2, threads=1), plan.directory, progress=lambda rows: None)
+    assert [row.number for row in found] == list(range(12))
+    assert all(history(plan, row.number)[0] == "start at 0" for row in found)
+    assert all(len(history(plan, row.number)) == (1 if row.state == "failed" else 2) for row in found)
+    failed = [row for row in found if row.params["x"] > 0.7]
+    assert failed
+    assert {row.state for row in failed} == {"failed"}
+    assert all("error: the loss is not finite at x=" in row.error for row in failed)
+    top = best(found, plan)
+    assert abs(top.params["x"] - 0.3) == min(abs(row.params["x"] - 0.3) for row in found)
+    assert len({row.params["x"] for row in found}) == 12, "two workers drew the same"
+
+
+def test_draws_are_those_of_seed_worker_and_trial(make_plan, tmp_path):
+    values = []
+    for name in ("a", "b"):
+        plan = make_plan(storage=f"sqlite:///{tmp_path / name}.db", folder=tmp_path / name)
+        study = prepare(plan, num_trials=4, settings={})
+        assert Worker(plan=plan, index=0).work() == 4
+        values.append([trial.params["x"] for trial in study.trials])
+    assert values[0] == values[1]
+
+
+def test_killed_trials_go_on_from_their_checkpoint_and_are_given_up_at_the_cap(make_plan):
+    plan = make_plan("kill=1", "steps=4", max_retries=1)
+    (row,) = run(plan, 1)
+    assert (row.state, row.attempts) == ("failed", 2) or row.state == "complete"
+    assert history(plan, 0)[:2] == ["start at 0", "start at 3"]
+
+
+def test_a_grid_holds_every_combination_once(make_plan):
+    space = {"x": Float(key="x", low=0, high=0.5, step=0.25), "steps": Choice(key="steps", values=[1, 2])}
+    plan = make_plan(space=space, sampler=functools.partial(Grid))
+    found = run(plan, None)
+    combinations = [(row.params["x"], row.params["steps"]) for row in found]
+    assert combinations == [(0.0, 1), (0.0, 2), (0.25, 1), (0.25, 2), (0.5, 1), (0.5, 2)]
+    with pytest.raises(ValueError, match=r"space\.x\.step"):
+        Grid.points({"x": Float(key="x", low=0, high=1)})
+
+
+def test_two_objectives_give_the_front(make_plan):
+    sampler = functools.partial(optuna.samplers.NSGAIISampler, population_size=4)
+    plan = make_plan(objectives={"val/score": "maximize", "val/cost": "minimize"}, sampler=sampler)
+    found = run(plan, 8)
+    kept = front(found, plan)
+    assert kept
+    for row in kept:
+        assert not any(o.values[0] > row.values[0] and o.values[1] < row.values[1] for o in found)
+    assert all(row.params["x"] <= 0.3 or row is kept[0] for row in kept), "beyond the best score only cost grows"
+
+
+def test_cma_es_and_tpe_sample_over_the_queue(make_plan, tmp_path):
+    for name, sampler in (("cma", optuna.samplers.CmaEsSampler), ("tpe", optuna.samplers.TPESampler)):
+        space = {"x": Float(key="x", low=0, high=1), "steps": Integer(key="steps", low=1, high=3)}
+        plan = make_plan(
+            space=space,
+            storage=f"sqlite:///{tmp_path / name}.db",
+            folder=tmp_path / name,
+            sampler=functools.partial(sampler, n_startup_trials=2),
+        )
+        assert [row.state for row in run(plan, 5)] == ["complete"] * 5
+
+
+def test_an_objective_that_is_not_measured_is_the_trials_error(make_plan):
+    (row,) = run(make_plan(objectives={"val/other": "maximize"}), 1)
+    assert row.error == "ValueError: val/other was not measured; there are val/cost, val/score"
+
+
+def test_a_sweep_that_was_killed_whole_goes_on(make_plan, tmp_path):
+    """The parent is killed with -9: its workers and their trials end with it, and a second call does the rest."""
+    plan = make_plan("steps=20", "seconds=0.05")
+    study = prepare(plan, num_trials=4, settings={})
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import pickle, sys\n"
+        "from pathlib import Path\n"
+        "from sr_lab.sweeps.launchers import Local\n"
+        "from sr_lab.sweeps.session import watch\n"
+        "if __name__ == '__main__':\n"
+        "    plan = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
+        "    watch(plan, plan.open(), Local(num_workers=2, threads=1), Path('l'), progress=lambda rows: None)\n"
+    )
+    (tmp_path / "plan.pickle").write_bytes(pickle.dumps(plan))
+    process = subprocess.Popen([sys.executable, str(script), str(tmp_path / "plan.pickle")])
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not all((plan.trial_folder(n) / "checkpoint").exists() for n in (0, 1)):
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(0.5)
+    before = (plan.trial_folder(0) / "checkpoint").read_text()
+    time.sleep(0.3)
+    assert (plan.trial_folder(0) / "checkpoint").read_text() == before, "the trial lives on without its sweep"
+    found = watch(plan, study, Local(num_workers=2, threads=1), tmp_path / "l", progress=lambda rows: None)
+    assert [(row.number, row.state) for row in found] == [(n, "complete") for n in range(4)]
+    assert [row.attempts for row in found] == [2, 2, 1, 1]
+    assert int(history(plan, 0)[1].split()[-1]) > 0, "it began anew"
+
+
+def test_a_killed_worker_is_replaced_and_its_trial_done(make_plan):
+    plan = make_plan("steps=10", "seconds=0.05")
+    study = prepare(plan, num_trials=3, settings={})
+    killed = []
+
+    class Killing(Local):
+        def num_alive(self):
+            if not killed and (plan.trial_folder(0) / "checkpoint").exists():
+                killed.append(self._processes[0].pid)
+                os.kill(killed[0], signal.SIGKILL)
+                self._processes[0].join()
+            return super().num_alive()
+
+    found = watch(plan, study, Killing(num_workers=1, threads=1), plan.directory, progress=lambda rows: None)
+    assert [row.state for row in found] == ["complete"] * 3
+    assert found[0].attempts == 2
+
+
+def test_workers_that_cannot_work_end_the_sweep(make_plan):
+    study = prepare(plan := make_plan(), num_trials=2, settings={})
+    broken = make_plan(storage="sqlite:////nowhere/else.db")
+    with pytest.raises(WorkersFailed, match="exit code 1"):
+        watch(broken, study, Local(num_workers=1, threads=1), plan.directory, progress=lambda rows: None)
+
+
+def test_cores_and_gpus_are_shared_out(monkeypatch):
+    monkeypatch.setattr("sr_lab.sweeps.launchers.num_cores", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    cpu = Local()
+    assert (cpu.num_workers, cpu.share(0), cpu.share(1)) == (2, Share(threads=1), Share(threads=1))
+    monkeypatch.setattr("sr_lab.sweeps.launchers.num_cores", lambda: 16)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    gpu = Local()
+    assert [gpu.share(index) for index in range(gpu.num_workers)] == [
+        Share(threads=8, gpu="2"),
+        Share(threads=8, gpu="5"),
+    ]
+    environment = gpu.share(1).environment()
+    assert (environment["OMP_NUM_THREADS"], environment["CUDA_VISIBLE_DEVICES"]) == ("8", "5")
+
+
+def test_words_are_read_back_by_hydra():
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    value = {"a": "sqlite:////x y/it's.db", "b": None, "c": [1, True, 2.5], "d": {"_target_": "x.Y"}}
+    parsed = OverridesParser.create().parse_override(f"+k={words(value)}").value()
+    assert {key: getattr(child, "text", child) for key, child in parsed.items()} == value | {"d": parsed["d"]}
+    assert dict(parsed["d"]) == {"_target_": "x.Y"}

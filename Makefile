@@ -9,7 +9,7 @@ READY := .venv/.ready
 help:  ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(READY)  ## the main job: photos -> train -> evaluate -> track -> register, about 5 minutes on 2 cores
+demo: $(READY)  ## the main job: photos -> train -> evaluate -> track -> register -> gate, about 5 minutes on 2 cores
 	$(BIN)/srlab demo
 
 pipeline: $(READY)  ## the demo as a DVC pipeline: runs only what an edit has made stale

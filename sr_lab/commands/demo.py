@@ -3,7 +3,9 @@
     srlab demo
 
 Photos are prepared, a small EDSR is trained at x2, compared with bicubic on photos that it has not seen, recorded
-in MLflow and registered as a candidate. Each step is printed as the command that does it alone.
+in MLflow and registered as a candidate, and the gate decides whether it becomes champion. The first one has to pass the
+policy's floors only; against a champion three photos prove nothing, and the gate refuses. Each step is printed as the
+command that does it alone. Exit code 0: every step was done, whatever the gate decided.
 """
 
 import json
@@ -14,11 +16,18 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr_lab.commands import evaluate, prepare, register, train
+from sr_lab.commands import evaluate, prepare, promote, register, train
 from sr_lab.commands._config import compose
 from sr_lab.tracking.store import page_command
 
-STEPS = {"prepare": prepare.run, "train": train.run, "evaluate": evaluate.run, "register": register.run}
+STEPS = {
+    "prepare": prepare.run,
+    "train": train.run,
+    "evaluate": evaluate.run,
+    "register": register.run,
+    "promote": promote.run,
+}
+OUTCOMES = {0: "promoted", 3: "rejected", 4: "waits for approval"}
 
 
 def run(cfg: DictConfig) -> int:
@@ -34,15 +43,18 @@ def run(cfg: DictConfig) -> int:
             *(f"report={report}", f"run={output}", "missing=skip"),
         ],
         "register": [f"run={output}", "name=demo"],
+        "promote": ["name=demo", "policy=default", f"report={output / 'promotion'}"],
     }
     for command, overrides in steps.items():
         print(f"\n== srlab {command} {shlex.join(overrides)}", flush=True)
-        if code := STEPS[command](compose(command, overrides)):
+        code = STEPS[command](compose(command, overrides))
+        if code and not (command == "promote" and code in OUTCOMES):
             return code
     summary = json.loads((report / "summary.json").read_text(encoding="utf-8"))
     print(f"\n== done in {time.perf_counter() - start:.0f} s\n{_table(summary)}\n")
     print(f"picture     {report / 'comparison.png'}")
     print(f"report      {report / 'report.html'}")
+    print(f"gate        {OUTCOMES[code]}, the reasons are above; {next((output / 'promotion').glob('*.html'))}")
     print(f"the run in MLflow's page: {page_command(compose('train', []).tracking.uri)}")
     return 0
 

@@ -129,6 +129,9 @@ def _contest(cfg: DictConfig, policy: Policy, artefacts: Mapping[str, Artefact])
     if not policy.holdout:
         raise ValueError(f"policy {policy.name} names no hold-out: give policy.holdout")
     built: list[PerImageMetric] = [build(node) for node in cfg.metrics.values()]
+    for metric in built:
+        if (way := "higher" if metric.higher_is_better else "lower") != policy.metrics.get(metric.key, way):
+            raise ValueError(f"policy {policy.name} says {metric.key} is not better {way}: correct its checks")
     device = choose_device(cfg.device)
     return Contest(
         {

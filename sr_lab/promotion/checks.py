@@ -1,10 +1,15 @@
 """What a check is: it looks at the numbers and answers with one line; what it cannot judge fails."""
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sr_lab.promotion.measurement import Measurement
+
+ROUNDING = 1e-6
+"""Relative difference up to which two numbers of one model are one."""
 
 Verdict = Literal["pass", "fail", "skip", "wait"]
 
@@ -62,6 +67,14 @@ class Evidence:
     alpha: float
     accept_identical: bool = False
 
+    @property
+    def identical(self) -> bool:
+        """Whether both models have the same numbers throughout: most likely the same weights."""
+        if self.champion is None:
+            return False
+        theirs = {row.name: row.metrics for row in self.champion.rows}
+        return all(_close(row.metrics, theirs[row.name]) for row in self.candidate.rows)
+
 
 class Stop(Exception):
     """A check has its answer before any statistics."""
@@ -89,6 +102,12 @@ class Check(ABC):
 
     @abstractmethod
     def _judge(self, key: str, evidence: Evidence) -> Reason: ...
+
+
+def _close(ours: Mapping[str, float], theirs: Mapping[str, float]) -> bool:
+    return ours.keys() == theirs.keys() and all(
+        math.isclose(value, theirs[key], rel_tol=ROUNDING, abs_tol=1e-12) for key, value in ours.items()
+    )
 
 
 def count(number: int, noun: str) -> str:

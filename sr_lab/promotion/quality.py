@@ -9,13 +9,11 @@ from typing import Literal
 
 import numpy as np
 
-from sr_lab.promotion.checks import Check, Evidence, Reason, Stop, Verdict, count
+from sr_lab.promotion.checks import ROUNDING, Check, Evidence, Reason, Stop, Verdict, count
 from sr_lab.promotion.measurement import ALL, WORST_DECILE, ImageRow, Measurement
 from sr_lab.promotion.statistics import cluster_means, mean_interval
 
 Better = Literal["higher", "lower"]
-
-ROUNDING = 1e-6
 
 
 class QualityCheck(Check):
@@ -125,9 +123,12 @@ class _Compared(QualityCheck):
         verdict: Verdict = "fail"
         bounds: tuple[float | None, float | None] = (None, None)
         if np.abs(gains).max() <= resolution:
-            accepted = evidence.accept_identical and self.limit < 0
+            if not evidence.identical:
+                words, accepted = "other metrics differ", self.limit < 0
+            else:
+                accepted = evidence.accept_identical and self.limit < 0
+                words = "as the policy accepts" if accepted else "the same weights, or one model measured twice"
             verdict = "pass" if accepted else "fail"
-            words = "as the policy accepts" if accepted else "the same weights, or one model measured twice"
             text = f"{self.what} is the same on every image: {words} ({base})"
         elif bool(interval.degenerate):
             text = (

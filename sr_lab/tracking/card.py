@@ -142,7 +142,7 @@ def _data(facts: RunFacts, metadata: Mapping[str, Any]) -> list[str]:
     for data in facts.datasets:
         left_out = len(data.get("excluded", []))
         lines.append(
-            f"- {data['context']}: {data['name']}, {data.get('num_images', 'unknown number of')} images, version "
+            f"- {data['context']}: {data['name']}, number of images {data.get('num_images', 'unknown')}, version "
             f"`{str(data['digest'])[:16]}`" + (f", {left_out} left out by the audit" if left_out else "")
         )
     profile = facts.datasets[0]
@@ -164,7 +164,7 @@ def _measured(facts: RunFacts, metadata: Mapping[str, Any]) -> list[str]:
             gain = benchmark.means.get(f"gain_{key}")
             shown = "" if gain is None else f"{gain:+.4f}"
             rows.append(f"| {key} | {benchmark.means[key]:.4f} | {shown} | {_worst(benchmark, key)} |")
-        parts.append(f"{benchmark.name}, protocol `{benchmark.protocol}`, {len(benchmark.rows)} images:")
+        parts.append(f"{benchmark.name}, protocol `{benchmark.protocol}`, number of images {len(benchmark.rows)}:")
         parts.append("\n".join(rows))
     if not facts.benchmarks:
         parts.append("Nothing was measured on test images (`srlab evaluate ... run=DIR` does, before registering).")

@@ -125,7 +125,7 @@ def add(net: Registry, amount: float) -> int:
 
 def settings(net: Registry, photos: Path, *more: str) -> list[str]:
     where = f"policy.holdout.photos.benchmark={photos / 'holdout'}"
-    return [f"name={net.name}", where, *ONLY, "device=cpu", "runs=8", *more]
+    return [f"name={net.name}", where, *ONLY, "device=cpu", "runs=8", "num_pictures=2", "metrics=[psnr,ssim]", *more]
 
 
 def go(net: Registry, photos: Path, *more: str) -> int:
@@ -152,10 +152,12 @@ def test_a_release_a_refusal_and_the_way_back(photos: Path, net: Registry, capsy
     assert Path("told").read_text() == "promote 2\n"
 
     add(net, -0.6)
-    assert go(net, photos) == 3
+    assert go(net, photos, "metrics=[psnr,ssim,lpips,lr_consistency,hallucination]", "num_pictures=8") == 3
     said = capsys.readouterr().out
     assert "fail  psnr: psnr_y on all: gain -" in said
     assert "REJECT: psnr" in said
+    assert "  lr_consistency: lr_consistency on all: gain " in said
+    assert "  hallucination: hallucination on all: gain " in said
     assert "pass  memory: memory_bytes: highest ratio 1.000" in said
     assert "20 images, 20 scenes" in said
     assert net.aliases == {"champion": 2, "previous": 1, "candidate": 3}

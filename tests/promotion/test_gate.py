@@ -145,6 +145,19 @@ def test_identical_numbers_pass_only_where_the_policy_says_so(pair, accept, outc
     assert "same on every image" in only(decision, "psnr").text
 
 
+@pytest.mark.parametrize(("check", "verdict"), [(NonInferior, "pass"), (Superior, "fail")])
+def test_models_that_differ_may_share_the_ceiling_of_one_metric(measurement, check, verdict):
+    random = np.random.default_rng(0)
+
+    def model(name):
+        return measurement(name, {"psnr_y": 28 + 0.01 * random.standard_normal(30), "lr_consistency": [60.0] * 30})
+
+    margin = {"margin": 0.5} if check is NonInferior else {}
+    checks = {"consistent": check(metric="lr_consistency", better="higher", **margin)}
+    reason = only(gate(model("b"), model("a"), policy(checks=checks)), "consistent")
+    assert (reason.verdict, "other metrics differ" in reason.text) == (verdict, True)
+
+
 def test_identical_numbers_are_never_an_improvement(pair):
     _, champion = pair()
     checks = {"gain": Superior(**PSNR)}

@@ -174,6 +174,7 @@ def _move(
     _point(client, name, PREVIOUS, below)
     lock.confirm()
     _point(client, name, CHAMPION, target)
+    lock.confirm()
     found = _aliases(client, name)
     if found.get(CHAMPION) != target:
         raise ConflictError(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CLAIM = "lock."
+LEASE_SECONDS = 60.0
+WAIT_SECONDS = 180.0
 
 
 class LockLostError(RuntimeError):
@@ -30,44 +32,43 @@ class Lock:
 
 
 @contextmanager
-def exclusive(
-    client: "MlflowClient", uri: str, name: str, *, who: str, lease_seconds: float = 60.0, wait_seconds: float = 180.0
-) -> Iterator[Lock]:
+def exclusive(client: "MlflowClient", uri: str, name: str, *, who: str) -> Iterator[Lock]:
     """Holds a registered model against every other caller of this function.
 
     Beside an SQLite database it is a file lock, which the system takes back when its process dies.
 
-    A tracking server offers no lock and no compare-and-set. There each caller adds a tag of its own (``lock.TOKEN``) to
-    the registered model and looks at all of them afterwards: alone, it holds the lock; else the first by name waits for
-    the others to go, and they take their tags back and try later. Of two callers the one whose tag came second sees the
-    other's, and nobody starts before it has seen its own tag alone, so that both cannot win, as long as the
-    server reads what it has written (one database, no lagging replica). A tag that has not changed for
-    ``lease_seconds`` by the waiting caller's own clock belongs to a dead process and is removed. A process that sleeps
-    longer than that between two steps finds out by ``confirm``, but not within the one request after it: that gap
-    remains. All callers have to use one uri: a server and direct access to its database do not see each other's locks.
+    A tracking server and PostgreSQL offer no lock and no compare-and-set through MLflow. There each caller adds a tag
+    of its own (``lock.TOKEN``) to the registered model and looks at all of them afterwards: alone, it holds the lock;
+    else the first by name waits for the others to go, and they take their tags back and try later. Of two callers the
+    one whose tag came second sees the other's, and nobody starts before it has seen its own tag alone, so that both
+    cannot win, as long as what was written is read (one database, no lagging replica). A tag that has not changed for
+    ``LEASE_SECONDS`` (more than the slowest request takes) by the waiting caller's own clock belongs to a dead process
+    and is removed. A process that sleeps longer than that between two steps finds out by ``confirm``, but not within
+    the one request after it: that gap remains, as MLflow sets an alias without conditions.
+
+    Callers on a server and on its PostgreSQL database exclude each other. Callers on an SQLite file and on a server
+    over that file do not: use one of the two uris.
 
     Args:
         client: of the store at ``uri``.
         uri: a resolved store.
         name: registered model; it has to exist.
         who: told to whoever waits.
-        lease_seconds: see above; longer than the slowest request.
-        wait_seconds: how long to wait for the lock.
 
     Raises:
-        RuntimeError: if it is held for all of ``wait_seconds``, naming the holder.
+        RuntimeError: if it is held for all of ``WAIT_SECONDS``, naming the holder.
         mlflow.MlflowException: if the store refuses.
     """
     path = sqlite_path(uri)
     if path is None:
-        with claimed(client, name, who=who, lease_seconds=lease_seconds, wait_seconds=wait_seconds) as lock:
+        with claimed(client, name, who=who, lease_seconds=LEASE_SECONDS, wait_seconds=WAIT_SECONDS) as lock:
             yield lock
         return
     file = FileLock(path.with_name(path.name + ".promotion.lock"))
     try:
-        file.acquire(timeout=wait_seconds)
+        file.acquire(timeout=WAIT_SECONDS)
     except Timeout:
-        raise RuntimeError(f"{name}: another process holds {file.lock_file} since {wait_seconds:.0f} s") from None
+        raise RuntimeError(f"{name}: another process holds {file.lock_file} since {WAIT_SECONDS:.0f} s") from None
     try:
         yield Lock()
     finally:
@@ -80,8 +81,8 @@ def claimed(
 ) -> Iterator[Lock]:
     """The lock that works on any store; see ``exclusive``."""
     claim = _Claim(client, name)
-    claim.acquire(who, lease_seconds, wait_seconds)
     try:
+        claim.acquire(who, lease_seconds, wait_seconds)
         yield claim
     finally:
         claim.withdraw(claim.key)

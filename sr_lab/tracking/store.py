@@ -51,7 +51,7 @@ def resolve_uri(uri: str) -> str:
         if not name or name.startswith(":"):
             raise ValueError(f"tracking uri {uri!r} names no file: give sqlite:///FILE.db")
         return _SQLITE + str(Path(name).expanduser().resolve())
-    return uri.rstrip("/")
+    return re.sub(r"^postgresql:", "postgresql+psycopg2:", uri.rstrip("/"))
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -110,7 +110,7 @@ def connect(uri: str) -> "MlflowClient":
     prepare_mlflow()
     path = sqlite_path(uri)
     if path is None:
-        if uri.startswith("postgresql") and importlib.util.find_spec("psycopg2") is None:
+        if uri.startswith("postgresql+psycopg2:") and importlib.util.find_spec("psycopg2") is None:
             raise ValueError(f"{without_password(uri)} needs the PostgreSQL driver: pip install 'sr-lab[postgres]'")
         return MlflowClient(uri)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,66 +2,24 @@
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from services import Server
 
 from sr_lab.tracking.run import Run
 from sr_lab.tracking.store import connect
 from sr_lab.tracking.sync import sync
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-START_SECONDS = 120
-
-
-class Server:
-    """``mlflow server`` on loopback; ``kill`` is kill -9 of it and its workers."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            self.port = listener.getsockname()[1]
-        self.folder = folder
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
-        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True, env=environment
-            )
-        deadline = time.monotonic() + START_SECONDS
-        while not self.is_up():
-            assert self.process.poll() is None, (self.folder / "server.log").read_text()
-            assert time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.2)
-
-    def is_up(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    def kill(self) -> None:
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
 
 
 @pytest.fixture
@@ -287,13 +245,3 @@ def test_a_killed_run_does_not_stay_running(tmp_path: Path) -> None:
     assert _history(client, resumed.run_id, "a") == [(step, float(step)) for step in range(60)]
     experiment = client.get_experiment_by_name("victims").experiment_id
     assert len(client.search_runs([experiment])) == 2
-
-
-def test_the_record_names_no_password(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    directory = tmp_path / "run" / "tracking"
-    run = Run(uri="http://ada:geheim@127.0.0.1:9", experiment="e", name="n", directory=directory, ship=False)
-    run.finish()
-    (outcome,) = sync(tmp_path, seconds=10)
-    assert outcome.state == "unsent"
-    shown = capsys.readouterr().err + str(outcome.reason) + json.dumps(run.page_command)
-    assert "geheim" not in re.sub(r"spool\.json", "", shown)

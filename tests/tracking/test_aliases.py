@@ -1,27 +1,49 @@
 import json
-import sqlite3
+import os
+import random
+import signal
 import subprocess
 import sys
-import textwrap
+import time
 import uuid
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from services import Server, login
 
-from sr_lab.tracking import aliases
+from sr_lab.tracking import aliases, registry_lock
 from sr_lab.tracking.aliases import ConflictError, history, label, promote, record, rollback
 from sr_lab.tracking.audit import MAX_CHARACTERS
+from sr_lab.tracking.store import connect
+
+EVERYWHERE = ["sqlite", "accounts server", "postgres", "postgres server"]
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, store: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Uri of the SQLite file, or of the store that the test's parameter names."""
+    kind = getattr(request, "param", "sqlite")
+    if kind == "sqlite":
+        return store
+    if kind == "postgres":
+        return str(request.getfixturevalue("postgres"))
+    if kind == "accounts server":
+        login(monkeypatch, "owner")
+    return str(request.getfixturevalue(kind.replace(" ", "_")).uri)
 
 
 @pytest.fixture
 def name(client: Any) -> str:
     """A registered model with three versions."""
+    return make_model(client, num_versions=3)
+
+
+def make_model(client: Any, *, num_versions: int) -> str:
     name = f"m-{uuid.uuid4().hex[:8]}"
     client.create_registered_model(name)
-    for _ in range(3):
-        client.create_model_version(name, "models/nothing")
+    for _ in range(num_versions):
+        client.create_model_version(name, "s3://nowhere/nothing")
     return name
 
 
@@ -45,6 +67,7 @@ def state(store: str, name: str) -> tuple[int | None, int | None]:
     return found.get("champion"), found.get("previous")
 
 
+@pytest.mark.parametrize("store", EVERYWHERE, indirect=True)
 def test_a_release_and_its_way_back(store: str, name: str, client: Any) -> None:
     client.set_registered_model_alias(name, "candidate", "3")
     go(store, name, 1, None)
@@ -80,6 +103,7 @@ def test_a_promotion_after_a_rollback_starts_from_the_champion_that_is(store: st
     assert state(store, name) == (3, 1)
 
 
+@pytest.mark.parametrize("store", EVERYWHERE, indirect=True)
 def test_a_decision_against_another_champion_is_refused_and_changes_nothing(store: str, name: str) -> None:
     go(store, name, 1, None)
     go(store, name, 2, 1)
@@ -119,6 +143,7 @@ def test_a_rejection_is_recorded(store: str, name: str) -> None:
         record(store, name, 1, decision=decide(name, 1, None), who="ann")
 
 
+@pytest.mark.parametrize("store", EVERYWHERE, indirect=True)
 def test_a_long_reason_is_cut_visibly(store: str, name: str, client: Any) -> None:
     long = {**decide(name, 1, None, "reject"), "reasons": [{"line": "ä\n" * 9000}]}
     record(store, name, 1, decision=long, who="ann")
@@ -141,15 +166,17 @@ def test_a_record_that_was_changed_or_removed_shows(store: str, name: str, clien
     assert [entry.number for entry in history(store, name) if not entry.intact] == [3]
 
 
-KILLED = """
-import os, sqlite3, sys
+FORKER = """
+import json, os, signal, sys, time
 from mlflow import MlflowClient
-from sr_lab.tracking.aliases import promote, rollback, label
-WRITES = ("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias")
-folder, action, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+from sr_lab.tracking import registry_lock
+from sr_lab.tracking.aliases import ConflictError, label, promote, rollback
 
-def attempt(k):
-    left = [k]
+WRITES = ("set_registered_model_tag", "delete_registered_model_tag", "set_registered_model_alias",
+          "delete_registered_model_alias")
+
+def die_after(count):
+    left = [count]
     def dying(method):
         def write(*arguments):
             if left[0] == 0:
@@ -157,111 +184,157 @@ def attempt(k):
             left[0] -= 1
             return method(*arguments)
         return write
-    for name in WRITES:
-        setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
-    uri = f"sqlite:///{folder}/{k}.db"
-    if action == "promote":
-        decision = {"outcome": "promote", "candidate": label("m", 3), "champion": label("m", 2), "sha256": "d",
-                    "policy_sha256": "p", "reasons": []}
-        promote(uri, "m", 3, decision=decision, who="ann")
-    else:
-        rollback(uri, "m", reason="bad", who="ann")
-    os._exit(0)
+    for write in WRITES:
+        setattr(MlflowClient, write, dying(getattr(MlflowClient, write)))
 
-for k in range(count):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            attempt(k)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr)
+def attempt(*, login, uri, name, version=None, champion=None, writes=None, start=0, seconds=None):
+    os.environ.update(login)
+    registry_lock.LEASE_SECONDS = 3
+    if writes is not None:
+        die_after(writes)
+    time.sleep(max(0, start - time.time()))
+    if seconds is not None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        if version is None:
+            rollback(uri, name, reason="bad", who="ann")
+        else:
+            decision = {"outcome": "promote", "candidate": label(name, version), "champion": label(name, champion),
+                        "sha256": "d", "policy_sha256": "p", "reasons": []}
+            promote(uri, name, version, decision=decision, who="ann")
+    except ConflictError:
+        return 3
+    return 0
+
+for line in sys.stdin:
+    children = []
+    for job in json.loads(line):
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(attempt(**job))
+            except BaseException as error:
+                print(repr(error), file=sys.stderr, flush=True)
             os._exit(1)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        children.append(child)
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]), flush=True)
 """
+WON, LOST, DIED, ALARM = 0, 3, 9, -signal.SIGALRM
+Fork = Callable[..., list[int]]
+
+
+@pytest.fixture(scope="module")
+def fork() -> Iterator[Fork]:
+    """Runs promotions (of a version) and rollbacks (without one) in processes, all at once; their codes."""
+    process = subprocess.Popen([sys.executable, "-c", FORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin is not None
+    assert stdout is not None
+
+    def run(*jobs: dict[str, Any]) -> list[int]:
+        login = {key: value for key, value in os.environ.items() if key.startswith(("MLFLOW_TRACKING", "PG"))}
+        stdin.write(json.dumps([{**job, "login": login} for job in jobs]) + "\n")
+        stdin.flush()
+        codes: list[int] = json.loads(stdout.readline())
+        return codes
+
+    yield run
+    stdin.close()
+    process.wait()
+    stdout.close()
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    ("action", "moved_after", "codes"),
-    [("promote", 3, [9, 9, 9, 9, 9, 0]), ("rollback", 3, [9, 9, 9, 9, 0])],
-)
+@pytest.mark.parametrize("store", ["sqlite", "postgres server"], indirect=True)
+@pytest.mark.parametrize("action", ["promote", "rollback"])
 def test_killed_before_any_write_there_is_one_champion_and_the_next_call_clears_up(
-    store: str, client: Any, tmp_path: Path, action: str, moved_after: int, codes: list[int]
+    store: str, client: Any, fork: Fork, action: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Writes of a promotion: intent, previous, champion, candidate, done; a rollback has no candidate.
-    original = f"sqlite:///{tmp_path}/original.db"
-    _copy(Path(store.removeprefix("sqlite:///")), tmp_path / "original.db")
-    made = aliases.connect(original)
-    made.create_registered_model("m")
-    for _ in range(4):
-        made.create_model_version("m", "models/nothing")
-    go(original, "m", 1, None)
-    go(original, "m", 2, 1)
-    made.set_registered_model_alias("m", "candidate", "3")
-    for k in range(len(codes)):
-        _copy(tmp_path / "original.db", tmp_path / f"{k}.db")
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), action, str(len(codes))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
-    assert [int(line) for line in done.stdout.split()] == codes, done.stderr
-    new = (3, 2) if action == "promote" else (1, None)
-    for k in range(len(codes)):
-        uri = f"sqlite:///{tmp_path}/{k}.db"
-        moved = k >= moved_after
-        assert aliases.aliases(uri, "m")["champion"] == (new[0] if moved else 2)
-        go(uri, "m", 4, new[0] if moved else 2)
-        assert state(uri, "m") == (4, new[0] if moved else 2)
-        records = history(uri, "m")
+    monkeypatch.setattr(registry_lock, "LEASE_SECONDS", 0.5)
+    # Its writes: on a server a trial and the claim, then intent, previous, champion, of a promotion the candidate,
+    # done, and on a server the end of the claim.
+    around = 0 if store.startswith("sqlite") else 1
+    last = (5 if action == "promote" else 4) + 3 * around
+    target = {"promote": 3, "rollback": 1}[action]
+    for writes in range(last + 1):
+        name = make_model(client, num_versions=4)
+        for alias, version in (("previous", 1), ("champion", 2), ("candidate", 3)):
+            client.set_registered_model_alias(name, alias, str(version))
+        job = {"uri": store, "name": name, "writes": writes}
+        job |= {"version": target, "champion": 2} if action == "promote" else {}
+        assert fork(job) == [DIED if writes < last else WON]
+        moved = writes >= 3 + 2 * around
+        champion = target if moved else 2
+        assert aliases.aliases(store, name)["champion"] == champion
+        with pytest.raises(ConflictError):
+            go(store, name, 4, 4)
+        assert state(store, name) == (champion, {1: None, 2: 1, 3: 2}[champion])
+        go(store, name, 4, champion)
+        assert state(store, name) == (4, champion)
+        records = history(store, name)
         assert all(entry.intact for entry in records)
-        phases = [entry.phase for entry in records[4:-2]]
-        expected = [] if k == 0 else ["intent", "done" if moved else "abandoned"]
-        assert phases == expected
-        assert records[-3].recovered == (0 < k < len(codes) - 1)
-        rollback(uri, "m", reason="bad", who="ann")
-        if not moved:
-            assert state(uri, "m") == (2, 1), "previous is what it was before the interrupted change"
-
-
-RACE = """
-import sys, time
-from pathlib import Path
-from sr_lab.tracking import aliases
-uri, name, version, folder = sys.argv[1:]
-aliases.aliases(uri, name)
-Path(folder, version).touch()
-while len(list(Path(folder).iterdir())) < 2:
-    time.sleep(0.001)
-decision = {"outcome": "promote", "candidate": f"{name}/{version}", "champion": f"{name}/1", "sha256": "d",
-            "policy_sha256": "p", "reasons": []}
-try:
-    aliases.promote(uri, name, int(version), decision=decision, who=version)
-    print("won")
-except aliases.ConflictError:
-    print("lost")
-"""
+        begun, ended = writes > 2 * around, writes >= last - around
+        assert [entry.phase for entry in records[:-2]] == (
+            ["intent", "done" if moved else "abandoned"] if begun else []
+        )
+        assert not begun or records[1].recovered == (not ended)
+        rollback(store, name, reason="bad", who="ann")
+        assert state(store, name)[0] == champion
+        assert no_claims(client, name)
 
 
 @pytest.mark.timeout(300)
-def test_of_two_promotions_at_once_one_wins(store: str, name: str, client: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", EVERYWHERE, indirect=True)
+def test_of_four_promotions_at_once_one_wins(store: str, client: Any, fork: Fork) -> None:
+    name = make_model(client, num_versions=5)
     go(store, name, 1, None)
-    processes = {
-        version: subprocess.Popen(
-            [sys.executable, "-c", RACE, store, name, str(version), str(tmp_path)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for version in (2, 3)
-    }
-    answers = {version: process.communicate(timeout=200)[0].strip() for version, process in processes.items()}
-    assert sorted(answers.values()) == ["lost", "won"]
-    winner = next(version for version, answer in answers.items() if answer == "won")
+    job = {"uri": store, "name": name, "champion": 1, "start": time.time() + 2}
+    codes = fork(*[{**job, "version": version} for version in (2, 3, 4, 5)])
+    assert sorted(codes) == [WON, LOST, LOST, LOST]
+    winner = 2 + codes.index(WON)
     assert state(store, name) == (winner, 1)
-    assert [(entry.phase, entry.target) for entry in history(store, name)[2:]] == [
-        ("intent", winner),
-        ("done", winner),
-    ]
-    assert not [key for key in client.get_registered_model(name).tags if key.startswith("lock.")]
+    assert [(entry.phase, entry.target) for entry in history(store, name)[2:]] == [("intent", winner), ("done", winner)]
+    assert no_claims(client, name)
 
 
-def _copy(source: Path, target: Path) -> None:
-    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
-        old.backup(new)
+@pytest.mark.timeout(300)
+def test_a_server_and_its_database_lock_each_other_out(postgres: str, postgres_server: Server, fork: Fork) -> None:
+    client = connect(postgres_server.uri)
+    name = make_model(client, num_versions=5)
+    go(postgres, name, 1, None)
+    places = (postgres, postgres, postgres_server.uri, postgres_server.uri)
+    jobs = [{"uri": uri, "name": name, "version": 2 + k, "champion": 1} for k, uri in enumerate(places)]
+    codes = fork(*[{**job, "start": time.time() + 2} for job in jobs])
+    assert sorted(codes) == [WON, LOST, LOST, LOST]
+    assert state(postgres, name) == (2 + codes.index(WON), 1)
+    assert len(history(postgres_server.uri, name)) == 4
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("store", ["sqlite", "postgres server"], indirect=True)
+def test_killed_at_any_moment_another_takes_over(store: str, client: Any, fork: Fork) -> None:
+    name = make_model(client, num_versions=3)
+    go(store, name, 1, None)
+    champion = 1
+    generator = random.Random(0)
+    died = 0
+    for _ in range(4):
+        target, rival = [version for version in (1, 2, 3) if version != champion]
+        job = {"uri": store, "name": name, "champion": champion, "start": time.time() + 0.5}
+        codes = fork({**job, "version": target, "seconds": generator.uniform(0.05, 0.6)}, {**job, "version": rival})
+        died += codes[0] == ALARM
+        assert codes[0] in (WON, LOST, ALARM)
+        assert codes[1] in (WON, LOST)
+        found = state(store, name)
+        assert found[0] in (target, rival)
+        if WON in codes:
+            assert found == ((target, rival)[codes.index(WON)], champion)
+        records = history(store, name)
+        assert all(entry.intact for entry in records)
+        champion = found[0]
+    assert died
+
+
+def no_claims(client: Any, name: str) -> bool:
+    return not [key for key in client.get_registered_model(name).tags if key.startswith(registry_lock.CLAIM)]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from services import PG_PASSWORD, USERS, Postgres, Server, accounts, login
+from services import PG_PASSWORD, Postgres, Server, serving
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,25 +41,33 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """``mlflow server`` with two workers over PostgreSQL, without accounts."""
-    server = Server(tmp_path_factory.mktemp("postgres_server"), database=postgres, workers=2)
-    server.start()
-    yield server
-    server.kill()
+def accounts_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """``mlflow server --app-name basic-auth`` over SQLite, with the accounts of ``services.USERS``."""
+    with serving(Server(tmp_path_factory.mktemp("accounts_server"), accounts=True)) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
-def accounts_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """``mlflow server --app-name basic-auth`` over SQLite with the accounts of ``services.USERS``."""
-    pytest.importorskip("flask_wtf", reason="needs pip install Flask-WTF")
-    folder = tmp_path_factory.mktemp("accounts_server")
-    server = Server(folder, accounts=True)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        login(patch, "admin")
-        for user, password in USERS.items():
-            if user != "admin":
-                accounts(server).create_user(user, password)
-    yield server
-    server.kill()
+def postgres_server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """As conf/deploy/compose.yaml: two processes of ``mlflow server`` with accounts, all of it in PostgreSQL."""
+    folder = tmp_path_factory.mktemp("postgres_server")
+    with serving(Server(folder, database=postgres, accounts=True, workers=2)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fsrcnn_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny x2 network's model as a run logs it: the artefact and MLflow's files."""
+    import torch
+
+    from sr_lab.inference.artefact import save_artefact
+    from sr_lab.networks.fsrcnn import FSRCNN
+    from sr_lab.tracking.models import save_model
+
+    root = tmp_path_factory.mktemp("fsrcnn")
+    settings = {"scale": 2, "num_channels": 3, "num_features": 8, "num_shrunk": 4, "num_mapping": 1}
+    torch.manual_seed(0)
+    network = FSRCNN(**settings).eval()
+    config = {"model": {"network": {"_target_": "sr_lab.networks.fsrcnn.FSRCNN", **settings}}}
+    artefact = save_artefact(root / "best", network, config=config, metadata={"commit": "c"})
+    return save_model(root / "model", network, artefact=artefact)

@@ -10,6 +10,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,7 @@ class Server:
         if self.accounts:
             settings = self.folder / "auth.ini"
             settings.write_text(
-                f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{self.folder}/auth.db\n"
+                f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {self.database}\n"
                 "admin_username = admin\nauth_cache_ttl_seconds = 3600\n"
             )
             command += ["--app-name", "basic-auth"]
@@ -105,6 +107,22 @@ def accounts(server: Server) -> Any:
     from mlflow.server import get_app_client
 
     return get_app_client("basic-auth", tracking_uri=server.uri)
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    """The server while it runs, with an account for each of ``USERS``."""
+    pytest.importorskip("flask_wtf", reason="needs pip install Flask-WTF")
+    try:
+        server.start()
+        with pytest.MonkeyPatch.context() as patch:
+            login(patch, "admin")
+            for user, password in USERS.items():
+                if user != "admin":
+                    accounts(server).create_user(user, password)
+        yield server
+    finally:
+        server.kill()
 
 
 class Postgres:

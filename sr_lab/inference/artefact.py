@@ -9,13 +9,15 @@ import importlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sr_lab.networks.base import Network
@@ -85,13 +87,18 @@ def load_artefact(path: Path) -> Artefact:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"artefact {folder} lacks {', '.join(missing)}")
-    metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    for name in (WEIGHTS, CONFIG):
-        if metadata.get("sha256", {}).get(name) != _sha256(folder / name):
+    with _naming(folder / METADATA) as file:
+        metadata = dict(json.loads(file.read_text(encoding="utf-8")))
+        hashes = {name: metadata["sha256"][name] for name in (WEIGHTS, CONFIG)}
+    for name, digest in hashes.items():
+        if digest != _sha256(folder / name):
             raise ValueError(f"{folder / name} is not the file that was saved: its hash differs from {METADATA}")
-    config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    network = build_network(config["model"]["network"])
-    network.load_state_dict(load_file(folder / WEIGHTS))
+    with _naming(folder / CONFIG) as file:
+        config = dict(yaml.safe_load(file.read_text(encoding="utf-8")))
+        node = dict(config["model"]["network"])
+    network = build_network(node)
+    with _naming(folder / WEIGHTS) as file:
+        network.load_state_dict(load_file(file))
     return Artefact(network.eval(), config, metadata)
 
 
@@ -131,6 +138,15 @@ def complete_config(node: Mapping[str, Any], network: Network) -> dict[str, Any]
     return {
         key: complete_config(value, getattr(network, key)) if _is_node(value) else value for key, value in node.items()
     }
+
+
+@contextmanager
+def _naming(file: Path) -> Iterator[Path]:
+    """Whatever else a file of an artefact holds is a ``ValueError`` that names it."""
+    try:
+        yield file
+    except (ValueError, TypeError, KeyError, RuntimeError, yaml.YAMLError, SafetensorError) as error:
+        raise ValueError(f"{file} was not written by srlab: {error}") from error
 
 
 def _argument(value: Any) -> Any:

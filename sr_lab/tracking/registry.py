@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sr_lab.tracking.card import CARD, RunFacts, run_facts
+from sr_lab.tracking.seal import SEAL, check_seal, seal
 from sr_lab.tracking.spool import Spool
 from sr_lab.tracking.store import call, connect, download, find_model, grant, resolve_uri, sqlite_path, without_password
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
     from mlflow.entities import Run as MlflowRun
+    from mlflow.entities.model_registry import ModelVersion
 
 __all__ = ["Version", "download", "locate", "register"]
 
@@ -86,7 +88,8 @@ def register(
         run_id: the run.
         name: registered model, made if it does not exist.
         alias: moved to the version.
-        tags: more tags, beside the lineage: run, commit, data versions, protocol and all metrics ``test/...``.
+        tags: more tags, beside the lineage: run, commit, data versions, protocol, all metrics ``test/...``, and the
+            hash of every file (see ``seal``).
         model: name of the model within the run.
         card: writes the model card, from the version's number and what is known of the run; its text lies beside the
             model as MODEL_CARD.md, and is the version's description (the first 5,000 characters). None: no card.
@@ -95,7 +98,9 @@ def register(
         The version.
 
     Raises:
-        ValueError: if run or model do not exist, the run has not finished, or the registry refuses a name.
+        ValueError: if run or model do not exist, the run has not finished, a file of the model was exchanged, or the
+            registry refuses a name.
+        PermissionError: if the server does not allow it to the user.
         RuntimeError: if the store does not answer.
     """
     uri = resolve_uri(uri)
@@ -111,8 +116,9 @@ def register(
         source = find_model(client, run, model)
         if source is None:
             raise ValueError(f"run {run_id} in {without_password(uri)} has no model named {model!r}")
-        lineage = {**_lineage(run), **dict(tags or {})}
-        number = _version_of(client, name, source) or _create(client, name, run, source, lineage)
+        found = _version_of(client, name, source)
+        lineage = {**_lineage(run), **dict(tags or {}), SEAL: _seal(uri, source, found)}
+        number = int(found.version) if found else _create(client, name, run, source, lineage)
         for key, value in lineage.items():
             client.set_model_version_tag(name, str(number), key, value)
         if card is not None:
@@ -150,9 +156,21 @@ def _lineage(run: "MlflowRun") -> dict[str, str]:
     return {"run": str(run.info.run_id), **tags, **metrics}
 
 
-def _version_of(client: "MlflowClient", name: str, source: "LoggedModel") -> int | None:
+def _seal(uri: str, source: "LoggedModel", version: "ModelVersion | None") -> str:
+    """The seal of a version that has one, if the files still are the same; else the files' as they are now."""
+    from mlflow.artifacts import download_artifacts
+
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(download_artifacts(source.artifact_location, dst_path=directory, tracking_uri=uri))
+        if version is None or SEAL not in version.tags:
+            return seal(folder)
+        check_seal(folder, version.tags, uri=f"models:/{version.name}/{version.version}")
+        return str(version.tags[SEAL])
+
+
+def _version_of(client: "MlflowClient", name: str, source: "LoggedModel") -> "ModelVersion | None":
     versions: list[Any] = client.search_model_versions(f"name = '{name}'")
-    return next((int(version.version) for version in versions if version.source == source.artifact_location), None)
+    return next((version for version in versions if version.source == source.artifact_location), None)
 
 
 def _create(client: "MlflowClient", name: str, run: "MlflowRun", source: "LoggedModel", tags: Mapping[str, str]) -> int:

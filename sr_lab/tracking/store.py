@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from sr_lab.tracking.seal import check_seal
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
@@ -164,7 +166,9 @@ def download(uri: str, *, tracking_uri: str, directory: Path) -> Path:
         The local folder (of a model: with MLmodel, weights.safetensors, config.yaml and metadata.json).
 
     Raises:
-        ValueError: if the uri is malformed or the store knows no such artefact.
+        ValueError: if the uri is malformed, the store knows no such artefact, or a file of a registered version is not
+            the one that was registered.
+        PermissionError: if the server does not let the user read it.
         RuntimeError: if the store does not answer.
     """
     if urllib.parse.urlparse(uri).scheme not in ("runs", "models"):
@@ -177,10 +181,14 @@ def download(uri: str, *, tracking_uri: str, directory: Path) -> Path:
     client = call("connect", store, lambda: connect(store))
     from mlflow.artifacts import download_artifacts
 
-    def fetch() -> str:
-        return str(download_artifacts(_located(client, uri), dst_path=str(directory), tracking_uri=store))
+    def fetch() -> tuple[str, dict[str, str] | None]:
+        location, tags = _located(client, uri)
+        return download_artifacts(location, dst_path=str(directory), tracking_uri=store), tags
 
-    return Path(call(f"find {uri}", store, fetch))
+    folder, tags = call(f"find {uri}", store, fetch)
+    if tags is not None:
+        check_seal(Path(folder), tags, uri=uri)
+    return Path(folder)
 
 
 def call(what: str, uri: str, function: Any, *, needs: str = "READ on it") -> Any:
@@ -244,20 +252,23 @@ def find_model(client: "MlflowClient", run: "MlflowRun", name: str) -> "LoggedMo
     return max(models, key=lambda model: (steps[model.model_id], model.creation_timestamp), default=None)
 
 
-def _located(client: "MlflowClient", uri: str) -> str:
-    """Where the files lie. MLflow's own look-up of runs:/ and models:/ asks the process-wide default store instead."""
+def _located(client: "MlflowClient", uri: str) -> tuple[str, dict[str, str] | None]:
+    """Where the files lie, and the tags of a registered version.
+
+    MLflow's own look-up of runs:/ and models:/ asks the process-wide default store instead.
+    """
     first, _, rest = urllib.parse.urlparse(uri).path.lstrip("/").partition("/")
     if uri.startswith("runs:"):
         run = client.get_run(first)
         name, _, below = rest.partition("/")
         model = find_model(client, run, name)
         root, path = (model.artifact_location, below) if model else (run.info.artifact_uri, rest)
-        return f"{root}/{path}".rstrip("/")
+        return f"{root}/{path}".rstrip("/"), None
     if "@" in first:
         name, alias = first.rsplit("@", 1)
-        version = str(client.get_model_version_by_alias(name, alias).version)
+        version = client.get_model_version_by_alias(name, alias)
     elif rest:
-        name, version = first, rest
+        name, version = first, client.get_model_version(first, rest)
     else:
         raise ValueError(f"{uri!r} names no version: give models:/NAME@ALIAS or models:/NAME/VERSION")
-    return str(client.get_model_version_download_uri(name, version))
+    return str(client.get_model_version_download_uri(name, version.version)), dict(version.tags)

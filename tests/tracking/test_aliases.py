@@ -28,8 +28,7 @@ def store(request: pytest.FixtureRequest, store: str, monkeypatch: pytest.Monkey
         return store
     if kind == "postgres":
         return str(request.getfixturevalue("postgres"))
-    if kind == "accounts server":
-        login(monkeypatch, "owner")
+    login(monkeypatch, "owner")
     return str(request.getfixturevalue(kind.replace(" ", "_")).uri)
 
 
@@ -299,7 +298,10 @@ def test_of_four_promotions_at_once_one_wins(store: str, client: Any, fork: Fork
 
 
 @pytest.mark.timeout(300)
-def test_a_server_and_its_database_lock_each_other_out(postgres: str, postgres_server: Server, fork: Fork) -> None:
+def test_a_server_and_its_database_lock_each_other_out(
+    postgres: str, postgres_server: Server, fork: Fork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login(monkeypatch, "owner")
     client = connect(postgres_server.uri)
     name = make_model(client, num_versions=5)
     go(postgres, name, 1, None)

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,8 @@ def test_from_the_run_to_the_alias_and_back(
     assert len(client.search_model_versions("name = 'tiny'")) == 1
     version = client.get_model_version_by_alias("tiny", "candidate")
     assert version.run_id == run.run_id
+    seal = json.loads(version.tags.pop("sha256"))
+    assert {"weights.safetensors", "config.yaml", "metadata.json", "MLmodel", "data/model.pt2"} <= set(seal)
     assert version.tags == {
         "run": run.run_id,
         "protocol": "y_crop",

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -63,7 +64,7 @@ def crown(uri: str, name: str, version: int, champion: int | None) -> None:
 
 def evaluate(uri: str, name: str, photos: Path, report: Path) -> int:
     place = [f"restorer=models:/{name}@champion", f"benchmark={photos}", f"report={report}", f"tracking_uri={uri}"]
-    return main(["evaluate", *place, "scale=2", "metrics=[psnr]", "device=cpu"])
+    return main(["evaluate", *place, "scale=2", "metrics=[psnr]", "num_pictures=1", "device=cpu"])
 
 
 @pytest.mark.timeout(300)
@@ -76,7 +77,7 @@ def test_from_run_to_champion_and_back(
     monkeypatch.chdir(tmp_path)
     service = f"sqlite:///{tmp_path}/mlflow.db" if kind == "sqlite" else request.getfixturevalue(kind)
     uri = service.uri if isinstance(service, Server) else service
-    name = "everywhere"
+    name = f"everywhere-{kind}"
     for version, champion in ((1, None), (2, 1)):
         assert main(["register", f"run={make_run(uri)}", f"name={name}"]) == 0
         assert aliases(uri, name)["candidate"] == version
@@ -238,8 +239,6 @@ def test_a_webhook_tells_of_the_champion(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     # Loopback without TLS is allowed by settings of this server that are meant for tests.
-    import time
-
     url, messages = receiver
     monkeypatch.setenv("SRLAB_WEBHOOK_SECRET", "of-the-webhook")
     login(monkeypatch, "admin")

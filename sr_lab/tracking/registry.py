@@ -126,9 +126,8 @@ def register(
         client.set_registered_model_alias(name, alias, str(number))
         return Version(name=name, number=number, alias=alias, run_id=run_id, tags=lineage)
 
-    version: Version = call(
-        f"register run {run_id} as {name!r}", uri, work, needs=grant("EDIT", "registered_model", name)
-    )
+    needs = grant("EDIT", "registered_model", name) + "; and EDIT on the run's experiment, where the card is written"
+    version: Version = call(f"register run {run_id} as {name!r}", uri, work, needs=needs)
     return version
 
 

@@ -9,17 +9,21 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from sr_lab.tracking.card import CARD
+
 SEAL = "sha256"
 METADATA = "metadata.json"
+WRITTEN_LATER = (CARD, "environment/")
 
 
 def seal(folder: Path) -> str:
-    """The hashes of all files below a model's folder, as JSON by path.
+    """The hashes of all files below a model's folder, as JSON by path; without those that registering adds.
 
     Raises:
         ValueError: if its metadata is missing, or a file is not the one that its metadata names.
     """
-    hashes = {file.relative_to(folder).as_posix(): _hash(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+    files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
+    hashes = {name: _hash(file) for name, file in files.items() if not name.startswith(WRITTEN_LATER)}
     if METADATA not in hashes:
         raise ValueError(f"the model has no {METADATA}: it was not written by srlab train")
     try:

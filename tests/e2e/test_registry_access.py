@@ -67,7 +67,7 @@ def evaluate(uri: str, name: str, photos: Path, report: Path) -> int:
     return main(["evaluate", *place, "scale=2", "metrics=[psnr]", "num_pictures=1", "device=cpu"])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["sqlite", "accounts_server", "postgres", "postgres_server"])
 def test_from_run_to_champion_and_back(
     request: pytest.FixtureRequest, kind: str, make_run: Callable[[str], Path], photos: Path, tmp_path: Path,
@@ -79,10 +79,12 @@ def test_from_run_to_champion_and_back(
     uri = service.uri if isinstance(service, Server) else service
     name = f"everywhere-{kind}"
     for version, champion in ((1, None), (2, 1)):
-        assert main(["register", f"run={make_run(uri)}", f"name={name}"]) == 0
+        run = make_run(uri)
+        assert main(["register", f"run={run}", f"name={name}"]) == 0
         assert aliases(uri, name)["candidate"] == version
         crown(uri, name, version, champion)
     assert aliases(uri, name) == {"champion": 2, "previous": 1}
+    assert main(["register", f"run={run}", f"name={name}-again"]) == 0
     assert evaluate(uri, name, photos, tmp_path / "report") == 0
     metadata = json.loads((tmp_path / "report" / "summary.json").read_text())["restorer_metadata"]
     assert metadata["commit"] == "c"
@@ -107,7 +109,7 @@ def _stored_files(service: Any, client: Any, name: str, tmp_path: Path) -> Path:
     return Path(source.removeprefix("file://"))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_reader_loads_and_evaluates_and_changes_nothing(
     accounts_server: Server, make_run: Callable[[str], Path], photos: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
@@ -119,7 +121,10 @@ def test_a_reader_loads_and_evaluates_and_changes_nothing(
     for version, champion in ((1, None), (2, 1)):
         assert main(["register", f"run={runs[version - 1]}", f"name={name}"]) == 0
         crown(uri, name, version, champion)
-    accounts(accounts_server).grant_user_permission("editor", "registered_model", name, "EDIT")
+    client = accounts(accounts_server)
+    client.grant_user_permission("editor", "registered_model", name, "EDIT")
+    experiment = connect(uri).get_run(connect(uri).get_model_version(name, "1").run_id).info.experiment_id
+    client.grant_user_permission("editor", "experiment", experiment, "EDIT")
     tags = connect(uri).get_registered_model(name).tags
     capfd.readouterr()
 
@@ -166,7 +171,7 @@ def test_a_reader_loads_and_evaluates_and_changes_nothing(
     assert aliases(uri, name)["champion"] == 1
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_credentials_appear_nowhere(
     accounts_server: Server, make_run: Callable[[str], Path], photos: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],

@@ -102,7 +102,6 @@ def test_a_promotion_after_a_rollback_starts_from_the_champion_that_is(store: st
     assert state(store, name) == (3, 1)
 
 
-@pytest.mark.parametrize("store", EVERYWHERE, indirect=True)
 def test_a_decision_against_another_champion_is_refused_and_changes_nothing(store: str, name: str) -> None:
     go(store, name, 1, None)
     go(store, name, 2, 1)
@@ -142,7 +141,7 @@ def test_a_rejection_is_recorded(store: str, name: str) -> None:
         record(store, name, 1, decision=decide(name, 1, None), who="ann")
 
 
-@pytest.mark.parametrize("store", EVERYWHERE, indirect=True)
+@pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
 def test_a_long_reason_is_cut_visibly(store: str, name: str, client: Any) -> None:
     long = {**decide(name, 1, None, "reject"), "reasons": [{"line": "ä\n" * 9000}]}
     record(store, name, 1, decision=long, who="ann")
@@ -244,7 +243,7 @@ def fork() -> Iterator[Fork]:
     stdout.close()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("action", "store"),
     [("promote", "sqlite"), ("rollback", "sqlite"), ("promote", "postgres server")],
@@ -253,7 +252,7 @@ def fork() -> Iterator[Fork]:
 def test_killed_before_any_write_there_is_one_champion_and_the_next_call_clears_up(
     store: str, client: Any, fork: Fork, action: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry_lock, "LEASE_SECONDS", 0.5)
+    monkeypatch.setattr(registry_lock, "LEASE_SECONDS", 0.2)
     # Its writes: on a server a trial and the claim, then intent, previous, champion, of a promotion the candidate,
     # done, and on a server the end of the claim.
     around = 0 if store.startswith("sqlite") else 1
@@ -283,7 +282,7 @@ def test_killed_before_any_write_there_is_one_champion_and_the_next_call_clears_
             assert state(store, name) == (4, champion)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("store", EVERYWHERE, indirect=True)
 def test_of_four_promotions_at_once_one_wins(store: str, client: Any, fork: Fork) -> None:
     name = make_model(client, num_versions=5)
@@ -297,7 +296,7 @@ def test_of_four_promotions_at_once_one_wins(store: str, client: Any, fork: Fork
     assert no_claims(client, name)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_server_and_its_database_lock_each_other_out(
     postgres: str, postgres_server: Server, fork: Fork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,7 +312,7 @@ def test_a_server_and_its_database_lock_each_other_out(
     assert len(history(postgres_server.uri, name)) == 4
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("store", ["sqlite", "postgres server"], indirect=True)
 def test_killed_at_any_moment_another_takes_over(store: str, client: Any, fork: Fork) -> None:
     name = make_model(client, num_versions=3)

@@ -80,6 +80,7 @@ def release(cfg: DictConfig) -> Release:
     cfg = cfg.copy()
     uri, name = str(cfg.tracking_uri), str(cfg.name)
     version, champion = _contenders(uri, name, cfg.version)
+    aliases.require_permission(uri, name)
     artefacts = {
         label(name, number): fetch_artefact(f"models:/{name}/{number}", tracking_uri=uri)
         for number in (version, champion)

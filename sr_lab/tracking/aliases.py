@@ -40,6 +40,24 @@ def aliases(uri: str, name: str) -> dict[str, int]:
     return _with_client(uri, name, "read the aliases of", lambda client: _aliases(client, name))
 
 
+def require_permission(uri: str, name: str) -> None:
+    """Asks the server whether the user may move the aliases of a model, without moving any.
+
+    Removing an alias asks for the most rights, and in a change it comes last: so one that does not exist is removed.
+    A store without a server has no accounts.
+
+    Raises:
+        PermissionError: if not; it names the missing permission.
+        ValueError: if there is no such model.
+        RuntimeError: if the store does not answer.
+    """
+    if sqlite_path(resolve_uri(uri)) is None:
+        _with_client(
+            uri, name, "change the champion of", lambda client: client.delete_registered_model_alias(name, UNUSED),
+            permission="MANAGE",
+        )  # fmt: skip
+
+
 def promote(uri: str, name: str, version: int, *, decision: Mapping[str, Any], who: str) -> Record:
     """Makes ``version`` the champion, if the champion still is the one that the decision was made against.
 
@@ -218,11 +236,9 @@ def _point(client: "MlflowClient", name: str, alias: str, version: int | None) -
 def locked(uri: str, name: str, who: str, what: str, change: "Callable[[MlflowClient, Audit, Lock], Record]") -> Record:
     """Does ``change`` under the lock of the registered model, after clearing up what was interrupted."""
     store = resolve_uri(uri)
+    require_permission(uri, name)
 
     def work(client: "MlflowClient") -> Record:
-        if sqlite_path(store) is None:
-            # Removing an alias asks for the most rights, and it comes last: whoever may not do that begins nothing.
-            client.delete_registered_model_alias(name, UNUSED)
         client.get_registered_model(name)
         with exclusive(client, store, name, who=who) as lock:
             audit = Audit(client, name)

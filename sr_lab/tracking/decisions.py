@@ -46,7 +46,8 @@ def keep(uri: str, name: str, version: int, *, decision: str, evidence: Mapping[
             (Path(directory) / PAGE).write_text(page, encoding="utf-8")
             client.log_artifacts(_run(client, name, version), directory, _folder(name, version, decision))
 
-    call(f"keep the decision on {name}/{version}", store, work)
+    needs = "EDIT on the experiment of the candidate's run"
+    call(f"keep the decision on {name}/{version}", store, work, needs=needs)
 
 
 def fetch(uri: str, name: str, version: int, *, decision: str) -> dict[str, Any] | None:

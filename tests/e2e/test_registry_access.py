@@ -143,6 +143,8 @@ def test_a_reader_loads_and_evaluates_and_changes_nothing(
     assert evaluate(uri, name, photos, tmp_path / "report") == 0
     assert main(["history", *place]) == 0
     assert manage in refused("rollback", *place, "reason=mine")
+    told = refused("promote", *place, "version=1", f"policy.holdout.photos.benchmark={photos}")
+    assert manage in told
     assert f"needs EDIT on the registered model '{name}'" in refused("register", f"run={runs[2]}", f"name={name}")
     with pytest.raises(PermissionError) as error:
         crown(uri, name, 1, 2)

@@ -32,6 +32,7 @@ SETTINGS = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
 _SQLITE = "sqlite:///"
+_POSTGRES = "postgresql+psycopg2:"
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 
@@ -53,7 +54,7 @@ def resolve_uri(uri: str) -> str:
         if not name or name.startswith(":"):
             raise ValueError(f"tracking uri {uri!r} names no file: give sqlite:///FILE.db")
         return _SQLITE + str(Path(name).expanduser().resolve())
-    return re.sub(r"^postgresql:", "postgresql+psycopg2:", uri.rstrip("/"))
+    return re.sub("^postgresql:", _POSTGRES, uri.rstrip("/"))
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -112,8 +113,8 @@ def connect(uri: str) -> "MlflowClient":
     prepare_mlflow()
     path = sqlite_path(uri)
     if path is None:
-        if uri.startswith("postgresql+psycopg2:") and importlib.util.find_spec("psycopg2") is None:
-            raise ValueError(f"{without_password(uri)} needs the PostgreSQL driver: pip install 'sr-lab[postgres]'")
+        if uri.startswith(_POSTGRES):
+            _knock(uri)
         return MlflowClient(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(path.name + ".lock")):
@@ -125,6 +126,23 @@ def connect(uri: str) -> "MlflowClient":
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def _knock(uri: str) -> None:
+    """Connects to a PostgreSQL database once: MLflow itself tries a dead one for minutes, without a word.
+
+    Raises:
+        ValueError: if the driver is not installed.
+        ConnectionError: if the database does not answer, or does not know the user.
+    """
+    if importlib.util.find_spec("psycopg2") is None:
+        raise ValueError(f"{without_password(uri)} needs PostgreSQL's driver: pip install 'sr-lab[postgres]'")
+    import psycopg2
+
+    try:
+        psycopg2.connect(uri.replace(_POSTGRES, "postgresql:"), connect_timeout=10).close()
+    except psycopg2.OperationalError as error:
+        raise ConnectionError(str(error).splitlines()[0]) from error
 
 
 def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:

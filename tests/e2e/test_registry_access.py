@@ -218,6 +218,16 @@ def test_a_uri_with_a_password_is_refused_and_not_shown(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_database_that_is_away_or_refuses_is_an_error_at_once(
+    postgres: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["history", "name=m", "tracking_uri=postgresql://mlflow@127.0.0.1:9/mlflow"]) == 1
+    assert "does not answer: connection to server" in capfd.readouterr().err
+    monkeypatch.setenv("PGPASSWORD", "wrong")
+    assert main(["history", "name=m", f"tracking_uri={postgres}"]) == 1
+    assert "password authentication failed" in capfd.readouterr().err
+
+
 @pytest.fixture
 def receiver() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
     """An HTTP server on loopback and the messages that it got."""

@@ -41,6 +41,11 @@ def names(model: Path) -> list[str]:
     return [*present, "model.pkl", "weights.pth", "data/model.pth", "data/pickle_module_info.txt"]
 
 
+def test_the_trap_works(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Trap(tmp_path / "executed")))
+    assert (tmp_path / "executed").exists()
+
+
 def test_a_pickle_in_any_place_is_refused_or_ignored(fsrcnn_model: Path, folder: Path, tmp_path: Path) -> None:
     model, network = fsrcnn_model, load_artefact(fsrcnn_model).network
     mark = tmp_path / "executed"

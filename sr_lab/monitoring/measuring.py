@@ -1,0 +1,160 @@
+"""A folder of images as a profile."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sr_lab.data.manifest import combined_digest, file_sha256
+from sr_lab.degradations.estimate import ImageEstimate, estimate_image
+from sr_lab.degradations.estimate.arrays import as_levels
+from sr_lab.degradations.estimate.single import jpeg_of_file
+from sr_lab.images import list_images, read_image
+from sr_lab.monitoring.embedding import Embedding, embedding_features
+from sr_lab.monitoring.features import input_features
+from sr_lab.monitoring.profile import FORMAT, Profile, library_versions
+
+Pixels = NDArray[Any]
+
+
+class Outputs(Protocol):
+    """Features of what a restorer makes of an image."""
+
+    def settings(self) -> dict[str, Any]:
+        """What decides over the values, as JSON can hold it."""
+        ...
+
+    def __call__(self, pixels: Pixels) -> dict[str, float]:
+        """(H, W, C) uint8 or uint16 to named features."""
+        ...
+
+
+class Extractor:
+    """Measures one image.
+
+    Args:
+        embedding: of the content.
+        crop: side in pixels of the square from the middle of a larger image that is looked at: the time an image
+            takes does not grow with it.
+        outputs: features of the restored image; ``None`` for those of the input alone.
+
+    Raises:
+        ValueError: if ``crop`` is below 64.
+    """
+
+    def __init__(self, *, embedding: Embedding, crop: int = 512, outputs: Outputs | None = None) -> None:
+        if crop < 64:
+            raise ValueError(f"crop={crop}: must be at least 64")
+        self.embedding, self.crop, self.outputs = embedding, crop, outputs
+
+    def settings(self) -> dict[str, Any]:
+        """What decides over the features; profiles are comparable where it is equal."""
+        outputs = None if self.outputs is None else self.outputs.settings()
+        return {"format": FORMAT, "crop": self.crop, **self.embedding.settings(), "outputs": outputs}
+
+    def __call__(self, path: Path, *, name: str) -> tuple[ImageEstimate, dict[str, float]]:
+        """The estimate and the features of an image file.
+
+        Raises:
+            ValueError: if it cannot be read, is too small, or is of one value throughout.
+        """
+        image = read_image(path)
+        height, width = image.shape[:2]
+        top, left = (max(length - self.crop, 0) // 16 * 8 for length in (height, width))  # whole JPEG blocks
+        middle = np.ascontiguousarray(image[top : top + self.crop, left : left + self.crop])
+        estimate = estimate_image(middle, name=name, jpeg=jpeg_of_file(path))
+        features = input_features(estimate, width=width, height=height)
+        features.update(embedding_features(self.embedding, as_levels(image)))
+        if self.outputs is not None:
+            features.update(self.outputs(middle))
+        return estimate, features
+
+
+def measure_folder(
+    folder: Path,
+    extractor: Extractor,
+    *,
+    num_images: int | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Profile:
+    """Measures every image of a folder.
+
+    Files that are too small, damaged or of one value are skipped and named in the profile.
+
+    Args:
+        folder: searched with its folders below.
+        extractor: of the features.
+        num_images: at most so many, evenly spaced in the sorted list; ``None`` for all.
+        workers: processes.
+        progress: called with the number of files done and of all, after each.
+
+    Raises:
+        ValueError: if the folder is missing or empty, ``num_images`` or ``workers`` is below 1, or no file could be
+            used.
+    """
+    files = list_images(folder)
+    if num_images is not None:
+        if num_images < 1:
+            raise ValueError(f"num_images={num_images}: must be at least 1")
+        picked = np.linspace(0, len(files) - 1, min(num_images, len(files))).round().astype(int)
+        files = [files[index] for index in picked]
+    return measure_files(files, folder, extractor, workers=workers, progress=progress)
+
+
+def measure_files(
+    files: Sequence[Path],
+    folder: Path,
+    extractor: Extractor,
+    *,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Profile:
+    """Measures these files; see ``measure_folder``."""
+    if workers < 1:
+        raise ValueError(f"workers={workers}: must be at least 1")
+    one = partial(_measure, folder=folder, extractor=extractor)
+    rows, estimates, digests, skipped = [], [], [], {}
+    pool = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else None
+    try:
+        results = map(one, files) if pool is None else pool.map(one, files, chunksize=4)
+        for done, (name, digest, result) in enumerate(results, start=1):
+            if isinstance(result, str):
+                skipped[name] = result
+            else:
+                estimates.append(result[0])
+                digests.append(digest)
+                rows.append({"name": name, **result[1]})
+            if progress:
+                progress(done, len(files))
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+    if not rows:
+        name, reason = next(iter(skipped.items()))
+        raise ValueError(f"{folder}: none of {len(files)} images could be used; {name}: {reason}")
+    facts = {
+        "source": folder.name,
+        "images_sha256": combined_digest(digests),
+        "skipped": skipped,
+        "versions": library_versions(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return Profile(pd.DataFrame(rows), extractor.settings(), facts, tuple(estimates))
+
+
+def _measure(
+    file: Path, *, folder: Path, extractor: Extractor
+) -> tuple[str, str, tuple[ImageEstimate, dict[str, float]] | str]:
+    name = file.relative_to(folder).as_posix()
+    try:
+        return name, file_sha256(file), extractor(file, name=name)
+    except (ValueError, OSError) as error:
+        return name, "", str(error)

@@ -88,7 +88,9 @@ def train(cfg: DictConfig, output: Path) -> None:
             f"initial is null: {type(module).__name__} starts from weights that were trained for PSNR. Give "
             "initial=PATH (an artefact, a checkpoint, a public .pth file), or waive it with model.warm_start=waived"
         )
-    ancestor = {} if cfg.initial is None else _start_from(Path(cfg.initial), module.network)
+    ancestors = [part.origin for part in module.modules() if isinstance(part, Network) and part.origin]
+    if cfg.initial is not None:
+        ancestors.append(_start_from(Path(cfg.initial), module.network))
     data: SRDataModule = build(cfg.data)
     block = cfg.data.steps_per_batch
     trainer_config = {**plain(cfg.trainer), "max_steps": cfg.max_steps, "max_epochs": -1}
@@ -99,7 +101,7 @@ def train(cfg: DictConfig, output: Path) -> None:
         _preflight(cfg, trainer_config, module, data, output)
     code = git_state(Path.cwd())
     lineage: dict[str, Any] = {"commit": code.commit, "dirty": code.dirty, "data_version": data.data_version}
-    lineage |= {"protocol": build(cfg.protocol).name, "images": _images(data, ancestor, cfg.selected_on)}
+    lineage |= {"protocol": build(cfg.protocol).name, "images": _images(data, ancestors, cfg.selected_on)}
     if resumed is not None:
         _require_same_data(resumed["data_version"], data, last)
     node = complete_config(config["model"]["network"], module.network)
@@ -194,21 +196,23 @@ def _start_from(path: Path, network: Network) -> dict[str, Any]:
     return metadata
 
 
-def _images(data: SRDataModule, ancestor: Mapping[str, Any], selected_on: Sequence[str]) -> dict[str, list[str]] | None:
-    """Hashes of the images that the weights have seen, those of the ``ancestor`` they started from among them.
+def _images(
+    data: SRDataModule, ancestors: Sequence[Mapping[str, Any]], selected_on: Sequence[str]
+) -> dict[str, list[str]] | None:
+    """Hashes of the images that the weights have seen, those of their ``ancestors`` among them.
 
-    The images by which a sweep chose the settings (``selected_on``) count as validation images.
+    Ancestors are the networks that they start from, are joined with, or learn from. The images by which a sweep chose
+    the settings (``selected_on``) count as validation images.
 
-    None, which no promotion accepts, where the ancestor is ours and has no such record. What the authors of public
+    None, which no promotion accepts, where an ancestor is ours and has no such record. What the authors of public
     weights have used cannot be known; it is not counted.
     """
-    images = data.images
-    images["val"] = sorted({*images["val"], *selected_on})
-    if not ancestor:
-        return images
-    if ancestor.get("images") is None:
-        return None
-    return {label: sorted({*own, *ancestor["images"][label]}) for label, own in images.items()}
+    seen: list[Mapping[str, Sequence[str]]] = [data.images, {"train": [], "val": list(selected_on)}]
+    for ancestor in filter(None, ancestors):
+        if ancestor.get("images") is None:
+            return None
+        seen.append(ancestor["images"])
+    return {label: sorted({image for images in seen for image in images[label]}) for label in data.images}
 
 
 def _resumable(cfg: DictConfig, config: dict[str, Any], last: Path) -> dict[str, Any] | None:

@@ -124,10 +124,12 @@ def build_network(node: Mapping[str, Any]) -> Network:
 def load_network(*, path: str) -> Network:
     """The network of an artefact or a checkpoint, as a part of another one; see ``load_artefact``.
 
-    Its ``config`` describes it, so that an artefact of the whole can be loaded without that file.
+    Its ``config`` describes it, so that an artefact of the whole can be loaded without that file; ``origin`` keeps its
+    metadata.
     """
     artefact = load_artefact(Path(path))
     artefact.network.config = artefact.config["model"]["network"]
+    artefact.network.origin = artefact.metadata
     return artefact.network
 
 

@@ -20,10 +20,12 @@ class Network(nn.Module, ABC):
             start at multiples of it.
         config: the configuration node that builds the network again, where it was loaded from a file; None where
             it was built from a node.
+        origin: the metadata of the artefact that it was loaded from, where it is a part of another one; else None.
     """
 
     stride: int = 1
     config: Mapping[str, Any] | None = None
+    origin: Mapping[str, Any] | None = None
 
     def __init__(self, *, scale: int, num_channels: int) -> None:
         super().__init__()

@@ -269,7 +269,7 @@ def _preflight(
         problems.append(f"monitor={cfg.monitor} is not measured: there are {logged}")
     trainer = build(trainer_config | {"enable_progress_bar": False}, logger=False)
     device = trainer.strategy.root_device
-    checks = [disk_problem(output, module.network), precision_problem(cfg.trainer.precision, device)]
+    checks = [disk_problem(output, module), precision_problem(cfg.trainer.precision, device)]
     problems += [problem for problem in [*checks, optimizer_problem(module)] if problem]
     data_problems = data.problems(num_channels=module.network.num_channels)
     problems += data_problems

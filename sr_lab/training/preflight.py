@@ -8,9 +8,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from sr_lab.networks.base import Network
 from sr_lab.training.base import Batch, TrainingModule
 
 HALF = {"bf16-mixed": torch.bfloat16, "bf16-true": torch.bfloat16, "16-mixed": torch.float16, "16-true": torch.float16}
@@ -52,9 +51,13 @@ def _seconds(image: Tensor, kernel: Tensor) -> float:
     return min(times[1:])
 
 
-def disk_problem(directory: Path, network: Network) -> str | None:
-    """Whether ``directory``'s disk lacks room for the run: two checkpoints (weights, EMA, Adam) and artefacts."""
-    needed = 12 * sum(p.numel() * p.element_size() for p in network.parameters()) + 2**26
+def disk_problem(directory: Path, module: nn.Module) -> str | None:
+    """Whether ``directory``'s disk lacks room for the run: two checkpoints and artefacts.
+
+    The module's weights, average and critic among them, are counted eight times: in each of two checkpoints with Adam's
+    two moments, and in two artefacts.
+    """
+    needed = 8 * sum(p.numel() * p.element_size() for p in module.parameters()) + 2**26
     existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if free >= needed:

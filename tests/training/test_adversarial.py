@@ -253,6 +253,28 @@ def test_instruments_are_logged(make, make_trainer, data):
     assert steps["val/ema_gain"] == [2, 4]
 
 
+def test_gradient_of_each_loss_at_the_last_convolution(make, data):
+    """The norms are those that the losses have each alone, with their weights."""
+    batch = data.batch([0, 1])
+    module = make(losses={"l1": L1(weight=0.3)})
+    restored = module._restored(batch)
+    _, terms, logits = module._round(restored, batch, share=1.0, penalise=False)
+    found = module._read(restored, batch, terms, logits)
+    for name, term in terms.items():
+        (expected,) = torch.autograd.grad(term, module.network.tail.weight, retain_graph=True)
+        assert found[f"gradient_{name}"].item() == pytest.approx(expected.norm().item(), rel=1e-4)
+
+
+def test_weights_do_not_depend_on_the_block(make, make_trainer, data):
+    modules = []
+    for block in (1, 3):
+        data.block = block
+        modules.append(make(r1=R1(every=2), losses={"l1": L1(), "ldl": LDL()}))
+        make_trainer(6, val_check_interval=6 // block).fit(modules[-1], data)
+    for one, other in zip(*(module.state_dict().values() for module in modules), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_what_the_average_gains_is_psnr_less_psnr(make, make_trainer, data):
     module = make()
     trainer = make_trainer(2)

@@ -33,9 +33,9 @@ def test_measurement_runs_on_this_machine():
 def test_full_disk_is_found_before_the_run(monkeypatch, tmp_path, make_module):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 5 * 2**20))
-    assert "has 5 MiB free" in disk_problem(tmp_path / "not" / "yet", make_module().network)
+    assert "has 5 MiB free" in disk_problem(tmp_path / "not" / "yet", make_module())
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, 10**12))
-    assert disk_problem(tmp_path, make_module().network) is None
+    assert disk_problem(tmp_path, make_module()) is None
 
 
 def test_scheduler_that_cannot_be_built(make_module):

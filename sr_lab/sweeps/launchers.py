@@ -273,9 +273,9 @@ class Ray(Launcher):
     def start(self, task: Task, folder: Path) -> None:
         """See ``Launcher``."""
         ray = start_ray(self.address)
-        remote = ray.remote(num_cpus=self.cores, num_gpus=self.gpus, max_retries=self.restarts)(task)
+        remote = ray.remote(num_cpus=self.cores, num_gpus=self.gpus, max_retries=self.restarts)(_run_on_ray)
         share = Share(threads=self.cores)
-        self._tasks = [remote.remote(index, share) for index in range(self.num_workers or self._room(ray))]
+        self._tasks = [remote.remote(task, index, share) for index in range(self.num_workers or self._room(ray))]
 
     def _room(self, ray: Any) -> int:
         there = ray.cluster_resources()
@@ -300,6 +300,11 @@ class Ray(Launcher):
 
         for task in self._tasks:
             ray.cancel(task, force=True)
+
+
+def _run_on_ray(task: Task, index: int, share: Share) -> object:
+    """A worker as a Ray task."""
+    return task(index, share)
 
 
 def start_ray(address: str | None) -> Any:

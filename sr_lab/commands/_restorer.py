@@ -11,6 +11,7 @@ from sr_lab.backbones import Net
 from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.inference.artefact import Artefact, load_artefact
 from sr_lab.networks.community import load_community
+from sr_lab.networks.ensemble import SelfEnsemble
 
 PUBLIC_SUFFIXES = {".pth", ".pt", ".safetensors"}
 
@@ -34,8 +35,11 @@ def load_restorer(
     tracking_uri: str,
     seed: int = 0,
     num_steps: int | None = None,
+    self_ensemble: bool = False,
 ) -> tuple[Restorer, dict[str, Any] | None]:
     """The restorer called ``name``, and its metadata without the long list of images; None for bicubic.
+
+    ``self_ensemble``: a network's image is the mean over the 8 flips and turns; bicubic stays as it is.
 
     Raises:
         FileNotFoundError: if there is no such file or folder.
@@ -49,9 +53,8 @@ def load_restorer(
     metadata = {key: value for key, value in artefact.metadata.items() if key != "images"}
     if backbones := perceptual_backbones(artefact.config):
         metadata["perceptual_backbones"] = backbones
-    restorer = NetworkRestorer(
-        artefact.network, tile=tile, overlap=overlap, device=device, seed=seed, num_steps=num_steps
-    )
+    network = SelfEnsemble(artefact.network) if self_ensemble else artefact.network
+    restorer = NetworkRestorer(network, tile=tile, overlap=overlap, device=device, seed=seed, num_steps=num_steps)
     return restorer, metadata
 
 

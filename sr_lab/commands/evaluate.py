@@ -2,6 +2,8 @@
 
     srlab evaluate restorer=bicubic benchmark=Set5/x4 scale=4 protocol=y_crop report=out
     srlab evaluate restorer=runs/NAME/best benchmark=photos scale=2 report=out missing=skip
+    srlab evaluate restorer=[runs/A/best,runs/B/best] self_ensemble=true benchmark=photos scale=2 report=out
+    srlab evaluate restorer=runs/GENERATIVE/best samples=8 benchmark=photos scale=4 report=out
 
 Writes OUT/summary.json (means), OUT/per_image.csv, OUT/report.html (crops, the worst images first) and
 OUT/comparison.png. A benchmark is a folder with HR/ and LR/, whose images are paired by name, or one with
@@ -10,7 +12,7 @@ image was scored: an image that cannot be is listed in the report, and the other
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from sr_lab.commands._restorer import choose_device, load_restorer
 from sr_lab.evaluation.benchmark import Evaluation, evaluate
 from sr_lab.evaluation.numbers import format_value
 from sr_lab.evaluation.report import COMPARISON, REPORT, SUMMARY, write_report
-from sr_lab.evaluation.restorers import NetworkRestorer
+from sr_lab.evaluation.restorers import MeanRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.variance import SampleVariance
 from sr_lab.tracking.environment import git_state
 from sr_lab.tracking.run import Run
@@ -53,10 +55,15 @@ def evaluation_of(cfg: DictConfig) -> tuple[Evaluation, dict[str, Any]]:
     if not isinstance(cfg.scale, int) or cfg.scale < 1:
         raise ValueError(f"scale={cfg.scale}: a whole number of at least 1")
     device = choose_device(cfg.device)
-    restorer, metadata = load_restorer(
-        str(cfg.restorer), scale=cfg.scale, tile=cfg.tile, overlap=cfg.overlap, device=device,
-        tracking_uri=cfg.tracking_uri, seed=cfg.seed, num_steps=cfg.num_steps,
-    )  # fmt: skip
+    names = [cfg.restorer] if isinstance(cfg.restorer, str) else list(cfg.restorer)
+    loaded = [
+        load_restorer(
+            str(name), scale=cfg.scale, tile=cfg.tile, overlap=cfg.overlap, device=device,
+            tracking_uri=cfg.tracking_uri, seed=cfg.seed, num_steps=cfg.num_steps, self_ensemble=cfg.self_ensemble,
+        )
+        for name in names
+    ]  # fmt: skip
+    restorer, metadata = loaded[0] if len(loaded) == 1 else _mean_of(loaded)
     facts: dict[str, Any] = {}
     if metadata is not None:
         facts = {"tile": cfg.tile, "overlap": cfg.overlap, "restorer_metadata": metadata}
@@ -68,7 +75,7 @@ def evaluation_of(cfg: DictConfig) -> tuple[Evaluation, dict[str, Any]]:
     evaluation = evaluate(
         restorer,
         Path(cfg.benchmark),
-        name=str(cfg.restorer),
+        name=" + ".join(map(str, names)) + (" (x8)" if cfg.self_ensemble else ""),
         scale=cfg.scale,
         protocol=build(cfg.protocol),
         metrics=metrics,
@@ -84,6 +91,13 @@ def evaluation_of(cfg: DictConfig) -> tuple[Evaluation, dict[str, Any]]:
         "cautions": cautions(evaluation, metadata or {}),
     }
     return evaluation, facts
+
+
+def _mean_of(loaded: Sequence[tuple[Restorer, dict[str, Any] | None]]) -> tuple[Restorer, dict[str, Any]]:
+    """The mean of several restorers' images, and what is known of each."""
+    parents = [metadata or {} for _, metadata in loaded]
+    backbones = sorted({net for parent in parents for net in parent.get("perceptual_backbones", [])})
+    return MeanRestorer([restorer for restorer, _ in loaded]), {"parents": parents, "perceptual_backbones": backbones}
 
 
 def cautions(evaluation: Evaluation, metadata: Mapping[str, Any]) -> list[str]:

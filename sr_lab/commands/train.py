@@ -28,7 +28,7 @@ from sr_lab.commands._config import build, plain
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.degradations.base import record
 from sr_lab.files import write_text
-from sr_lab.inference.artefact import complete_config, load_artefact, save_artefact
+from sr_lab.inference.artefact import complete_config, load_artefact, merged_images, save_artefact
 from sr_lab.networks.base import Network
 from sr_lab.networks.keys import convert_state_dict, read_weights, warm_start
 from sr_lab.tracking.environment import git_state
@@ -207,12 +207,8 @@ def _images(
     None, which no promotion accepts, where an ancestor is ours and has no such record. What the authors of public
     weights have used cannot be known; it is not counted.
     """
-    seen: list[Mapping[str, Sequence[str]]] = [data.images, {"train": [], "val": list(selected_on)}]
-    for ancestor in filter(None, ancestors):
-        if ancestor.get("images") is None:
-            return None
-        seen.append(ancestor["images"])
-    return {label: sorted({image for images in seen for image in images[label]}) for label in data.images}
+    known = [ancestor.get("images") for ancestor in ancestors if ancestor]
+    return merged_images(data.images, {"train": [], "val": list(selected_on)}, *known)
 
 
 def _resumable(cfg: DictConfig, config: dict[str, Any], last: Path) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """What turns a low image into a restored one: a network with its tiles and channels, or bicubic interpolation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +106,21 @@ class NetworkRestorer:
                 low, seeds=[seed], num_steps=self.num_steps, tile=self.tile, overlap=self.overlap
             )
         return restore_tiled(self.network, low, tile=self.tile, overlap=self.overlap)
+
+
+class MeanRestorer:
+    """The mean of several restorers' images, not rounded in between.
+
+    Args:
+        restorers: at least one, of one scale.
+    """
+
+    def __init__(self, restorers: Sequence[Restorer]) -> None:
+        self.restorers = list(restorers)
+
+    def __call__(self, low: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C, h * scale, w * scale)."""
+        return torch.stack([restorer(low) for restorer in self.restorers]).mean(dim=0)
 
 
 def _count(network: nn.Module, name: str) -> int:

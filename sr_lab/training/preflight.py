@@ -116,7 +116,7 @@ def _step(module: TrainingModule, stage: str, batch: Batch) -> None:
     with torch.no_grad():
         restored = module.restore(low)
         for key, metric in module.named_metrics().items():
-            metric.update(restored, high)
+            metric.update(restored, high, low=low)
             value = float(metric.compute())
             metric.reset()
             if value != value:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer
+from sr_lab.evaluation.restorers import BicubicRestorer, MeanRestorer, NetworkRestorer
 from sr_lab.images import resize_bicubic, rgb_to_y
 from sr_lab.networks.base import GenerativeNetwork
 from sr_lab.networks.tiling import restore_tiled
@@ -124,3 +124,10 @@ def test_only_a_generative_network_takes_a_number_of_steps() -> None:
     assert not NetworkRestorer(Scaled(1.0, 1.0, 1.0)).generative
     with pytest.raises(ValueError, match="num_steps=5: Scaled draws no samples"):
         NetworkRestorer(Scaled(1.0, 1.0, 1.0), num_steps=5)
+
+
+def test_mean_of_several_restorers() -> None:
+    low = picture(3)
+    parts = [NetworkRestorer(Scaled(*[factor] * 3)) for factor in (1.0, 0.5, 0.0)]
+    restored = MeanRestorer([BicubicRestorer(scale=2), *parts[1:]])(low)
+    assert torch.allclose(restored, resize_bicubic(low, scale=2.0) / 2, atol=1e-6)

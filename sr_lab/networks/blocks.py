@@ -1,5 +1,7 @@
 """Blocks that several networks share."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 
@@ -8,12 +10,29 @@ def conv(channels_in: int, channels_out: int, kernel: int = 3) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
 
 
-class ResidualBlock(nn.Module):
-    """conv - ReLU - conv with a scaled skip, without batch normalisation (Lim et al. 2017, figure 2c)."""
+def checked_widths(widths: Sequence[int] | None, *, count: int, default: int) -> list[int]:
+    """``widths``, or ``count`` times ``default``.
 
-    def __init__(self, *, channels: int, res_scale: float) -> None:
+    Raises:
+        ValueError: if there are not ``count`` of them, or one is below 1.
+    """
+    if widths is None:
+        return [default] * count
+    if len(widths) != count or min(widths) < 1:
+        raise ValueError(f"widths={list(widths)}: this network needs {count} numbers of at least 1")
+    return list(widths)
+
+
+class ResidualBlock(nn.Module):
+    """conv - ReLU - conv with a scaled skip, without batch normalisation (Lim et al. 2017, figure 2c).
+
+    ``width`` is the number of channels between the two convolutions; None for ``channels``.
+    """
+
+    def __init__(self, *, channels: int, res_scale: float, width: int | None = None) -> None:
         super().__init__()
-        self.body = nn.Sequential(conv(channels, channels), nn.ReLU(inplace=True), conv(channels, channels))
+        width = channels if width is None else width
+        self.body = nn.Sequential(conv(channels, width), nn.ReLU(inplace=True), conv(width, channels))
         self.res_scale = res_scale
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,10 +1,13 @@
 """SRVGGNetCompact: plain convolutions at low resolution over a nearest-neighbour skip."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sr_lab.networks.base import Network
-from sr_lab.networks.blocks import conv
+from sr_lab.networks.blocks import checked_widths, conv
 
 
 class Compact(Network):
@@ -17,15 +20,26 @@ class Compact(Network):
         num_channels: channels of the images.
         num_features: channels inside.
         num_convs: 3x3 convolutions between the first and the last, each followed by a PReLU per channel.
+        widths: channels after the first convolution and after each of these, where they were pruned; None for
+            ``num_features``.
     """
 
-    def __init__(self, *, scale: int, num_channels: int = 3, num_features: int = 64, num_convs: int = 16) -> None:
+    def __init__(
+        self,
+        *,
+        scale: int,
+        num_channels: int = 3,
+        num_features: int = 64,
+        num_convs: int = 16,
+        widths: Sequence[int] | None = None,
+    ) -> None:
         super().__init__(scale=scale, num_channels=num_channels)
-        layers: list[nn.Module] = [conv(num_channels, num_features), nn.PReLU(num_features)]
-        for _ in range(num_convs):
-            layers += [conv(num_features, num_features), nn.PReLU(num_features)]
+        channels = [num_channels, *checked_widths(widths, count=num_convs + 1, default=num_features)]
+        layers: list[nn.Module] = []
+        for before, after in pairwise(channels):
+            layers += [conv(before, after), nn.PReLU(after)]
         self.body = nn.Sequential(*layers)
-        self.upsampler = nn.Sequential(conv(num_features, num_channels * scale**2), nn.PixelShuffle(scale))
+        self.upsampler = nn.Sequential(conv(channels[-1], num_channels * scale**2), nn.PixelShuffle(scale))
 
     def forward(self, low: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h * scale, w * scale)."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sr_lab.networks.base import Network
-from sr_lab.networks.blocks import PixelShuffleUpsampler, ResidualBlock, conv
+from sr_lab.networks.blocks import PixelShuffleUpsampler, ResidualBlock, checked_widths, conv
 
 
 class EDSR(Network):
@@ -25,6 +25,7 @@ class EDSR(Network):
         mean: colour that is subtracted, one value a channel, in [0, 1]; None takes the published mean of
             DIV2K for RGB and 0.5 for any other number of channels.
         value_range: what 1.0 is multiplied by before the first convolution.
+        widths: channels inside each residual block, where they were pruned; None for ``num_features``.
     """
 
     mean: Tensor
@@ -39,6 +40,7 @@ class EDSR(Network):
         res_scale: float = 1.0,
         mean: Sequence[float] | None = None,
         value_range: float = 255.0,
+        widths: Sequence[int] | None = None,
     ) -> None:
         super().__init__(scale=scale, num_channels=num_channels)
         if mean is None:
@@ -48,7 +50,8 @@ class EDSR(Network):
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.value_range = value_range
         self.head = conv(num_channels, num_features)
-        blocks = [ResidualBlock(channels=num_features, res_scale=res_scale) for _ in range(num_blocks)]
+        inner = checked_widths(widths, count=num_blocks, default=num_features)
+        blocks = [ResidualBlock(channels=num_features, res_scale=res_scale, width=width) for width in inner]
         self.body = nn.Sequential(*blocks, conv(num_features, num_features))
         self.upsampler = PixelShuffleUpsampler(scale=scale, channels=num_features)
         self.tail = conv(num_features, num_channels)

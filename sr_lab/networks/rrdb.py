@@ -1,15 +1,19 @@
 """RRDBNet: the generator of ESRGAN and Real-ESRGAN."""
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sr_lab.networks.base import Network
-from sr_lab.networks.blocks import conv
+from sr_lab.networks.blocks import checked_widths, conv
 from sr_lab.networks.padding import cut, pad_to_multiple
 
 RES_SCALE = 0.2
 SLOPE = 0.2
+INNER = 4  # convolutions of a dense block before its last one
 
 # Scale: the factor by which the input is unshuffled first, and those of the enlargements at the end.
 STAGES = {1: (4, (2, 2)), 2: (2, (2, 2)), 3: (1, (3,)), 4: (1, (2, 2)), 8: (1, (2, 2, 2))}
@@ -18,13 +22,16 @@ STAGES = {1: (4, (2, 2)), 2: (2, (2, 2)), 3: (1, (3,)), 4: (1, (2, 2)), 8: (1, (
 class DenseBlock(nn.Module):
     """Five densely connected convolutions; the residual is scaled by 0.2 (ESRGAN, figure 4).
 
-    Initialised as by the authors: Kaiming normal times 0.1, biases 0.
+    Initialised as by the authors: Kaiming normal times 0.1, biases 0. ``growths`` are the channels that each of the
+    four inner convolutions adds.
     """
 
-    def __init__(self, *, channels: int, growth: int) -> None:
+    def __init__(self, *, channels: int, growths: Sequence[int]) -> None:
         super().__init__()
-        widths = [growth] * 4 + [channels]
-        self.layers = nn.ModuleList([conv(channels + growth * index, width) for index, width in enumerate(widths)])
+        known = accumulate([channels, *growths])
+        self.layers = nn.ModuleList(
+            [conv(before, after) for before, after in zip(known, [*growths, channels], strict=True)]
+        )
         for layer in self.layers:
             assert isinstance(layer, nn.Conv2d)
             assert layer.bias is not None
@@ -46,9 +53,10 @@ class DenseBlock(nn.Module):
 class RRDB(nn.Module):
     """Residual in residual dense block: three dense blocks, and a scaled skip over them."""
 
-    def __init__(self, *, channels: int, growth: int) -> None:
+    def __init__(self, *, channels: int, growths: Sequence[int]) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(*(DenseBlock(channels=channels, growth=growth) for _ in range(3)))
+        parts = (growths[start : start + INNER] for start in range(0, 3 * INNER, INNER))
+        self.blocks = nn.Sequential(*(DenseBlock(channels=channels, growths=part) for part in parts))
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h, w)."""
@@ -69,17 +77,27 @@ class RRDBNet(Network):
         num_blocks: RRDBs.
         num_features: channels between the blocks.
         growth: channels that each inner convolution adds.
+        widths: the same one by one, 12 for each RRDB, where they were pruned; None for ``growth``.
     """
 
     def __init__(
-        self, *, scale: int, num_channels: int = 3, num_blocks: int = 23, num_features: int = 64, growth: int = 32
+        self,
+        *,
+        scale: int,
+        num_channels: int = 3,
+        num_blocks: int = 23,
+        num_features: int = 64,
+        growth: int = 32,
+        widths: Sequence[int] | None = None,
     ) -> None:
         super().__init__(scale=scale, num_channels=num_channels)
         if scale not in STAGES:
             raise ValueError(f"scale={scale}: RRDBNet enlarges by {', '.join(map(str, STAGES))}")
         self.unshuffle, self.factors = STAGES[scale]
         self.head = conv(num_channels * self.unshuffle**2, num_features)
-        self.body = nn.Sequential(*(RRDB(channels=num_features, growth=growth) for _ in range(num_blocks)))
+        growths = checked_widths(widths, count=3 * INNER * num_blocks, default=growth)
+        parts = (growths[start : start + 3 * INNER] for start in range(0, len(growths), 3 * INNER))
+        self.body = nn.Sequential(*(RRDB(channels=num_features, growths=part) for part in parts))
         self.trunk = conv(num_features, num_features)
         self.upsampler = nn.ModuleList([conv(num_features, num_features) for _ in self.factors])
         self.high = conv(num_features, num_features)

@@ -15,7 +15,7 @@ from sr_lab.networks.compact import Compact
 from sr_lab.networks.keys import public_state_dict
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-NETWORKS = sorted(path.stem for path in (CONF / "model" / "network").glob("*.yaml"))
+NETWORKS = sorted({path.stem for path in (CONF / "model" / "network").glob("*.yaml")} - {"artefact"})
 CRITICS = sorted(path.stem for path in (CONF / "critic").glob("*.yaml"))
 SMALL = {
     "num_blocks": 2,

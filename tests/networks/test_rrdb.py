@@ -5,7 +5,7 @@ from sr_lab.networks.rrdb import DenseBlock, RRDBNet
 
 def test_initialisation_is_a_tenth_of_kaiming_in_the_dense_blocks():
     torch.manual_seed(0)
-    layer = DenseBlock(channels=64, growth=32).layers[3]
+    layer = DenseBlock(channels=64, growths=[32] * 4).layers[3]
     expected = 0.1 * (2 / (160 * 9)) ** 0.5
     assert abs(layer.weight.std().item() / expected - 1) < 0.02
     assert not layer.bias.any()

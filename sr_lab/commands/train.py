@@ -14,7 +14,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,7 @@ def train(cfg: DictConfig, output: Path) -> None:
     ancestors = [part.origin for part in module.modules() if isinstance(part, Network) and part.origin]
     if cfg.initial is not None:
         ancestors.append(_start_from(Path(cfg.initial), module.network))
+    ancestors += [load_artefact(path).metadata for path in _parts(config) if str(path) != cfg.initial]
     data: SRDataModule = build(cfg.data)
     block = cfg.data.steps_per_batch
     trainer_config = {**plain(cfg.trainer), "max_steps": cfg.max_steps, "max_epochs": -1}
@@ -179,21 +180,22 @@ def _draws(data: SRDataModule, seed: int) -> Callable[[Sequence[Key]], list[dict
     return lambda keys: record(degradation.draw_keyed((seed, epoch, index) for epoch, index in keys))
 
 
-def _start_from(path: Path, network: Network) -> dict[str, Any]:
+def _start_from(path: Path, network: Network) -> list[dict[str, Any]]:
     """Loads the weights of an artefact, a checkpoint of ours, or a file of public weights; says what was left out.
 
     Returns:
-        The metadata of ours; empty for public weights.
+        The metadata of ours; nothing of public weights: what their authors have used cannot be known.
     """
-    metadata: dict[str, Any] = {}
+    parents = []
     if path.is_dir() or path.suffix == ".ckpt":
         artefact = load_artefact(path)
-        state, metadata = artefact.network.state_dict(), artefact.metadata
+        state = artefact.network.state_dict()
+        parents.append(artefact.metadata)
     else:
         state = convert_state_dict(read_weights(path), network)
     if left := warm_start(network, state):
         print(f"initial={path}: of another scale; these start anew: {', '.join(left)}")
-    return metadata
+    return parents
 
 
 def _images(
@@ -209,6 +211,15 @@ def _images(
     """
     known = [ancestor.get("images") for ancestor in ancestors if ancestor]
     return merged_images(data.images, {"train": [], "val": list(selected_on)}, *known)
+
+
+def _parts(node: Any) -> list[Path]:
+    """The artefacts that a configuration takes networks from: a teacher, a part of the network."""
+    if not isinstance(node, dict):
+        return []
+    if node.get("_target_") == "sr_lab.inference.artefact.load_network":
+        return [Path(node["path"])]
+    return sorted({path for child in node.values() for path in _parts(child)})
 
 
 def _resumable(cfg: DictConfig, config: dict[str, Any], last: Path) -> dict[str, Any] | None:

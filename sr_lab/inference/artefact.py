@@ -121,12 +121,16 @@ def build_network(node: Mapping[str, Any]) -> Network:
     return network_class(**arguments)
 
 
-def load_network(*, path: str) -> Network:
+def load_network(*, path: str | None) -> Network:
     """The network of an artefact or a checkpoint, as a part of another one; see ``load_artefact``.
 
     Its ``config`` describes it, so that an artefact of the whole can be loaded without that file; ``origin`` keeps its
     metadata.
     """
+    if path is None:
+        raise ValueError(
+            "the network of an artefact is asked for, and no path is given: model/network=artefact takes initial=PATH"
+        )
     artefact = load_artefact(Path(path))
     artefact.network.config = artefact.config["model"]["network"]
     artefact.network.origin = artefact.metadata

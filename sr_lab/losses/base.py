@@ -24,6 +24,9 @@ class Loss(nn.Module, ABC):
             raise ValueError(f"weight={weight}: must be positive; leave the loss out instead of weighting it away")
         self.weight = weight
 
+    def attach(self, network: nn.Module) -> None:
+        """Called once by the training module with the network that is trained; most losses need nothing of it."""
+
     @abstractmethod
     def forward(self, restored: Tensor, target: Tensor) -> Tensor:
         """The unweighted loss of two (B, C, H, W) images, a scalar."""

@@ -106,6 +106,8 @@ class Adversarial(TrainingModule):
         if taken := {"gan", "critic", "loss"} & losses.keys():
             raise ValueError(f"losses names {taken.pop()!r}, which is the game's own: choose another name")
         self.losses = nn.ModuleDict(losses)
+        for loss in losses.values():
+            loss.attach(network)
         self.gan, self.critic, self.r1 = gan, critic, r1
         self.make_critic_optimizer, self.make_critic_scheduler = critic_optimizer, critic_scheduler
         self.critic_clip, self.collapse, self.instruments_every = critic_clip, collapse, instruments_every

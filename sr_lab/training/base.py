@@ -75,7 +75,7 @@ class TrainingModule(pl.LightningModule, ABC):
         if gradient_clip is not None and gradient_clip <= 0:
             raise ValueError(f"gradient_clip={gradient_clip}: must be positive, or null for no clipping")
         self.automatic_optimization = False
-        self.network = network
+        self.network = network.train()  # one that was loaded comes in evaluation mode
         self.metrics = nn.ModuleDict(metrics)
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler

@@ -60,6 +60,8 @@ class Regression(TrainingModule):
         if not losses:
             raise ValueError("losses is empty: name at least one, as losses=[l1]")
         self.losses = nn.ModuleDict(losses)
+        for loss in losses.values():
+            loss.attach(network)
 
     def learn(self, batches: Sequence[Batch]) -> Losses:
         """One step down the gradient of the weighted sum; every loss is logged unweighted as ``train/<name>``."""

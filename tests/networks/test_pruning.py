@@ -121,3 +121,23 @@ def test_refuses():
         choose([torch.rand(4)], 0.1)
     with pytest.raises(ValueError, match="holds no image"):
         Taylor(photos="tests/networks")
+
+
+def test_fine_tuning_recovers_what_pruning_cost():
+    network = stirred(EDSR)
+    low = torch.rand(4, 3, 8, 8)
+    with torch.no_grad():
+        wanted = network(low)
+    keep = choose(L1Norm()(network, prunable(network)), 0.3)
+    pruned = EDSR(**ARGUMENTS[EDSR], widths=[int(mask.sum()) for mask in keep])
+    pruned.load_state_dict(narrowed_state(network, keep))
+    optimizer = torch.optim.Adam(pruned.parameters(), lr=1e-3)
+    errors = []
+    for _ in range(150):
+        loss = (pruned(low) - wanted).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        errors.append(loss.item())
+    assert errors[0] > 1e-3
+    assert errors[-1] < errors[0] / 3

@@ -14,7 +14,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def train(cfg: DictConfig, output: Path) -> None:
         )
     ancestors = [part.origin for part in module.modules() if isinstance(part, Network) and part.origin]
     if cfg.initial is not None:
-        ancestors.append(_start_from(Path(cfg.initial), module.network))
+        ancestors += _start_from(Path(cfg.initial), module.network)
     ancestors += [load_artefact(path).metadata for path in _parts(config) if str(path) != cfg.initial]
     data: SRDataModule = build(cfg.data)
     block = cfg.data.steps_per_batch

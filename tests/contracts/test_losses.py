@@ -84,7 +84,7 @@ def losses_of(name: str, weights: Path) -> dict:
 
 
 @pytest.mark.parametrize("model", ["regression", "adversarial"])
-@pytest.mark.parametrize("name", names("losses"))
+@pytest.mark.parametrize("name", names("losses", "distillation"))
 def test_a_loss_changes_the_networks_gradient_and_not_the_critics(name, model, weights, batch):
     added = losses_of(name, weights)
     base = {"base": L2(weight=0.5)}
@@ -129,7 +129,7 @@ def test_a_game_moves_the_network_by_its_term_and_the_critic_by_its_loss(gan, cr
     assert all(p.grad is None for p in module.network.parameters()), "the critic's loss must not move the network"
 
 
-@pytest.mark.parametrize("name", names("model/network", "bicubic", "community"))
+@pytest.mark.parametrize("name", names("model/network", "bicubic", "community", "artefact"))
 def test_every_network_can_be_trained_against_a_critic(name, batch):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         node = compose("train", [f"model/network={name}", "scale=2", "metrics=[psnr]"]).model.network

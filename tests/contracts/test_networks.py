@@ -123,7 +123,7 @@ def test_finite_gradients_reach_every_parameter_and_the_input(network_of, name):
     assert low.grad.isfinite().all()
     assert low.grad.abs().max() > 0
     trained = {key: parameter for key, parameter in network.named_parameters() if parameter.requires_grad}
-    assert trained
+    assert trained or name == "bicubic"
     for key, parameter in trained.items():
         assert parameter.grad is not None, f"{key} has no part in the output"
         assert parameter.grad.isfinite().all(), key

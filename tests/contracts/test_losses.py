@@ -134,7 +134,7 @@ def test_every_network_can_be_trained_against_a_critic(name, batch):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         node = compose("train", [f"model/network={name}", "scale=2", "metrics=[psnr]"]).model.network
     if issubclass(locate(node["_target_"]), GenerativeNetwork):
-        pytest.skip(f"{name} draws its images: it is trained as diffusion")
+        pytest.skip(f"{name} draws its images: it is trained as diffusion, see test_networks.py")
     node = {
         key: min(value, SMALL[key]) if key in SMALL and isinstance(value, int) else value for key, value in node.items()
     }

@@ -10,9 +10,13 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from sr_lab.commands._config import locate
 from sr_lab.inference.artefact import build_network, load_artefact, save_artefact
+from sr_lab.losses.pixel import L2
 from sr_lab.networks.compact import Compact
+from sr_lab.networks.denoising import DenoisingNetwork
 from sr_lab.networks.keys import public_state_dict
+from sr_lab.training.diffusion import Diffusion
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 NETWORKS = sorted({path.stem for path in (CONF / "model" / "network").glob("*.yaml")} - {"artefact"})
@@ -128,6 +132,23 @@ def test_finite_gradients_reach_every_parameter_and_the_input(network_of, name):
         assert parameter.grad is not None, f"{key} has no part in the output"
         assert parameter.grad.isfinite().all(), key
         assert parameter.grad.abs().max() > 0, f"no gradient reaches {key}"
+
+
+def test_every_network_that_draws_its_images_is_trained_as_diffusion(network_of):
+    tested = []
+    for name in NETWORKS:
+        if name == "community" or not issubclass(locate(composed(name)["_target_"]), DenoisingNetwork):
+            continue
+        network, index = network_of(name), torch.arange(2)
+        module = Diffusion(network=network, losses={"l2": L2()}, metrics={}, optimizer=torch.optim.Adam, seed=0)
+        low, high = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 16, 16)
+        module.dry_step({"low": low, "high": high, "epoch": index, "index": index})
+        for key, parameter in network.named_parameters():
+            if parameter.requires_grad:
+                assert parameter.grad.isfinite().all(), f"{name}: {key}"
+                assert parameter.grad.abs().max() > 0, f"{name}: no gradient reaches {key}"
+        tested.append(name)
+    assert {"resshift", "pmrf"} <= set(tested)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

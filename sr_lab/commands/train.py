@@ -73,6 +73,7 @@ def train(cfg: DictConfig, output: Path) -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # inside Lightning
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")  # its sampler starts where it must
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training")  # frozen networks
     torch.set_float32_matmul_precision("high")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     last = output / "checkpoints" / LAST

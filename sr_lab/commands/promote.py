@@ -92,6 +92,8 @@ def release(cfg: DictConfig) -> Release:
     evidence, approval = (None, None) if cfg.fresh else _asked_before(uri, name, version, champion, policy)
     if evidence is None:
         evidence = _measure(cfg, policy, contest, artefacts)
+    if (unmeasured := evidence["facts"]["not measured"]) != "nothing":
+        print(f"not measured: {unmeasured}")
     models = [Measurement.from_dict(document) for document in evidence["models"]]
     decision = gate(models[0], models[1] if len(models) > 1 else None, policy, approval=approval)
     html = _page(cfg, policy, decision, models, contest, evidence["facts"])

@@ -55,7 +55,7 @@ class QualityCheck(Check):
         models = [candidate] if champion is None else [candidate, champion]
         have = [model for model in models if model.has(self.metric)]
         if not have and self.where_measured:
-            raise Stop("skip", f"{self.metric} is not measured for this kind of model")
+            raise Stop("skip", f"neither model has {self.metric}, which the policy allows")
         tables: list[list[ImageRow]] = []
         for model in models:
             table = sorted((r for r in model.rows if self._covers(r)), key=lambda r: r.name)

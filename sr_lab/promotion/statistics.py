@@ -6,9 +6,12 @@ averages, which are independent, go into a t interval. Every scene counts once, 
 A t interval is too optimistic where rare scenes lose much (a negative skew: the sample has not seen the loss yet, and
 underestimates both its size and its spread). Hall's transformation corrects for the skew of the sample (P. Hall, "On
 the removal of skewness by transformation", J. R. Statist. Soc. B 54, 1992). It is used only where it makes a bound
-wider: a bound is never tighter than Student's.
+wider: a bound is never tighter than Student's. The skew of a small sample is biased towards zero, most of all in the
+samples whose mean is too good; so it is taken ``(1.5 + 8 / n)`` times, beside the usual correction for n. These two
+numbers were chosen by simulation, on exponential losses (experiments/gate_simulation).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,7 +53,8 @@ def mean_interval(values: Array, *, alpha: float, resolution: float = 1e-12) -> 
     """One-sided bounds on the mean of independent values, corrected for skew.
 
     Hall's transformation of the t statistic, ``H(t) = ((1 + a t / 3)^3 - 1) / a + a / 6`` with ``a = skew / sqrt(n)``,
-    rises with t, so it is solved for t at Student's quantile; the larger of that and Student's quantile is used.
+    rises with t, so it is solved for t at Student's quantile; the larger of that and Student's quantile is used. The
+    skew is the sample's, enlarged as the module says.
 
     Args:
         values: (..., n) finite values, n >= 2, independent along the last axis.
@@ -76,14 +80,22 @@ def mean_interval(values: Array, *, alpha: float, resolution: float = 1e-12) -> 
     degenerate = np.asarray(np.sqrt(variance) <= resolution)
     spread = np.where(degenerate, 1.0, np.sqrt(variance))
     error = spread / np.sqrt(n - 1)
-    skew = (centred**3).mean(axis=-1) / spread**3 / np.sqrt(n)
+    skew = skew_factor(n) * (centred**3).mean(axis=-1) / spread**3 / np.sqrt(n)
     student = float(stdtrit(n - 1, 1 - alpha))
     low = np.where(degenerate, np.nan, mean - np.maximum(student, _hall(student, skew)) * error)
     high = np.where(degenerate, np.nan, mean + np.maximum(student, _hall(student, -skew)) * error)
     return Interval(mean=mean, low=low, high=high, degenerate=degenerate)
 
 
+def skew_factor(n: int) -> float:
+    """By how much the skew of a sample of ``n`` values is enlarged."""
+    return 0.0 if n < 3 else (1.5 + 8 / n) * math.sqrt(n * (n - 1)) / (n - 2)
+
+
 def _hall(quantile: float, a: Array) -> Array:
-    """The t at which Hall's transformation with the scaled skew ``a`` reaches ``quantile``."""
-    safe = np.where(np.abs(a) < 1e-6, 1e-6, a)
+    """The t at which Hall's transformation with the scaled skew ``a`` reaches ``quantile``.
+
+    Beyond the negative skew at which the cube root is about -1/2 that t would fall again; there it stays.
+    """
+    safe = np.where(np.abs(a) < 1e-6, 1e-6, np.maximum(a, -3 * (math.sqrt(quantile**2 + 0.75) - quantile)))
     return np.asarray(3 / safe * (np.cbrt(1 + safe * (quantile - safe / 6)) - 1), dtype=np.float64)

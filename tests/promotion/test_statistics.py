@@ -20,10 +20,10 @@ def test_bounds_of_symmetric_values_are_students():
 
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
 def test_skewed_bound_solves_halls_equation(alpha):
-    values = np.array([0.1, 0.2, 0.15, 0.12, 0.18, 0.16, -1.5, 0.11])
+    values = np.array([0.1, 0.2, 0.15, 0.12, 0.18, 0.16, 0.06, 0.11])
     interval = mean_interval(values, alpha=alpha)
     t = (values.mean() - float(interval.low)) / stats.sem(values)
-    a = stats.skew(values) / np.sqrt(len(values))
+    a = 2.5 * stats.skew(values, bias=False) / np.sqrt(len(values))
     transformed = t + a * t**2 / 3 + a**2 * t**3 / 27 + a / 6
     assert transformed == pytest.approx(stats.t.ppf(1 - alpha, 7))
     assert t > stats.t.ppf(1 - alpha, 7)
@@ -36,6 +36,19 @@ def test_bound_is_never_tighter_than_students():
         error = stats.sem(values, axis=1) * stats.t.ppf(0.95, 8)
         assert (interval.low <= interval.mean - error + 1e-12).all()
         assert (interval.high >= interval.mean + error - 1e-12).all()
+
+
+def test_a_rarer_larger_loss_never_makes_the_bound_tighter():
+    """In standard errors: samples of seven equal gains, spread a little, and a loss that grows."""
+    for alpha in (0.01, 0.025, 0.05, 0.2):
+        widths = []
+        for loss in np.linspace(0.0, 5.0, 60):
+            values = np.array([0.1, 0.2, 0.15, 0.12, 0.18, 0.16, 0.11, 0.14, 0.1 - loss])
+            low = float(mean_interval(values, alpha=alpha).low)
+            skew = stats.skew(values)
+            widths.append((skew, (values.mean() - low) / stats.sem(values)))
+        ordered = [width for _, width in sorted(widths, reverse=True)]
+        assert (np.diff(ordered) > -0.02 * ordered[0]).all()
 
 
 def test_interval_mirrors_with_its_values():

@@ -1,0 +1,66 @@
+"""The figures of this study: crops of each model, and the instruments of a run that broke.
+
+    python experiments/gan_cpu/figures.py START GAN BENCHMARK EVENTS
+
+START and GAN are artefacts, BENCHMARK holds Set5/x4 and Set14/x4, EVENTS is ``tracking/events.jsonl`` of the
+longer run.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+
+from sr_lab.images import read_image, resize_bicubic, to_tensor
+from sr_lab.inference.artefact import load_artefact
+from sr_lab.training.pictures import most_detailed_crop
+
+IMAGES = ("Set5/x4/{}/img_001.png", "Set5/x4/{}/img_003.png", "Set14/x4/{}/img_001.png", "Set14/x4/{}/img_014.png")
+SIDE, HERE = 96, Path(__file__).parent
+LIMITS = {"top_octave": 4.0, "checkerboard": 0.03, "colour_bias": 0.1}
+
+
+def comparison(start: Path, gan: Path, benchmark: Path) -> None:
+    """comparison.png: one row an image, its most detailed crop."""
+    networks = {"PSNR start": load_artefact(start).network, "GAN": load_artefact(gan).network}
+    figure, axes = plt.subplots(len(IMAGES), 4, figsize=(10, 2.6 * len(IMAGES)))
+    for row, name in zip(axes, IMAGES, strict=True):
+        high, low = (to_tensor(read_image(benchmark / name.format(part))) for part in ("HR", "LR"))
+        with torch.no_grad():
+            shown = {"bicubic": resize_bicubic(low, size=(high.shape[-2], high.shape[-1]))}
+            shown |= {label: network(low) for label, network in networks.items()}
+        top, left = most_detailed_crop(high, side=SIDE, multiple=4)
+        for axis, (label, image) in zip(row, {**shown, "HR": high}.items(), strict=True):
+            crop = image[0, :, top : top + SIDE, left : left + SIDE].clamp(0, 1)
+            axis.imshow(crop.permute(1, 2, 0), interpolation="nearest")
+            axis.set_title(label, fontsize=10)
+            axis.axis("off")
+    figure.tight_layout()
+    figure.savefig(HERE / "comparison.png", dpi=100)
+
+
+def instruments(events: Path) -> None:
+    """instruments.png: three instruments, their bounds, and L1."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for line in events.read_text(encoding="utf-8").splitlines():
+        event = json.loads(line)
+        for key, value in event.get("values", {}).items() if event["kind"] == "metrics" else ():
+            found.setdefault(key.removeprefix("train/"), []).append((event["step"], value))
+    figure, axes = plt.subplots(1, 4, figsize=(13, 2.8))
+    for axis, name in zip(axes, [*LIMITS, "l1"], strict=True):
+        axis.plot(*zip(*found[name], strict=True), lw=1)
+        if name in LIMITS:
+            axis.axhline(LIMITS[name], color="tab:red", lw=1, ls="--")
+        axis.set_title(f"train/{name}", fontsize=10)
+        axis.set_xlabel("step")
+    axes[0].set_yscale("log")
+    figure.tight_layout()
+    figure.savefig(HERE / "instruments.png", dpi=90)
+
+
+if __name__ == "__main__":
+    start, gan, benchmark, events = (Path(argument) for argument in sys.argv[1:])
+    comparison(start, gan, benchmark)
+    instruments(events)

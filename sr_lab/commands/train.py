@@ -9,12 +9,15 @@ run that was stopped, to the same weights as if it had not been; on a finished r
 if every step was done or an early-stopping callback ended the run; 75 if max_seconds were over before.
 """
 
+import io
 import itertools
 import json
 import logging
+import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.utilities import rank_zero_only
 
 from sr_lab.commands._config import build, plain
 from sr_lab.data.datamodule import SRDataModule
@@ -52,23 +56,37 @@ MAY_CHANGE |= {"max_seconds", "tags"}
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
     output = Path(cfg.output)
+    if not is_first_process():
+        with redirect_stdout(io.StringIO()):
+            return _train(cfg, output)
     if cfg.fresh and output.exists():
         taken = (output.with_name(f"{output.name}.{number}") for number in itertools.count(1))
         output.rename(next(path for path in taken if not path.exists()))
     output.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(output / ".lock", timeout=0):
-            train(cfg, output)
+            return _train(cfg, output)
+    except Timeout as error:
+        raise ValueError(f"output={output} is in use by another run: wait for it, or give name=...") from error
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes: of several that train together, Lightning starts the command in each."""
+    node = int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0")))
+    return getattr(rank_zero_only, "rank", 0) == 0 and node == 0
+
+
+def _train(cfg: DictConfig, output: Path) -> int:
+    try:
+        train(cfg, output, first=is_first_process())
     except Paused as pause:
         print(pause)
         return PAUSED
-    except Timeout as error:
-        raise ValueError(f"output={output} is in use by another run: wait for it, or give name=...") from error
     return 0
 
 
-def train(cfg: DictConfig, output: Path) -> None:
-    """Trains as ``cfg`` says, into ``output``."""
+def train(cfg: DictConfig, output: Path, *, first: bool = True) -> None:
+    """Trains as ``cfg`` says, into ``output``; only the ``first`` of several processes records and writes."""
     config = plain(cfg)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # inside Lightning
@@ -77,12 +95,13 @@ def train(cfg: DictConfig, output: Path) -> None:
     torch.set_float32_matmul_precision("high")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     last = output / "checkpoints" / LAST
-    resumed = _resumable(cfg, config, last)
+    resumed = None if cfg.fresh else _resumable(cfg, config, last)
     result = output / RESULT
     if resumed is not None and result.exists() and _read(result)["max_steps"] == cfg.max_steps:
         print(f"{output} is finished: {result.read_text(encoding='utf-8')}")
         return
-    result.unlink(missing_ok=True)
+    if first:
+        result.unlink(missing_ok=True)
     module: TrainingModule = build(cfg.model)
     if cfg.initial is None and module.needs_initial:
         raise ValueError(
@@ -99,7 +118,7 @@ def train(cfg: DictConfig, output: Path) -> None:
     trainer_config |= {"val_check_interval": max(1, cfg.val_every // block), "check_val_every_n_epoch": None}
     trainer_config |= {"num_sanity_val_steps": 0, "use_distributed_sampler": False, "enable_checkpointing": False}
     trainer_config |= {"enable_model_summary": False, "default_root_dir": str(output)}
-    if cfg.preflight:
+    if cfg.preflight and first:
         _preflight(cfg, trainer_config, module, data, output)
     code = git_state(Path.cwd())
     lineage: dict[str, Any] = {"commit": code.commit, "dirty": code.dirty, "data_version": data.data_version}
@@ -115,7 +134,7 @@ def train(cfg: DictConfig, output: Path) -> None:
     draws = _draws(data, cfg.seed)
     tracked: Run
     with build(
-        cfg.tracking,
+        cfg.tracking if first else {"_target_": "sr_lab.tracking.none.NoRun"},
         name=cfg.name,
         directory=output / TRACKING,
         tags={"protocol": lineage["protocol"], "data.version": data.data_version, **plain(cfg.tags)},
@@ -144,6 +163,8 @@ def train(cfg: DictConfig, output: Path) -> None:
         trainer.fit(module, data, ckpt_path=None if resumed is None else last)
         if _ended(trainer, callbacks) is None and trainer.global_step != cfg.max_steps:
             raise RuntimeError(f"the run ended at step {trainer.global_step} of {cfg.max_steps}: it is not finished")
+        if not first:
+            return
         seconds = time.perf_counter() - start
         tracked.log_metrics({"train/seconds": seconds}, trainer.global_step)
         best = next(callback for callback in callbacks if isinstance(callback, KeepBest))

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from filelock import FileLock
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from sr_lab.data.audit import VERSION as AUDIT_VERSION
@@ -300,9 +300,18 @@ class SRDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Whole images, one a batch, in the order of their names."""
+        """Whole images, one a batch, in the order of their names; several processes share them out.
+
+        None is validated twice: every process has at least one image, or else each validates all of them, which
+        leaves the means as they are.
+        """
         assert self._val_dataset is not None, "setup() has not run"
-        return DataLoader(self._val_dataset, batch_size=1, collate_fn=_only, pin_memory=self.pin_memory)
+        world_size = 1 if self.trainer is None else self.trainer.world_size
+        rank = 0 if self.trainer is None else self.trainer.global_rank
+        images: Any = self._val_dataset
+        if 1 < world_size <= len(self._val_dataset):
+            images = Subset(self._val_dataset, range(rank, len(self._val_dataset), world_size))
+        return DataLoader(images, batch_size=1, collate_fn=_only, pin_memory=self.pin_memory)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Sends the images; ``epoch`` and ``index`` stay on the host, where draws are made from them."""

@@ -253,7 +253,7 @@ class Adversarial(TrainingModule):
         if self.ema is not None:
             border, high = self.network.scale, batch["high"]
             gain = psnr(restored, high, border=border) - psnr(self.restore(batch["low"], raw=True), high, border=border)
-            self.log("val/ema_gain", gain.mean(), on_epoch=True, batch_size=1)
+            self.log("val/ema_gain", gain.mean(), on_epoch=True, batch_size=1, sync_dist=True)
         return restored
 
     def on_fit_start(self) -> None:

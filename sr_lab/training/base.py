@@ -181,9 +181,12 @@ class TrainingModule(pl.LightningModule, ABC):
         self.log("step", float(self.global_step))
 
     def _log_training(self, values: Losses) -> None:
-        """Reads ``values`` from the device, once for all, and gives them to the loggers and the progress bar."""
+        """Reads ``values``, averaged over all processes, once for all; gives them to loggers and progress bar."""
         self.raise_if_not_finite(values)
-        numbers = torch.stack([value.detach().float() for value in values.values()]).tolist() if values else []
+        numbers: list[float] = []
+        if values:
+            stacked = torch.stack([value.detach().float() for value in values.values()])
+            numbers = self.trainer.strategy.reduce(stacked, reduce_op="mean").tolist()
         self.logged = {f"train/{name}": number for name, number in zip(values, numbers, strict=True)}
         for logger in self.loggers:
             logger.log_metrics(self.logged, step=self.global_step)

@@ -122,6 +122,8 @@ class KeepLast(pl.Callback):
     def _save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         step = trainer.global_step
         over = self.max_seconds is not None and time.monotonic() - self._start >= self.max_seconds
+        if self.max_seconds is not None:
+            over = trainer.strategy.broadcast(over)  # one clock for all processes
         due = step % self.every == 0 or step == trainer.max_steps or over
         if step == self._saved_step or not due:
             return

@@ -11,11 +11,13 @@ a video codec predicts them from one another.
 The first writes OUTPUT/LR, OUTPUT/HR where the degradation changes the target (realesrgan_sharp), and
 OUTPUT/manifest.parquet: a row an image, with the hash of the original, settings and every drawn parameter. Originals
 are cropped to a multiple of the scale; 16 bits stay 16. Replay gives the same files byte by byte, and exit code 1
-where other library versions gave other bytes. Preview writes preview.png and preview.html: operation by operation,
-several draws, the severity ladder. Estimate reads noise, blur, JPEG quality and colour from low images alone and
-writes preset.yaml, fit.json and fit.png.
+where other library versions gave other bytes. With launcher=ray the images are made on a Ray cluster, and input and
+output may be object stores (s3://...); there a stopped call goes on. Preview writes preview.png and preview.html:
+operation by operation, several draws, the severity ladder. Estimate reads noise, blur, JPEG quality and colour from
+low images alone and writes preset.yaml, fit.json and fit.png.
 """
 
+import functools
 import sys
 import uuid
 from collections.abc import Callable
@@ -28,9 +30,12 @@ from tqdm import tqdm
 from sr_lab.cli import config_dir
 from sr_lab.commands._config import build, plain
 from sr_lab.commands._replay import rebuild
+from sr_lab.commands._spread import needs_store, spread
 from sr_lab.data.degraded import HIGH, LOW, degrade_folder, replay_folder
 from sr_lab.data.degraded_rows import MANIFEST, read_rows
+from sr_lab.data.degraded_store import DegradeImages
 from sr_lab.data.manifest import write_json
+from sr_lab.data.stores import Store
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.contact_sheet import write_sheet
 from sr_lab.evaluation.degradation_preview import cut_middle, draws_section, ladder_sections, step_section
@@ -53,7 +58,9 @@ def run(cfg: DictConfig) -> int:
 
 
 def degrade(cfg: DictConfig) -> int:
-    """Low images of a folder."""
+    """Low images of a folder; one by one where it is an object store, or on Ray."""
+    if needs_store(cfg):
+        return _degrade_store(cfg)
     folder, output = Path(cfg.input), Path(cfg.output)
     degradation = _degradation(cfg)
     with _bar("degrade", len(list_images(folder))) as bar:
@@ -70,6 +77,27 @@ def degrade(cfg: DictConfig) -> int:
     if changed := sum(bool(row.target) for row in rows):
         print(f"{changed} changed targets: {output / HIGH}")
     print(f"manifest: {output / MANIFEST}")
+    return 0
+
+
+def _degrade_store(cfg: DictConfig) -> int:
+    if cfg.clips:
+        raise ValueError("clips=true: the frames of a clip are made together; leave launcher=ray and object stores out")
+    names = Store(cfg.input).images()
+    make = functools.partial(
+        DegradeImages,
+        source=str(cfg.input),
+        target=str(cfg.output),
+        names=names,
+        degradation=_degradation(cfg),
+        seed=_seed(cfg),
+        config=plain(cfg.degradation),
+    )
+    work = make()
+    if code := spread(cfg, names, make, "degrade"):
+        return code
+    rows = work.finish()
+    print(f"{len(rows)} low images: {cfg.output}/{LOW}\nmanifest: {cfg.output}/{MANIFEST}")
     return 0
 
 

@@ -7,9 +7,9 @@
 
 Each trial is `srlab train` in OUTPUT/trials/NUMBER. The same command again goes on where a killed sweep stopped: no
 finished trial is lost or repeated, one that was killed goes on from its checkpoint, one that fails is kept with its
-error. Writes OUTPUT/report.html, OUTPUT/trials.csv and the winner as an experiment file. Exit code 0 only if every
-trial of the budget has ended and one was complete. A sweep whose validation images show a picture of a promotion
-policy's hold-out is refused.
+error. Writes OUTPUT/report.html, OUTPUT/trials.csv and .json, and the winner as an experiment file. Exit code 0 only
+if every trial of the budget has ended and one was complete. A sweep whose validation images show a picture of a
+promotion policy's hold-out is refused.
 """
 
 import csv
@@ -28,14 +28,14 @@ from sr_lab.commands._config import ConfigError, build, compose, plain
 from sr_lab.commands._selection import hashes, require_fresh_holdouts, selection_images
 from sr_lab.commands._winner import winner_text, write_winner
 from sr_lab.files import write_text
-from sr_lab.sweeps.outcome import Row, best, front
+from sr_lab.sweeps.outcome import TRIALS, Row, best, front
 from sr_lab.sweeps.plan import Plan
 from sr_lab.sweeps.report import REPORT, write_report
 from sr_lab.sweeps.session import prepare, watch
 from sr_lab.sweeps.space import Choice, Parameter
 from sr_lab.sweeps.worker import words
 
-TRIALS, TABLE, SELECTION = "trials", "trials.csv", "selection.json"
+FOLDER, TABLE, SELECTION = "trials", "trials.csv", "selection.json"
 COSTS = ("val/latency_ms", "val/parameters", "val/gigaops")
 _NO_PRUNER = "optuna.pruners.NopPruner"
 
@@ -72,6 +72,8 @@ def sweep(cfg: DictConfig, output: Path) -> int:
                 plan, study, build(cfg.launcher), output / "launcher", progress=lambda rows: _show(bar, rows, plan)
             )
         write_text(output / TABLE, _table(found, plan))
+        trials = {"objectives": dict(plan.objectives), "trials": [row.as_dict() for row in found]}
+        write_text(output / TRIALS, json.dumps(trials, indent=1))
         top = best(found, plan)
         write_report(output / REPORT, study, plan, found, title=cfg.name, experiment=cfg.experiment)
         tracked.log_file(output / REPORT)
@@ -131,7 +133,7 @@ def _plan(cfg: DictConfig, output: Path, space: dict[str, Parameter], train: Seq
     return Plan(
         name=cfg.name,
         storage=cfg.storage or f"sqlite:///{output / 'study.db'}",
-        folder=output / TRIALS,
+        folder=output / FOLDER,
         directory=Path.cwd(),
         command=(sys.executable, "-m", "sr_lab.cli", "train"),
         train=(*train, "trainer.enable_progress_bar=false"),

@@ -11,15 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from sr_lab.data.degraded_rows import MANIFEST, Row, library_versions, read_rows, write_rows
 from sr_lab.data.manifest import file_sha256
+from sr_lab.data.stores import distinct_stems
 from sr_lab.degradations.base import Degradation, Params, params_from_records, record
-from sr_lab.images import IMAGE_SUFFIXES, crop_to_multiple, list_images, read_image, to_array, to_tensor, write_image
+from sr_lab.images import IMAGE_SUFFIXES, crop_to_multiple, list_images, read_image, to_levels, to_tensor, write_image
 
 LOW, HIGH = "LR", "HR"
 
@@ -53,7 +51,7 @@ def degrade_folder(
     if output.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"output={output} lies in input={folder}: its images would become input; give another folder")
     names = [file.relative_to(folder).as_posix() for file in list_images(folder)]
-    _distinct(names)
+    distinct_stems(names)
     _clear(output)
     clip_of = {name: PurePosixPath(name).parent.as_posix() if clips else name for name in names}
     common: dict[str, Any] = {
@@ -68,7 +66,9 @@ def degrade_folder(
             frames = [name for name in names if clip_of[name] == clip]
             params = degradation.draw_keyed([(seed, 0, index)])
             drawn = json.dumps(record(params)[0] if params else {})
-            for name, facts in zip(frames, _degrade(folder, frames, output, degradation, params, written), strict=True):
+            for name, facts in zip(
+                frames, degrade_files(folder, frames, output, degradation, params, written), strict=True
+            ):
                 facts["sha256"] = file_sha256(folder / name)
                 rows.append(Row(name=name, seed=seed, epoch=0, index=index, params=drawn, **facts, **common))
                 progress()
@@ -123,7 +123,7 @@ def replay_folder(
         for _, group in itertools.groupby(rows, key=lambda row: (row.seed, row.epoch, row.index)):
             clip = list(group)
             params = params_from_records([json.loads(clip[0].params)])
-            made = _degrade(folder, [row.name for row in clip], output, degradation, params, written)
+            made = degrade_files(folder, [row.name for row in clip], output, degradation, params, written)
             for row, facts in zip(clip, made, strict=True):
                 differing += [
                     facts[part]
@@ -150,7 +150,7 @@ def _all_or_nothing(output: Path) -> Iterator[list[str]]:
         raise
 
 
-def _degrade(
+def degrade_files(
     folder: Path, names: Sequence[str], output: Path, degradation: Degradation, params: Params, written: list[str]
 ) -> list[dict[str, Any]]:
     """Writes low images and, where they are changed, targets of one draw: an image or the frames of a clip; facts."""
@@ -178,28 +178,10 @@ def _degrade(
         for key, part, pictures in [("low", LOW, low), *([("target", HIGH, target)] if changed else [])]:
             facts[key] = f"{part}/{stem}{suffix}"
             written.append(facts[key])
-            write_image(output / facts[key], _levels(pictures[number : number + 1], arrays[0].dtype))
+            write_image(output / facts[key], to_levels(pictures[number : number + 1], arrays[0].dtype))
             facts[f"{key}_sha256"] = file_sha256(output / facts[key])
         made.append(facts)
     return made
-
-
-def _levels(image: Tensor, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """(1, C, H, W) as (H, W, C) of uint8 or uint16."""
-    if dtype == np.uint8:
-        return to_array(image)
-    levels = image[0].to(torch.float64).mul(65535).clamp(0, 65535).add(0.5).permute(1, 2, 0)
-    return levels.numpy().astype(np.uint16)
-
-
-def _distinct(names: Sequence[str]) -> None:
-    """Raises ``ValueError`` where two names become one without their suffixes."""
-    seen: dict[str, str] = {}
-    for name in names:
-        stem = PurePosixPath(name).with_suffix("").as_posix()
-        if stem in seen:
-            raise ValueError(f"{seen[stem]} and {name} would be written to one file: rename one of them")
-        seen[stem] = name
 
 
 def _clear(output: Path) -> None:

@@ -4,7 +4,7 @@ Inside the project an image is a float32 RGB tensor (B, C, H, W) with values in 
 uint16 exist only at the edge, in :mod:`sr_lab.images.files`.
 """
 
-from sr_lab.images.colour import crop_border, crop_to_multiple, rgb_to_y, to_array, to_tensor, to_uint8
+from sr_lab.images.colour import crop_border, crop_to_multiple, rgb_to_y, to_array, to_levels, to_tensor, to_uint8
 from sr_lab.images.files import IMAGE_SUFFIXES, list_images, read_image, write_image
 from sr_lab.images.headers import ImageError
 from sr_lab.images.resize import resize_bicubic, resize_bicubic_uint8
@@ -20,6 +20,7 @@ __all__ = [
     "resize_bicubic_uint8",
     "rgb_to_y",
     "to_array",
+    "to_levels",
     "to_tensor",
     "to_uint8",
     "write_image",

@@ -70,6 +70,14 @@ def to_array(image: Tensor) -> npt.NDArray[np.uint8]:
     return array
 
 
+def to_levels(image: Tensor, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """(1, C, H, W) in [0, 1] as (H, W, C), rounded to the levels of uint8 or uint16."""
+    if dtype == np.uint8:
+        return to_array(image)
+    levels = image[0].to(torch.float64).mul(65535).clamp(0, 65535).add(0.5).permute(1, 2, 0)
+    return levels.numpy().astype(np.uint16)
+
+
 def rgb_to_y(image: Tensor) -> Tensor:
     """Luma of BT.601 in studio range, as MATLAB's ``rgb2ycbcr`` computes it, but not rounded.
 

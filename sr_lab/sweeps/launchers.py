@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sr_lab.cluster import num_cores, start_ray
 from sr_lab.files import write_text
 from sr_lab.sweeps.worker import Share, dies_with_parent, work
 
@@ -307,36 +308,9 @@ def _run_on_ray(task: Task, index: int, share: Share) -> object:
     return task(index, share)
 
 
-def start_ray(address: str | None) -> Any:
-    """Connects to a Ray cluster, or starts a local one on the cores that this process may use.
-
-    Raises:
-        ValueError: if Ray is not installed, or there is no cluster at ``address``.
-    """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise ValueError("launcher=ray needs Ray: pip install 'sr-lab[cluster]'") from error
-    if ray.is_initialized():
-        return ray
-    local = {"num_cpus": num_cores(), "include_dashboard": False} if address is None else {}
-    try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="error", **local)
-    except ConnectionError as error:
-        raise ValueError(f"launcher.address={address}: no Ray cluster answers there: {error}") from error
-    return ray
-
-
 def worker_task(plan: Any) -> Task:
     """The worker of a plan as a launcher takes it."""
     return functools.partial(work, plan)
-
-
-def num_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

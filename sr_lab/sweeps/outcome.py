@@ -13,6 +13,7 @@ from sr_lab.sweeps.plan import Plan
 from sr_lab.sweeps.queue import ERROR, attempt, latest, original
 from sr_lab.sweeps.worker import RESULT
 
+TRIALS = "trials.json"
 State = Literal["complete", "pruned", "failed", "running", "waiting"]
 _STATES: Mapping[TrialState, State] = {
     TrialState.COMPLETE: "complete",

@@ -94,7 +94,7 @@ def slices(rows: Sequence[Row], space: Mapping[str, Parameter], objective: str) 
     for axes in plots[len(space) :]:
         axes.axis("off")
     for axes, (label, parameter) in zip(plots, space.items(), strict=False):
-        _style(axes)
+        style(axes)
         numeric = isinstance(parameter, Float | Integer)
         if not numeric:
             names = [str(value) for value in parameter.grid(label)]
@@ -186,11 +186,12 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
-    _style(axes)
+    style(axes)
     return figure, axes
 
 
-def _style(axes: Axes) -> None:
+def style(axes: Axes) -> None:
+    """The report's look: no box, faint grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(_LINE)
     axes.tick_params(colors=_SOFT, labelsize=9)

@@ -71,9 +71,12 @@ def test_a_slurm_job_whose_time_is_up_is_submitted_again():
 
 @pytest.fixture(scope="module")
 def ray():
-    module = pytest.importorskip("ray")
-    yield module
-    module.shutdown()
+    """Its workers are not nice, so that they get their share where other tests run beside them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        module = pytest.importorskip("ray")
+        yield module
+        module.shutdown()
 
 
 def test_ray_runs_the_sweep_and_replaces_a_killed_worker(make_plan, ray, tmp_path):

@@ -1,0 +1,51 @@
+"""The same done to many images: here, or on a Ray cluster by ``launcher=ray``."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from sr_lab.cluster import Work, here, on_ray
+from sr_lab.commands._config import build
+from sr_lab.sweeps.launchers import Local, Ray
+
+
+def needs_store(cfg: DictConfig) -> bool:
+    """Whether the images are done one by one: on Ray, or where input or output is no folder of this machine."""
+    return isinstance(build(cfg.launcher), Ray) or "://" in f"{cfg.input} {cfg.output}"
+
+
+def spread(cfg: DictConfig, names: Sequence[str], make: Callable[[], Work], title: str) -> int:
+    """Does the work to every name under a progress bar, and names what failed; the exit code.
+
+    Args:
+        cfg: with ``launcher``.
+        names: of the images.
+        make: makes the work in each process that does some.
+        title: of the progress bar, the command's name.
+    """
+    launcher = build(cfg.launcher)
+    if isinstance(launcher, Ray):
+        done = on_ray(
+            names,
+            make,
+            address=launcher.address,
+            num_workers=launcher.num_workers,
+            cores=launcher.cores,
+            gpus=launcher.gpus,
+        )
+    elif isinstance(launcher, Local):
+        done = here(names, make)
+    else:
+        raise ValueError(f"launcher: {type(launcher).__name__} runs sweeps; give launcher=local or launcher=ray")
+    failed = []
+    with tqdm(total=len(names), desc=title, unit="image") as bar:
+        for name, error in done:
+            failed += [f"{name}: {error}" if name not in error else error] if error else []
+            bar.update()
+    for message in failed:
+        print(f"srlab {title}: {message}", file=sys.stderr)
+    if failed:
+        print(f"srlab {title}: {len(failed)} of {len(names)} images failed; the others are written", file=sys.stderr)
+    return 1 if failed else 0

@@ -1,0 +1,140 @@
+"""Folders of images here or in an object store, under one face: a path, ``file://``, ``s3://``, ``gs://`` (fsspec)."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+import numpy as np
+import numpy.typing as npt
+
+from sr_lab.files import replacing
+from sr_lab.images import IMAGE_SUFFIXES, ImageError, read_image, write_image
+
+
+class Store:
+    """Files below a root, by their names relative to it.
+
+    A file appears whole or not at all: here by renaming, in an object store because that is how these work.
+
+    Args:
+        uri: a path, or what fsspec understands; credentials come from the environment.
+
+    Raises:
+        ValueError: if there is no such kind of store, or its package is not installed.
+    """
+
+    def __init__(self, uri: str | Path) -> None:
+        self.uri = str(uri)
+        try:
+            self.fs, self.root = fsspec.core.url_to_fs(self.uri)
+        except (ImportError, ValueError) as error:
+            raise ValueError(f"{self.uri}: {error}") from error
+        self.local = Path(self.root) if "file" in _protocols(self.fs) else None
+
+    def images(self) -> list[str]:
+        """Names of all image files, sorted; hidden ones are left out.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        root = self.root.rstrip("/")
+        try:
+            found = [str(path)[len(root) :].lstrip("/") for path in self.fs.find(root)]
+        except FileNotFoundError:
+            found = []
+        names = [
+            name
+            for name in found
+            if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+            and not any(part.startswith(".") for part in PurePosixPath(name).parts)
+        ]
+        if not names:
+            raise ValueError(f"{self.uri} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        return sorted(names)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return bool(self.fs.exists(self._path(name)))
+
+    def read_image(self, name: str) -> npt.NDArray[Any]:
+        """The image, (H, W, C); see ``images.read_image``."""
+        if self.local is not None:
+            return read_image(self.local / name)
+        with tempfile.TemporaryDirectory(prefix="srlab-") as folder:
+            file = self.fetch(name, Path(folder))
+            try:
+                return read_image(file)
+            except ImageError as error:
+                raise ImageError(str(error).replace(str(file), f"{self.uri}/{name}")) from error
+
+    def write_image(self, name: str, image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
+        """Writes an image in the format of the name's suffix; see ``images.write_image``."""
+        if self.local is not None:
+            write_image(self.local / name, image)
+            return
+        with tempfile.TemporaryDirectory(prefix="srlab-") as folder:
+            file = Path(folder) / PurePosixPath(name).name
+            write_image(file, image)
+            self.put(file, name)
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        """A local copy of a file, below ``folder``; where the store is local, the file itself."""
+        if self.local is not None:
+            return self.local / name
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(self.fs.cat_file(self._path(name)))
+        return file
+
+    def put(self, file: Path, name: str) -> None:
+        """Stores a local file, replacing one of that name."""
+        self.write_bytes(name, file.read_bytes())
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Stores ``content``, replacing a file of that name."""
+        if self.local is not None:
+            with replacing(self.local / name, durable=False) as partial:
+                partial.write_bytes(content)
+            return
+        path = self._path(name)
+        self.fs.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH120 - a name in a store, not a path
+        self.fs.pipe_file(path, content)
+
+    def read_bytes(self, name: str) -> bytes | None:
+        """The content of a file; None if there is none."""
+        try:
+            content: bytes = self.fs.cat_file(self._path(name))
+        except FileNotFoundError:
+            return None
+        return content
+
+    def remove(self, name: str) -> None:
+        """Removes a folder and what is below it, if it is there."""
+        if self.fs.exists(self._path(name)):
+            self.fs.rm(self._path(name), recursive=True)
+
+    def _path(self, name: str) -> str:
+        return f"{self.root.rstrip('/')}/{name}"
+
+
+def distinct_stems(names: Sequence[str]) -> list[str]:
+    """Names without suffix.
+
+    Raises:
+        ValueError: where two become one.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        stem = PurePosixPath(name).with_suffix("").as_posix()
+        if stem in seen:
+            raise ValueError(f"{seen[stem]} and {name} would be written to one file: rename one of them")
+        seen[stem] = name
+    return list(seen)
+
+
+def _protocols(filesystem: Any) -> tuple[str, ...]:
+    protocol = filesystem.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)

@@ -1,0 +1,154 @@
+"""Restoring and degrading folders and stores: resumable, each image written once, on a local Ray too."""
+
+import functools
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sr_lab.cli import main
+from sr_lab.cluster import on_ray
+from sr_lab.images import read_image, write_image
+from sr_lab.inference.artefact import save_artefact
+from sr_lab.networks.srcnn import SRCNN
+
+
+@pytest.fixture(scope="module")
+def low(tmp_path_factory) -> Path:
+    """Grey, RGB, 16 bit, many bands, a folder below."""
+    folder = tmp_path_factory.mktemp("low")
+    generator = np.random.default_rng(0)
+    for name, channels, top, kind in (
+        ("rgb.png", 3, 256, np.uint8),
+        ("grey.jpg", 1, 256, np.uint8),
+        ("deep.png", 3, 65536, np.uint16),
+        ("below/also.webp", 3, 256, np.uint8),
+    ):
+        write_image(folder / name, generator.integers(0, top, (24, 20, channels)).astype(kind))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def artefact(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    network = SRCNN(scale=2, num_channels=3)
+    node = {"_target_": "sr_lab.networks.srcnn.SRCNN", "scale": 2, "num_channels": 3}
+    return save_artefact(
+        tmp_path_factory.mktemp("artefact") / "best", network, config={"model": {"network": node}}, metadata={}
+    )
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in sorted(folder.rglob("*.*")) if p.is_file()}
+
+
+def test_every_image_is_restored_once_as_deep_as_it_was(low, artefact, tmp_path, capsys):
+    words = ["restore", f"input={low}", f"output={tmp_path / 'out'}", f"restorer={artefact}", "tile=16", "overlap=4"]
+    assert main(words) == 0
+    assert "4 images" in capsys.readouterr().out
+    for name, dtype in (("rgb", np.uint8), ("grey", np.uint8), ("deep", np.uint16), ("below/also", np.uint8)):
+        image = read_image(tmp_path / "out" / f"{name}.png")
+        assert (image.shape[:2], image.dtype) == ((48, 40), dtype)
+    before = stamps(tmp_path / "out")
+    (tmp_path / "out" / "grey.png").unlink()
+    assert main(words) == 0
+    after = stamps(tmp_path / "out")
+    assert [name for name in before if after[name] != before[name]] == ["grey.png"]
+    assert main([*words, "overlap=2"]) == 1
+    assert "overlap was 4, is 2" in capsys.readouterr().err
+
+
+def test_an_image_that_fails_is_named_and_the_others_are_done(low, tmp_path, capsys):
+    bad = tmp_path / "bad"
+    shutil.copytree(low, bad)
+    (bad / "broken.png").write_bytes(b"no image")
+    words = ["restore", f"input={bad}", f"output={tmp_path / 'out'}", "restorer=bicubic"]
+    assert main(words) == 1
+    assert "give scale=" in capsys.readouterr().err
+    assert main([*words, "scale=3"]) == 1
+    said = capsys.readouterr().err
+    assert "broken.png" in said
+    assert "1 of 5 images failed" in said
+    assert read_image(tmp_path / "out" / "rgb.png").shape == (72, 60, 3)
+    assert main(["restore", f"input={bad}", f"output={bad / 'in'}", "restorer=bicubic", "scale=2"]) == 1
+
+
+def test_an_object_store_is_read_and_written(low, tmp_path, capsys):
+    memory = fsspec.filesystem("memory")
+    for file in low.rglob("*.*"):
+        memory.pipe_file(f"/given/{file.relative_to(low).as_posix()}", file.read_bytes())
+    assert main(["restore", "input=memory://given", "output=memory://made", "restorer=bicubic", "scale=2"]) == 0
+    assert main(["restore", f"input={low}", f"output={tmp_path / 'made'}", "restorer=bicubic", "scale=2"]) == 0
+    for file in (tmp_path / "made").rglob("*.png"):
+        assert memory.cat_file(f"/made/{file.relative_to(tmp_path / 'made').as_posix()}") == file.read_bytes()
+    words = ["degrade", "input=memory://given", "output=memory://low", "degradation=blind_gaussian", "scale=2"]
+    assert main(words) == 0
+    assert main(["degrade", f"input={low}", f"output={tmp_path / 'low'}", *words[3:]]) == 0
+    for file in (tmp_path / "low" / "LR").rglob("*.png"):
+        assert memory.cat_file(f"/low/{file.relative_to(tmp_path / 'low').as_posix()}") == file.read_bytes()
+    with memory.open("/low/manifest.parquet") as stream:
+        ours, theirs = pd.read_parquet(stream), pd.read_parquet(tmp_path / "low" / "manifest.parquet")
+    pd.testing.assert_frame_equal(ours, theirs)
+    assert not memory.exists("/low/.rows")
+    assert main(words) == 1
+    assert "is finished" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def ray():
+    """Its workers are not nice, so that they get their share where other tests run beside them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        module = pytest.importorskip("ray")
+        yield module
+        module.shutdown()
+
+
+def test_what_a_killed_worker_had_begun_is_done_again_and_the_rest_once(ray, tmp_path):
+    class DyingOnce:
+        """Writes each name's file, and kills its process once, before the third; local, so that Ray sends its code."""
+
+        def __init__(self, folder) -> None:
+            self.folder = folder
+
+        def __call__(self, name) -> None:
+            if (self.folder / name).exists():
+                return
+            mark = self.folder / "killed"
+            if name == "c" and not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            with (self.folder / "log").open("a") as log:
+                log.write(f"{name}\n")
+            (self.folder / name).touch()
+            if name == "e":
+                raise ValueError("cannot")
+
+    make = functools.partial(DyingOnce, tmp_path)
+    found = dict(on_ray(list("abcdef"), make, address=None, num_workers=1, cores=1, gpus=0))
+    assert found == {**dict.fromkeys("abcdf", ""), "e": "cannot"}
+    assert (tmp_path / "killed").exists()
+    assert sorted((tmp_path / "log").read_text().split()) == list("abcdef"), "each was written once"
+
+
+def test_ray_makes_the_files_that_are_made_here(ray, low, tmp_path):
+    rest = ["restorer=bicubic", "scale=2"]
+    spread = ["launcher=ray", "launcher.num_workers=1"]
+    assert main(["restore", f"input=file://{low}", f"output={tmp_path / 'ray'}", *rest, *spread]) == 0
+    assert main(["restore", f"input={low}", f"output={tmp_path / 'here'}", *rest]) == 0
+    degraded = [f"input={low}", "degradation=blind_gaussian", "scale=2"]
+    assert main(["degrade", *degraded, f"output={tmp_path / 'ray_low'}", *spread]) == 0
+    assert main(["degrade", *degraded, f"output={tmp_path / 'here_low'}"]) == 0
+    for here, there in (("here", "ray"), ("here_low", "ray_low")):
+        files = sorted(p.relative_to(tmp_path / here) for p in (tmp_path / here).rglob("*.png"))
+        assert len(files) >= 4
+        for file in files:
+            assert (tmp_path / here / file).read_bytes() == (tmp_path / there / file).read_bytes()
+    assert json.loads((tmp_path / "ray" / "restore.json").read_text())["restorer"] == "bicubic"

@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pipeline test lint format bench clean
+.PHONY: help demo pipeline test lint format bench gpu-study clean
 
 help:  ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ format: $(READY)  ## rewrite the code in the house's format
 
 bench: $(READY)  ## every benchmark, as tables
 	for name in imresize scoring crops tracking degradations; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+gpu-study: $(READY)  ## everything that needs a GPU: speed, trainings of 10 to 30 minutes, evaluation; resumable, about 3.5 hours
+	$(BIN)/python experiments/gpu_study/study.py runs/gpu_study
 
 clean:  ## remove the environment, runs and caches
 	rm -rf .venv .srlab runs mlruns mlflow.db* dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

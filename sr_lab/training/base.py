@@ -147,7 +147,7 @@ class TrainingModule(pl.LightningModule, ABC):
             self.guard({name: value for name, value in values.items() if name != "loss"} or values, batch)
             self.manual_backward(values["loss"] / len(batches) if len(batches) > 1 else values["loss"])
             for name, value in values.items():
-                part = value.detach() / len(batches)
+                part = value.detach() / len(batches) if len(batches) > 1 else value.detach()
                 total[name] = total[name] + part if name in total else part
         self.advance()
         return total
@@ -159,7 +159,8 @@ class TrainingModule(pl.LightningModule, ABC):
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             if scaler is not None:
                 scaler.unscale_(optimizer.optimizer)
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+            trained = [weight for group in optimizer.param_groups for weight in group["params"]]
+            nn.utils.clip_grad_norm_(trained, self.gradient_clip)
         optimizer.step()
         optimizer.zero_grad()
         if scheduler is not None:

@@ -32,20 +32,28 @@ class EMA(nn.Module):
         self.n_averaged: Tensor
         self.register_buffer("n_averaged", torch.tensor(0, dtype=torch.long))
         self._started = False
+        self._pairs: list[tuple[Tensor, Tensor]] = []
 
     @torch.no_grad()
     def update(self, network: Network) -> None:
-        """Moves the average towards ``network``: once an optimizer step."""
-        averages = [*self.module.parameters(), *self.module.buffers()]
-        values: list[Tensor] = [*network.parameters(), *network.buffers()]
-        floats = [pair for pair in zip(averages, values, strict=True) if pair[0].is_floating_point()]
+        """Moves the average towards ``network``, always the same: once an optimizer step."""
+        if not self._pairs:  # walking through a network of a thousand modules takes milliseconds
+            averages = [*self.module.parameters(), *self.module.buffers()]
+            self._pairs = list(zip(averages, [*network.parameters(), *network.buffers()], strict=True))
+        floats = [pair for pair in self._pairs if pair[0].is_floating_point()]
         if self._started and floats:
             torch._foreach_lerp_([pair[0] for pair in floats], [pair[1] for pair in floats], 1 - self.decay)
-        for average, value in zip(averages, values, strict=True):
+        for average, value in self._pairs:
             if not self._started or not average.is_floating_point():
                 average.copy_(value)
         self.n_averaged += 1
         self._started = True
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "EMA":
+        """A move to another device or type makes other tensors."""
+        self._pairs = []
+        super()._apply(*args, **kwargs)
+        return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         self._started = bool(state_dict.get(f"{prefix}n_averaged", 0))

@@ -4,13 +4,28 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pipeline test lint format bench gpu-study clean
+.PHONY: help demo demo-drift drift retrain promote approve pipeline test lint format bench gpu-study clean
 
 help:  ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(READY)  ## the main job: photos -> train -> evaluate -> track -> register -> gate, about 5 minutes on 2 cores
 	$(BIN)/srlab demo
+
+demo-drift: $(READY)  ## clean photos -> champion -> noisy JPEG images come in -> drift -> retraining -> gate, under 8 minutes
+	$(BIN)/srlab demo_drift
+
+drift: $(READY)  ## srlab drift ARGS="...": exit code 10 on drift
+	$(BIN)/srlab drift $(ARGS)
+
+retrain: $(READY)  ## srlab retrain ARGS="...": drift -> fine-tune the champion -> gate; only errors fail, see the report
+	$(BIN)/srlab retrain $(ARGS); code=$$?; case $$code in 0|3|4|6|75) echo "outcome $$code";; *) exit $$code;; esac
+
+promote: $(READY)  ## srlab promote ARGS="..."
+	$(BIN)/srlab promote $(ARGS)
+
+approve: $(READY)  ## srlab approve ARGS="..."
+	$(BIN)/srlab approve $(ARGS)
 
 pipeline: $(READY)  ## the demo as a DVC pipeline: runs only what an edit has made stale
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro

@@ -32,8 +32,6 @@ from sr_lab.monitoring.report import CURRENT, HTML, PRESET, Finding, write_repor
 from sr_lab.monitoring.stream import Stream
 from sr_lab.monitoring.watch import Watch, read_checks, write_checks
 
-DRIFT = 10
-
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
@@ -64,7 +62,7 @@ def run(cfg: DictConfig) -> int:
     if text is not None:
         print(f"preset: {report / PRESET}")
     print(f"report: {report / HTML}")
-    return DRIFT if finding.alarm else 0
+    return int(cfg.on_drift) if finding.alarm else 0
 
 
 def windowed(cfg: DictConfig, reference: Profile, measure: Extractor) -> tuple[Profile, Finding]:

@@ -34,7 +34,8 @@ def run(cfg: DictConfig) -> int:
     for name in feature_columns(profile.table):
         known, values = feature(name), profile.table[name]
         low, middle, high = (f"{value:.{known.decimals}f}" for value in values.quantile([0.05, 0.5, 0.95]))
-        missing = f", {values.isna().sum()} without" if values.isna().any() else ""
-        print(f"{known.label}: median {middle}, 90 % in {low} to {high} {known.unit}".rstrip() + missing)
+        text = "none" if values.isna().all() else f"median {middle}, 90 % in {low} to {high} {known.unit}".rstrip()
+        missing = f", none in {values.isna().sum()}" if 0 < values.isna().sum() < len(values) else ""
+        print(f"{known.label}: {text}{missing}")
     print(f"{len(profile)} images, {len(profile) / seconds:.0f} a second\nprofile: {output}")
     return 0

@@ -52,7 +52,7 @@ class EMA(nn.Module):
     def _apply(self, *args: Any, **kwargs: Any) -> "EMA":
         """A move to another device or type makes other tensors."""
         self._pairs = []
-        super()._apply(*args, **kwargs)
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -1,0 +1,149 @@
+"""The loop through the public command line: champion, drift, retraining, gate."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from filelock import FileLock
+
+from sr_lab.cli import main
+from sr_lab.commands import demo_drift, train
+from sr_lab.monitoring import read_profile
+from sr_lab.tracking.aliases import aliases
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+TINY = ["trainer.enable_progress_bar=false", "pictures=0", "data.batch_size=4", "data.crop=32", "data.repeats=8"]
+TINY += ["model.network.num_blocks=2", "model.network.num_features=16", "preflight=false", "trainer.accelerator=cpu"]
+STEPS = 160
+
+
+class Loop:
+    """A champion of clean photos, and what its inputs looked like."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.store = folder, f"sqlite:///{folder / 'mlflow.db'}"
+        assert main(["prepare", "data=photos"]) == 0
+        self.before, self.same, self.now, self.holdout = demo_drift.make_inputs(folder, noise=14, quality=50)
+        champion = folder / "champion"
+        settings = ["experiment=edsr_tiny_x2_photos", "name=c", f"output={champion}", f"tracking.uri={self.store}"]
+        steps = [f"max_steps={STEPS}", f"val_every={STEPS}", f"checkpoint_every={STEPS}", "tracking.drain_seconds=60"]
+        assert main(["train", *settings, *steps, *TINY]) == 0
+        assert main(["register", f"run={champion}", "name=photos"]) == 0
+        floors = ["policy.checks.psnr_floor.value=10", "policy.checks.psnr_worst.value=5", "device=cpu"]
+        where = [f"policy.holdout.photos.benchmark={self.holdout}", f"tracking_uri={self.store}"]
+        assert main(["promote", "name=photos", *where, *floors, "metrics=[psnr,ssim]"]) == 0
+        self.profile = folder / "first.parquet"
+        assert main(["profile", f"input={self.before}", f"output={self.profile}"]) == 0
+
+    def retrain(self, current: Path, reference: Path, output: Path, *more: str) -> int:
+        checks = ["policy.checks.psnr_new.min_scenes=3", "policy.checks.psnr_old.min_scenes=3"]
+        checks += ["policy.checks.psnr_old.margin=0.5", "~policy.checks.ssim_new", "~policy.checks.ssim_old"]
+        checks += ["policy.checks.psnr_floor.value=10", "policy.checks.latency.limit=100"]
+        tiny = "train=[" + ",".join(f'"{text}"' for text in [*TINY, "tracking.drain_seconds=60"]) + "]"
+        given = ["name=photos", "experiment=edsr_tiny_x2_photos", f"reference={reference}", f"current={current}"]
+        given += [f"holdout={self.holdout}", f"output={output}", f"steps={STEPS}", f"tracking_uri={self.store}"]
+        return main(["retrain", *given, *checks, tiny, 'promote=["device=cpu"]', "lr_factor=1", *more])
+
+    @property
+    def champion(self) -> int:
+        return aliases(self.store, "photos")["champion"]
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("loop")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield Loop(folder)
+
+
+@pytest.fixture
+def reference(loop: Loop, tmp_path: Path) -> Path:
+    return Path(shutil.copy(loop.profile, tmp_path / "reference.parquet"))
+
+
+def test_without_drift_nothing_is_trained(loop, reference, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "run", lambda cfg: pytest.fail("it was trained"))
+    assert loop.retrain(loop.same, reference, tmp_path / "out", 'drift=["alpha=0.001"]') == 0
+    assert not (tmp_path / "out" / "logbook.json").exists()
+
+
+def test_cool_down_and_budget_refuse_with_the_numbers(loop, reference, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "run", lambda cfg: pytest.fail("it was trained"))
+    assert loop.retrain(loop.now, reference, tmp_path / "out", "retraining.max_cost=0") == 6
+    assert "minutes of cpu cost 0.00 EUR, more than max_cost=0" in capsys.readouterr().out
+    assert "budget: " in (tmp_path / "out" / "latest" / "retrain.html").read_text()
+    past = {"name": "20200101-1", "end": "2099-01-01T00:00:00+00:00", "outcome": "rejected", "cost": 1, "version": 2}
+    (tmp_path / "out" / "logbook.json").write_text(json.dumps({"attempt": None, "ended": [past]}))
+    assert loop.retrain(loop.now, reference, tmp_path / "out") == 6
+    assert "cool-down: the last retraining was" in capsys.readouterr().out
+
+
+def test_a_second_retraining_leaves_and_a_misspelt_share_is_refused(loop, reference, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / ".lock"):
+        assert loop.retrain(loop.now, reference, tmp_path / "out") == 75
+    assert "another retraining of photos is running" in capsys.readouterr().out
+    assert loop.retrain(loop.now, reference, tmp_path / "out", "share_new=1") == 1
+    assert "share_new=1" in capsys.readouterr().err
+
+
+def test_a_failed_retraining_changes_nothing_and_is_given_up(loop, reference, tmp_path, monkeypatch, capsys):
+    def fail(cfg: object) -> int:
+        raise RuntimeError("the disk is full")
+
+    before = loop.champion, reference.read_bytes()
+    monkeypatch.setattr(train, "run", fail)
+    for _ in range(2):
+        assert loop.retrain(loop.now, reference, tmp_path / "out", "num_trials=2") == 1
+        assert "the disk is full" in capsys.readouterr().err
+    assert loop.retrain(loop.now, reference, tmp_path / "out", "num_trials=2") == 1
+    assert "begun 2 times and never ended" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out" / "logbook.json").read_text())["ended"][0]["outcome"] == "failed"
+    assert (loop.champion, reference.read_bytes()) == before
+
+
+def test_drift_is_answered_by_a_better_champion(loop, reference, tmp_path, monkeypatch, capsys):
+    """Noisy JPEG images come in; the runner is preempted once in the training and once before the gate."""
+    output, former = tmp_path / "out", reference.read_bytes()
+    started = loop.champion
+    real = train.run
+    calls: list[str] = []
+
+    def preempted(cfg):
+        calls.append("train")
+        if len(calls) == 1:
+            cfg.max_seconds = 0.001
+        return real(cfg)
+
+    monkeypatch.setattr(train, "run", preempted)
+    assert loop.retrain(loop.now, reference, output) == 75
+    assert loop.champion == started
+    monkeypatch.setattr("sr_lab.commands.promote.release", lambda cfg: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert loop.retrain(loop.now, reference, output) == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(loop.folder)
+    monkeypatch.setattr(train, "run", lambda cfg: pytest.fail("it was trained again"))
+    assert loop.retrain(loop.now, reference, output) == 0
+    said = capsys.readouterr().out
+    assert "going on with" in said
+    assert "pass  psnr_new: psnr_y on benchmark_new: gain +" in said
+    assert "pass  psnr_old: psnr_y on benchmark_old: gain " in said
+    assert loop.champion == started + 1
+    assert len(read_profile(reference).table) == len(list(loop.now.iterdir()))
+    (kept,) = reference.parent.glob("reference.before-*.parquet")
+    assert kept.read_bytes() == former
+    (folder,) = [file.parent for file in output.glob("*/retrain.json")]
+    story = json.loads((folder / "retrain.json").read_text())
+    assert story["outcome"] == "promoted"
+    assert {"noise", "quality"} <= {change["name"] for change in story["changes"]}
+    page = (folder / "retrain.html").read_text()
+    assert "promoted" in page
+    assert "http" not in page
+    recipe = yaml.safe_load((folder / "train.yaml").read_text())
+    assert recipe["degradation"]["ops"]["mixture"]["weights"] == {"old": 0.5, "new": 0.5}
+    assert recipe["data"]["degradation"] == recipe["degradation"]
+    assert recipe["degradation"]["ops"]["mixture"]["ops"]["old"]["_target_"].endswith("Bicubic")

@@ -104,8 +104,8 @@ def table(networks: list[Network], rates: dict[str, Any]) -> str:
     """Both tables as Markdown."""
     host = _values(rates["host"])
     lines = [
-        "| network | GPUs | global batch | GPU ms | host ms, eager | all-reduce ms (not hidden) | crops/s, eager | with "
-        "CUDA graphs | efficiency | limit, eager | 4.8 M crops, graphs |",
+        "| network | GPUs | global batch | GPU ms | host ms, eager | all-reduce ms (not hidden) | crops/s, eager "
+        "| with CUDA graphs | efficiency | limit, eager | 4.8 M crops, graphs |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for network in networks:

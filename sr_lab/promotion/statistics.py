@@ -8,7 +8,8 @@ underestimates both its size and its spread). Hall's transformation corrects for
 the removal of skewness by transformation", J. R. Statist. Soc. B 54, 1992). It is used only where it makes a bound
 wider: a bound is never tighter than Student's. The skew of a small sample is biased towards zero, most of all in the
 samples whose mean is too good; so it is taken ``(1.5 + 8 / n)`` times, beside the usual correction for n. These two
-numbers were chosen by simulation, on exponential losses (experiments/gate_simulation).
+numbers were chosen by simulation, on exponential losses (experiments/gate_simulation). Fewer than ``LEAST`` values tell
+nothing of a skew: there the interval is Student's, and the promise is the policy's ``min_scenes``, 8 unless it says less.
 """
 
 import math
@@ -20,6 +21,9 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 Array = NDArray[np.float64]
+
+LEAST = 8
+"""Values from which on their skew is taken into account."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +92,8 @@ def mean_interval(values: Array, *, alpha: float, resolution: float = 1e-12) -> 
 
 
 def skew_factor(n: int) -> float:
-    """By how much the skew of a sample of ``n`` values is enlarged."""
-    return 0.0 if n < 3 else (1.5 + 8 / n) * math.sqrt(n * (n - 1)) / (n - 2)
+    """By how much the skew of a sample of ``n`` values is enlarged; 0 below ``LEAST``."""
+    return 0.0 if n < LEAST else (1.5 + 8 / n) * math.sqrt(n * (n - 1)) / (n - 2)
 
 
 def _hall(quantile: float, a: Array) -> Array:

@@ -124,7 +124,7 @@ def test_an_edit_in_conf_reruns_what_depends_on_it_and_only_that_without_git(pip
         "conf/sweep.yaml": set(),
         "conf/policy/default.yaml": {"promote"},
         "conf/embedding/content.yaml": {"profile", "drift"},
-        "conf/optimizer/adam.yaml": {"train", "evaluate", "register", "promote"},
+        "conf/optimizer/adam.yaml": {"train"},  # what follows it depends on what it makes
     }.items():
         path = pipeline / file
         before = path.read_text()

@@ -150,5 +150,8 @@ def test_ray_makes_the_files_that_are_made_here(ray, low, tmp_path):
         files = sorted(p.relative_to(tmp_path / here) for p in (tmp_path / here).rglob("*.png"))
         assert len(files) >= 4
         for file in files:
-            assert (tmp_path / here / file).read_bytes() == (tmp_path / there / file).read_bytes()
+            one, other = (read_image(tmp_path / part / file) for part in (here, there))
+            assert one.dtype == other.dtype
+            # Another number of threads may round the last of 16 bits the other way.
+            assert np.abs(one.astype(int) - other).max() <= (1 if one.dtype == np.uint16 else 0), file
     assert json.loads((tmp_path / "ray" / "restore.json").read_text())["restorer"] == "bicubic"

@@ -30,8 +30,8 @@ approve: $(READY)  ## srlab approve ARGS="..."
 pipeline: $(READY)  ## the demo as a DVC pipeline: runs only what an edit has made stale
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 
-test: $(READY)  ## every test
-	$(BIN)/python -m pytest
+test: $(READY)  ## every test, two at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)  ## ruff, mypy (strict), the layer law
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -9,7 +9,7 @@ the removal of skewness by transformation", J. R. Statist. Soc. B 54, 1992). It 
 wider: a bound is never tighter than Student's. The skew of a small sample is biased towards zero, most of all in the
 samples whose mean is too good; so it is taken ``(1.5 + 8 / n)`` times, beside the usual correction for n. These two
 numbers were chosen by simulation, on exponential losses (experiments/gate_simulation). Fewer than ``LEAST`` values tell
-nothing of a skew: there the interval is Student's, and the promise is the policy's ``min_scenes``, 8 unless it says less.
+nothing of a skew: there the interval is Student's. Policies ask for that many (``min_scenes``) unless they say less.
 """
 
 import math

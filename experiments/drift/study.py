@@ -20,6 +20,7 @@ import cv2
 import matplotlib
 
 matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -226,6 +227,64 @@ def row(kind: str, what: str, size: int, share: float, value: float) -> dict[str
     return {"kind": kind, "what": what, "window": size, "share": share, "value": round(value, 4)}
 
 
+def write_report(results: pd.DataFrame) -> None:
+    """table.md and power.png from the lines of results.csv; what was not run is left out."""
+    lines = ["| no drift, 1,000 resamplings | 25 | 50 | 100 |", "|---|---|---|---|"]
+    lines += _lines(results, "one check", WINDOWS)
+    lines += ["", f"| no drift, {NUM_SEQUENCES} periods of {NUM_CHECKS} checks | 25 | 50 | 100 |", "|---|---|---|---|"]
+    lines += _lines(results, "60 checks", WINDOWS)
+    found = results.query("kind == 'power' and share == 1")
+    lines += ["", f"| every image changed, {NUM_POWER} resamplings | 25 | 50 | 100 |", "|---|---|---|---|"]
+    lines += _lines(found, "power", WINDOWS)
+    half = results.query("kind == 'power' and share == 0.2")
+    lines += ["", "| one image in five changed | 25 | 50 | 100 |", "|---|---|---|---|"]
+    lines += _lines(half, "power", WINDOWS)
+    lines += [
+        "",
+        "| stream of single images | false alarms in 300 | found within 200 | median delay |",
+        "|---|---|---|---|",
+    ]
+    for condition in CONDITIONS:
+        cells = [
+            results[(results.kind == kind) & (results.what == condition)].value.tolist()
+            for kind in ("stream, false alarms", "stream, found", "stream, median delay")
+        ]
+        if any(cells):
+            lines.append(f"| {condition} | " + " | ".join(f"{cell[0]:g}" if cell else "" for cell in cells) + " |")
+    (HERE / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    conditions = [name for name in EXPECTED if (results.what == f"{name}: one check").any()]
+    if not conditions:
+        return
+    figure, axes = plt.subplots(1, len(WINDOWS), figsize=(12, 4), sharey=True)
+    for axis, size in zip(axes, WINDOWS, strict=True):
+        for condition, colour in zip(EXPECTED, COLOURS[1:], strict=True):
+            if condition in conditions:
+                for rule, style in (("one check", "-"), ("alpha spent", "--")):
+                    part = results[(results.window == size) & (results.what == f"{condition}: {rule}")]
+                    axis.plot(part.share, part.value, style, color=colour, marker="o", markersize=3)
+        axis.axhline(ALPHA, color=COLOURS[0], linewidth=0.8)
+        axis.set(title=f"{size} images", xlabel="share of changed images", ylim=(0, 1.02))
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("share of resamplings with an alarm")
+    handles = [plt.Line2D([], [], color=colour, label=name) for name, colour in zip(EXPECTED, COLOURS[1:], strict=True)]
+    handles = [handle for handle in handles if handle.get_label() in conditions]
+    styles = {"one check": "-", "one of 60 checks": "--"}
+    handles += [plt.Line2D([], [], color="black", linestyle=style, label=label) for label, style in styles.items()]
+    axes[-1].legend(handles=handles, fontsize=7, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(HERE / "power.png", dpi=110)
+
+
+def _lines(results: pd.DataFrame, kind: str, windows: tuple[int, ...]) -> list[str]:
+    """A line of a table for each rule or condition, a column for each window."""
+    part = results.query("kind == @kind")
+    lines = []
+    for what in dict.fromkeys(part.what):
+        cells = [part[(part.what == what) & (part.window == size)].value.tolist() for size in windows]
+        lines.append(f"| {what} | " + " | ".join(f"{cell[0]:.3f}" if cell else "not run" for cell in cells) + " |")
+    return lines
+
+
 PARTS: dict[str, Callable[[dict[str, pd.DataFrame], np.random.Generator], list[dict[str, object]]]] = {
     "stream": streams,
     "once": lambda data, random: single_checks(data["as before"], random),
@@ -254,6 +313,7 @@ def main() -> None:
         rows = [{"part": part, **row} for row in PARTS[part](data, np.random.default_rng(zlib.crc32(part.encode())))]
         kept = pd.read_csv(file).query("part != @part") if file.is_file() else pd.DataFrame()
         pd.concat([kept, pd.DataFrame(rows)]).to_csv(file, index=False, lineterminator="\n")
+    write_report(pd.read_csv(file))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def test_no_command_is_a_usage_error(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["trian"], "Did you mean 'train'?"),
+        (["trian"], "Did you mean 'train' or 'retrain'?"),
         (["train", "--frobnicate"], "unknown option --frobnicate"),
     ],
 )

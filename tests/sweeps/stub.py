@@ -1,8 +1,9 @@
 """Stands in for ``srlab train``: steps, a checkpoint after each, and the files that a finished run leaves.
 
-    python stub.py x=0.5 output=DIR [steps=5] [seconds=0.01] [fail=above:0.8] [kill=0.3]
+    python stub.py x=0.5 output=DIR [steps=5] [seconds=0.01] [fail_above=0.8] [kill=0.3] [hang=0000,0001]
 
 ``history.txt`` in the folder tells each start and end. ``kill`` is the chance that a start is killed at half its steps.
+``hang`` names the folders of trials whose first start stays at its first checkpoint until somebody kills it.
 """
 
 import json
@@ -18,6 +19,7 @@ output = Path(settings["output"])
 output.mkdir(parents=True, exist_ok=True)
 steps, x = int(settings.get("steps", 3)), float(settings["x"])
 history = output / "history.txt"
+hanging = settings.get("hang", "").split(",")
 
 
 def note(text: str) -> None:
@@ -38,6 +40,8 @@ for step in range(first, steps):
     time.sleep(float(settings.get("seconds", 0)))
     (output / "checkpoint.part").write_text(str(step + 1))
     (output / "checkpoint.part").replace(checkpoint)
+    if step == 0 and output.name in hanging:
+        time.sleep(600)
     if step == steps // 2 and random.random() < float(settings.get("kill", 0)):
         os.kill(os.getpid(), signal.SIGKILL)
 (output / "best").mkdir(exist_ok=True)

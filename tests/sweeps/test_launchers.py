@@ -80,7 +80,7 @@ def ray():
 
 
 def test_ray_runs_the_sweep_and_replaces_a_killed_worker(make_plan, ray, tmp_path):
-    plan = make_plan("steps=6", "seconds=0.1")
+    plan = make_plan("steps=6", "hang=0000")
     study = prepare(plan, num_trials=3, settings={})
     killed = []
 

@@ -3,12 +3,13 @@
     python benchmarks/sweeps.py overhead --repeats 5
     python benchmarks/sweeps.py kills --trials 200
 
-``overhead`` runs one tiny training alone and as the only trial of a sweep, in turn; both are the whole process, with
-and without what the trial reports to a pruner. ``kills`` runs a stub objective with two workers, one of which, or of
-whose trials, is killed with -9 again and again, and now and then everything; then it counts.
+``overhead`` runs one tiny training alone and as the only trial of a sweep, in turn and in turned order; both are the
+whole process, with and without what the trial reports to a pruner. ``kills`` runs a stub objective with two workers,
+one of which, or of whose trials, is killed with -9 again and again, and now and then everything; then it counts.
 """
 
 import argparse
+import contextlib
 import functools
 import os
 import random
@@ -64,30 +65,33 @@ def make_plan(folder: Path, **changes) -> Plan:
 
 
 def overhead(repeats: int) -> None:
-    pruner = {"_target_": "optuna.pruners.MedianPruner"}
+    never = {"n_startup_trials": repeats + 2}  # reports are read at every validation, and no trial ends early
+    pruner = {"_target_": "optuna.pruners.MedianPruner", **never}
     times: dict[str, list[float]] = {"bare run": [], "trial": [], "trial, pruner": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        median = {"pruner": optuna.pruners.MedianPruner(), "pruner_config": pruner}
+        median = {"pruner": optuna.pruners.MedianPruner(**never), "pruner_config": pruner}
         plans = {
             "trial": make_plan(folder),
             "trial, pruner": replace(make_plan(folder), name="pruned", folder=folder / "pruned", **median),
         }
         studies = {}
-        for repeat in range(repeats + 1):
-            start = time.perf_counter()
+
+        def bare(repeat: int) -> None:
             words = [*settings(folder), f"name=bare{repeat}", f"output={folder / f'bare{repeat}'}"]
             subprocess.run([*TRAIN, *words], check=True, stdout=subprocess.DEVNULL, cwd=folder)
-            measured = {"bare run": time.perf_counter() - start}
-            for row, plan in plans.items():
-                studies[row] = prepare(plan, num_trials=repeat + 1, settings={})
-                worker = Worker(plan=plan)
+
+        def trial(row: str, repeat: int) -> None:
+            studies[row] = prepare(plans[row], num_trials=repeat + 1, settings={})
+            assert Worker(plan=plans[row]).work() == 1
+            assert rows(studies[row], plans[row])[-1].state == "complete"
+
+        ways = {"bare run": bare, **{row: functools.partial(trial, row) for row in plans}}
+        for repeat in range(repeats + 1):
+            for row in list(ways)[:: 1 if repeat % 2 else -1]:
                 start = time.perf_counter()
-                assert worker.work() == 1
-                measured[row] = time.perf_counter() - start
-                assert rows(studies[row], plan)[-1].state == "complete"
-            for row, seconds in measured.items():
-                times[row] += [seconds] if repeat else []
+                ways[row](repeat)
+                times[row] += [time.perf_counter() - start] if repeat else []
     bare = statistics.median(times["bare run"])
     print(f"{'':16}{'median s':>10}{'more than bare s':>19}   each")
     for row, each in times.items():
@@ -170,19 +174,24 @@ def _parent(folder: Path) -> "subprocess.Popen[bytes]":
 
 
 def _kill(parent: "subprocess.Popen[bytes]", what: str, generator: random.Random) -> bool:
-    """Kills one process of the kind; False where none is there."""
-    if what == "everything":
-        os.kill(parent.pid, signal.SIGKILL)
-        return True
-    try:
-        family = psutil.Process(parent.pid).children(recursive=True)
-        trials = [process for process in family if "stub.py" in " ".join(process.cmdline())]
-        workers = [process for process in family if "spawn_main" in " ".join(process.cmdline())]
-        chosen = generator.choice(trials if what == "a trial" else workers)
-        chosen.kill()
-    except (psutil.Error, IndexError):
-        return False
-    return True
+    """Kills one process of the kind as soon as there is one; False where the sweep ends before."""
+    mark = {"a trial": STUB.name, "a worker": "spawn_main"}.get(what)
+    while parent.poll() is None:
+        if mark is None:
+            os.kill(parent.pid, signal.SIGKILL)
+            return True
+        try:
+            family = psutil.Process(parent.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return False
+        generator.shuffle(family)
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if mark in " ".join(process.cmdline()):
+                    process.kill()
+                    return True
+        time.sleep(0.01)
+    return False
 
 
 def _history(plan: Plan, number: int) -> list[str]:
@@ -196,7 +205,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--every", type=float, default=4.0, help="mean seconds between two kills")
+    parser.add_argument("--every", type=float, default=3.0, help="mean seconds between two kills")
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if arguments.what == "overhead":

@@ -214,8 +214,23 @@ def _explain(command: str, overrides: list[str], error: Exception) -> str:
             return f"cannot read {override!r}: {str(broken).splitlines()[0]}. Settings are given as key=value"
         key = parsed.key_or_group
         if not parsed.is_add() and key not in _paths(known) and f"'{key}'" in text:
+            if _may_be_added(key, known):
+                group = key.rpartition(".")[2]
+                file = f"{group}@" if (config_dir() / group).is_dir() else ""
+                return f"{key!r} is not set so far: to add it, write +{file}{override}"
             return f"unknown key {key!r}.{nearest(key, _paths(known))}"
     return text.splitlines()[0] if len(text.splitlines()) == 1 else " ".join(line.strip() for line in text.splitlines())
+
+
+def _may_be_added(key: str, known: DictConfig) -> bool:
+    """Whether the mapping that the key would be in is free, or of a ``_target_`` that takes it."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(known, parent) if parent else None
+    if not isinstance(node, DictConfig):
+        return False
+    if "_target_" not in node:
+        return not node
+    return not list(_unknown_arguments({"_target_": node._target_, name: None}, ""))
 
 
 def _paths(node: Any, path: str = "") -> list[str]:

@@ -31,6 +31,22 @@ def test_typo_is_named_with_the_nearest_key(override, said):
         compose("train", [override])
 
 
+@pytest.mark.parametrize(
+    ("command", "override", "prefix"),
+    [
+        ("train", "model.network.value_range=1.0", "+"),
+        ("register", "tags.by=ann", "+"),
+        ("promote", "policy.holdout.photos.degradation=bsrgan", "+degradation@"),
+    ],
+)
+def test_a_key_that_may_be_added_says_how(command, override, prefix):
+    required = {"train": [], "register": ["run=R", "name=N"], "promote": ["name=N"]}[command]
+    with pytest.raises(ConfigError) as caught:
+        compose(command, [*required, override])
+    assert str(caught.value).endswith(f"to add it, write {prefix}{override}")
+    compose(command, [*required, prefix + override])
+
+
 def test_misspelt_key_of_an_experiment_file(tmp_path, monkeypatch):
     root = tmp_path / "conf"
     import shutil

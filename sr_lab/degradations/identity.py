@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from sr_lab.degradations.operation import Array, Operation, Sample, Size
+from sr_lab.degradations.operation import Array, Canvas, Columns, Operation, Sample, Size
 
 
 class Identity(Operation):
@@ -20,3 +20,7 @@ class Identity(Operation):
     def degrade(self, image: Array, sample: Sample, *, high: Size) -> Array:
         """``image`` itself."""
         return image
+
+    def degrade_canvas(self, canvas: Canvas, columns: Columns, *, high: Size) -> Canvas:
+        """``canvas`` itself."""
+        return canvas

@@ -37,7 +37,11 @@ KINDS: tuple[Kind, ...] = (
     "motion",
     "defocus",
 )
-_LEAST_SIGMA = 1e-3
+_LEAST = {
+    **dict.fromkeys(("size", "theta", "beta", "cutoff", "length", "radius"), -math.inf),
+    **dict.fromkeys(("sigma_x", "sigma_y"), 1e-3),
+}
+"""What shapes a kernel, and the least value that a device gets of it."""
 _DIRECT_AREA = 121
 _MOST_RANK = 8
 _RANK_ERROR = 2e-4
@@ -215,40 +219,49 @@ def _about_one(uniform: Floats, limits: tuple[float, float]) -> Floats:
 
 
 def _kernels(columns: Columns, device: torch.device) -> Tensor:
-    """(B, K, K) float32, K the largest size; smaller kernels are padded with zeros."""
+    """(B, K, K) float32, K the largest size; smaller kernels are padded with zeros.
+
+    The samples are sorted by kind, each kind is made in one go at size K and cut to the samples' own sizes: the work on
+    a device is that of a few kernels, however many samples and sizes there are.
+    """
     kind, size = columns["kind"], columns["size"]
     if (size % 2 == 0).any():
         raise ValueError(f"parameter size={size[size % 2 == 0][0]}: a kernel needs an odd size")
     largest = int(size.max())
-    groups = sorted({(int(k), int(s)) for k, s in zip(kind, size, strict=True)})
-    if len(groups) == 1 and groups[0][1] == largest:
-        return _one_kind(*groups[0], columns, np.arange(len(kind)), device)
-    out = torch.zeros(len(kind), largest, largest, device=device)
-    for code, length in groups:
-        rows = np.flatnonzero((kind == code) & (size == length))
-        start = (largest - length) // 2
-        made = _one_kind(code, length, columns, rows, device)
-        out[:, start : start + length, start : start + length].index_copy_(0, upload(rows, device), made)
-    return out
-
-
-def _one_kind(code: int, size: int, columns: Columns, rows: npt.NDArray[np.int64], device: torch.device) -> Tensor:
-    def column(name: str, least: float = -math.inf) -> Tensor:
-        return upload(np.maximum(columns[name][rows], least), device)
-
-    kind = KINDS[code]
-    if kind == "sinc":
-        kernel = kernels.sinc(size, column("cutoff"))
-    elif kind == "motion":
-        kernel = kernels.motion(size, column("length"), column("theta"))
-    elif kind == "defocus":
-        kernel = kernels.defocus(size, column("radius"))
+    codes = sorted(set(kind.tolist()))
+    table = np.stack([np.maximum(columns[name], least) for name, least in _LEAST.items()])
+    if len(codes) == 1:
+        shape = dict(zip(_LEAST, upload(table, device), strict=True))
+        made = _one_kind(KINDS[codes[0]], largest, shape)
     else:
-        shape = (column("sigma_x", _LEAST_SIGMA), column("sigma_y", _LEAST_SIGMA), column("theta"))
-        if kind.startswith("generalised"):
-            kernel = kernels.generalised(size, *shape, column("beta"))
-        elif kind.startswith("plateau"):
-            kernel = kernels.plateau(size, *shape, column("beta"))
-        else:
-            kernel = kernels.gaussian(size, *shape)
-    return kernel.float()
+        order = np.argsort(kind, kind="stable")
+        shape = dict(zip(_LEAST, upload(table[:, order], device), strict=True))
+        ends = np.searchsorted(kind[order], codes, side="right").tolist()
+        parts = zip(codes, [0, *ends], ends, strict=False)
+        made = torch.cat(
+            [_one_kind(KINDS[k], largest, {name: v[start:end] for name, v in shape.items()}) for k, start, end in parts]
+        )
+        back = upload(np.argsort(order), device)
+        shape["size"], made = shape["size"][back], made[back]
+    if (size != largest).any():
+        distance = (torch.arange(largest, device=device) - largest // 2).abs()
+        inside = distance <= shape["size"][:, None] / 2
+        made = made * (inside[:, None, :] & inside[:, :, None])
+        made = made / made.sum(dim=(1, 2), keepdim=True)
+    return made.float()
+
+
+def _one_kind(kind: Kind, size: int, shape: Mapping[str, Tensor]) -> Tensor:
+    """(B, size, size) float64."""
+    if kind == "sinc":
+        return kernels.sinc(size, shape["cutoff"])
+    if kind == "motion":
+        return kernels.motion(size, shape["length"], shape["theta"])
+    if kind == "defocus":
+        return kernels.defocus(size, shape["radius"])
+    axes = (shape["sigma_x"], shape["sigma_y"], shape["theta"])
+    if kind.startswith("generalised"):
+        return kernels.generalised(size, *axes, shape["beta"])
+    if kind.startswith("plateau"):
+        return kernels.plateau(size, *axes, shape["beta"])
+    return kernels.gaussian(size, *axes)

@@ -18,6 +18,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -64,7 +65,7 @@ def sweep(cfg: DictConfig, output: Path) -> int:
         print(f"hold-out of policy {label}: {text}")
     with build(cfg.tracking, name=cfg.name, directory=output / "tracking", tags={"kind": "sweep"}) as tracked:
         plan = _plan(cfg, output, space, [*fixed, *_tracking(cfg.tracking, tracked.uid)])
-        settings = {"experiment": config_of(config), "space": plain(cfg.space), "objectives": plain(cfg.objectives)}
+        settings = {"training": config_of(config), "space": plain(cfg.space), "objectives": plain(cfg.objectives)}
         study = prepare(plan, num_trials=cfg.num_trials, settings=settings)
         tracked.log_config(plain(cfg))
         with tqdm(desc=cfg.name, unit="trial", total=0) as bar:
@@ -84,7 +85,7 @@ def sweep(cfg: DictConfig, output: Path) -> int:
     print(f"report: {output / REPORT}\ntable: {output / TABLE}")
     failed = [row for row in found if row.state == "failed"]
     for row in failed[:5]:
-        print(f"srlab sweep: trial {row.number} failed: {row.error.strip().splitlines()[0]}", file=sys.stderr)
+        print(f"srlab sweep: trial {row.number} failed: {shorten(row.error, 300)}", file=sys.stderr)
     if top is None:
         print("srlab sweep: no trial was completed: there is no winner", file=sys.stderr)
         return 1

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from sr_lab.sweeps.outcome import Row
 from sr_lab.sweeps.space import Float, Integer, Parameter
@@ -73,10 +73,10 @@ def parallel(rows: Sequence[Row], space: Mapping[str, Parameter], objective: str
         heights = [column[0][index] for column in columns]
         axes.plot(range(len(columns)), heights, color=colours(norm(value)), lw=1.6, alpha=0.8)
     for place, (_, ticks, title) in enumerate(columns):
-        axes.axvline(place, color=_SOFT, lw=1)
+        axes.vlines(place, 0, 1, color=_SOFT, lw=1)
         for height, text in ticks:
             axes.text(place + 0.03, height, text, fontsize=8, color=_SOFT, va="center")
-        axes.text(place, 1.09, title, ha="center", fontsize=9.5)
+        axes.text(place, 1.06, title, ha="center", fontsize=9.5)
     axes.set_xlim(-0.1, len(columns) - 0.7)
     axes.set_ylim(-0.06, 1.14)
     axes.axis("off")
@@ -107,6 +107,9 @@ def slices(rows: Sequence[Row], space: Mapping[str, Parameter], objective: str) 
             axes.scatter(places, [row.values[0] for row in there], s=20, color=COLOURS[state], facecolor=face, zorder=3)
         if isinstance(parameter, Float | Integer) and parameter.log:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(label)
         axes.tick_params(axis="x", labelsize=8)
     plots[0].set_ylabel(objective)

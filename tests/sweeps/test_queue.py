@@ -44,9 +44,9 @@ def test_filling_again_adds_only_what_is_missing(make_plan):
 
 
 def test_a_sweep_does_not_go_on_under_other_settings(make_plan):
-    prepare(make_plan(), num_trials=1, settings={"experiment": {"lr": 1}})
-    with pytest.raises(ValueError, match="experiment changed"):
-        prepare(make_plan(), num_trials=1, settings={"experiment": {"lr": 2}})
+    prepare(make_plan(), num_trials=1, settings={"training": {"lr": 1}})
+    with pytest.raises(ValueError, match="training changed"):
+        prepare(make_plan(), num_trials=1, settings={"training": {"lr": 2}})
 
 
 def fail(study: optuna.Study) -> optuna.trial.FrozenTrial:

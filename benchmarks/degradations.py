@@ -169,9 +169,9 @@ def presets(rounds: int) -> None:
 
         rate = 48 / least(run, rounds)
         single = 48 / least(lambda run=run: run(step=1), rounds)
-        floor = 48 / floors[name] if name in floors else math.nan
-        bar = BARS.get(name, math.nan)
-        print(f"{name:28}{rate:17.1f}{bar:6.0f}{floor:21.1f}{rate / floor:8.2f}{single:10.1f}")
+        floor = 48 / floors[name] if name in floors else None
+        beside = f"{BARS[name]:6.0f}{floor:21.1f}{rate / floor:8.2f}" if floor is not None else " " * 35
+        print(f"{name:28}{rate:17.1f}{beside}{single:10.1f}")
 
 
 def operations(rounds: int) -> None:

@@ -51,10 +51,11 @@ def score(restorer: str, name: str, corruption: str, root: Path) -> float:
 def draw(table: np.ndarray, names: list[str]) -> None:
     """The table as a picture: gain over bicubic in decibels."""
     gains = table[1:] - table[:1]
-    figure, axis = plt.subplots(figsize=(7.5, 3.6))
-    image = axis.imshow(gains, cmap="RdBu", vmin=-np.abs(gains).max(), vmax=np.abs(gains).max())
+    figure, axis = plt.subplots(figsize=(8.5, 3.6))
+    most = np.abs(gains).max()
+    image = axis.imshow(gains, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
     for (row, column), gain in np.ndenumerate(gains):
-        axis.text(column, row, f"{gain:+.2f}", ha="center", va="center")
+        axis.text(column, row, f"{gain:+.2f}", ha="center", va="center", color="w" if abs(gain) > 0.6 * most else "k")
     axis.set_xticks(range(len(CORRUPTIONS)), CORRUPTIONS)
     axis.set_yticks(range(len(names) - 1), names[1:])
     axis.set(xlabel="scored under", ylabel="trained under", title="PSNR-Y gain over bicubic, dB (Set14 x4, y_crop)")

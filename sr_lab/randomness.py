@@ -92,19 +92,28 @@ def pixel_bits_tensor(seeds: npt.NDArray[np.int64], positions: Tensor, *, plane:
 
     Args:
         seeds: (B,), on the host.
-        positions: (B, ...) int64, number of each pixel as in ``pixel_bits``.
+        positions: (B, ...) number of each pixel as in ``pixel_bits``; int64, or int32, which moves half the memory.
         plane: as in ``pixel_bits``.
 
     Returns:
-        int64 tensor of the shape of ``positions``, values below 2**16.
+        tensor of the shape and type of ``positions``, values below 2**16.
     """
     start, added = _hash_key(seeds.astype(np.uint64), plane)
     shape = (-1,) + (1,) * (positions.ndim - 1)
-    keys = upload(np.stack([start, added]).astype(np.int64), positions.device)
-    words = ((positions >> 1) + keys[0].reshape(shape)) & _MASK
-    words = ((words ^ (words >> 16)) * _FIRST) & _MASK
-    words = (((words ^ (words >> 15)) + keys[1].reshape(shape)) * _SECOND) & _MASK
-    words = words ^ (words >> 16)
+    keys = np.stack([start, added])
+    words: Tensor
+    if positions.dtype == torch.int32:  # wraps by itself, and shifts its sign in
+        first, second = (key.reshape(shape) for key in upload(keys.astype(np.uint32).view(np.int32), positions.device))
+        words = (positions >> 1) + first
+        words = (words ^ ((words >> 16) & 0xFFFF)) * _FIRST
+        words = ((words ^ ((words >> 15) & 0x1FFFF)) + second) * (_SECOND - (1 << 32))
+        words = words ^ ((words >> 16) & 0xFFFF)
+    else:
+        first, second = (key.reshape(shape) for key in upload(keys.astype(np.int64), positions.device))
+        words = ((positions >> 1) + first) & _MASK
+        words = ((words ^ (words >> 16)) * _FIRST) & _MASK
+        words = (((words ^ (words >> 15)) + second) * _SECOND) & _MASK
+        words = words ^ (words >> 16)
     return (words >> ((positions & 1) << 4)) & 0xFFFF
 
 
@@ -128,7 +137,12 @@ def normals(seed: int, shape: tuple[int, ...], *, plane: int = 0) -> npt.NDArray
 
 def normals_tensor(seeds: npt.NDArray[np.int64], positions: Tensor, *, plane: int = 0) -> Tensor:
     """The same noise on a device; ``positions`` as in ``pixel_bits_tensor``."""
-    return device_normal_table(positions.device)[pixel_bits_tensor(seeds, positions, plane=plane)]
+    return look_up(device_normal_table(positions.device), pixel_bits_tensor(seeds, positions, plane=plane))
+
+
+def look_up(table: Tensor, index: Tensor) -> Tensor:
+    """``table[index]`` of a table (N,); an int32 index is used as it is."""
+    return table[index] if index.dtype == torch.int64 else table.index_select(0, index.reshape(-1)).view(index.shape)
 
 
 @lru_cache(maxsize=16)

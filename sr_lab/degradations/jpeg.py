@@ -124,7 +124,7 @@ def _doubled(canvas: Canvas) -> Tensor:
 
 def _quantised(values: Tensor) -> Tensor:
     """Rounded, halves away from zero, as libjpeg does; they are frequent (a block's mean over an even step)."""
-    rounded = (values.abs() + _HALF).floor() * values.sign()
+    rounded = (values + torch.copysign(torch.full((), _HALF), values)).trunc()
     return values + (rounded - values).detach() if values.requires_grad else rounded
 
 

@@ -158,11 +158,11 @@ class PoissonNoise(Operation):
         """The batch with the same counts; where CPU and GPU round a pixel or the luma apart, one level differs."""
         pixels = canvas.pixels
         channels = pixels.shape[1]
-        levels = (pixels.clamp(0, 1) * 255).round().long()
+        levels = (pixels.clamp(0, 1) * 255).round().to(torch.int32)
         groups = [(np.flatnonzero(~columns["grey"]), levels, channels)]
         if channels == 3 and columns["grey"].any():
             luma = sum((levels[:, k : k + 1] * GREY[k] for k in range(3)), start=torch.zeros_like(pixels[:, :1]))
-            groups.append((np.flatnonzero(columns["grey"]), luma.round().long(), 1))
+            groups.append((np.flatnonzero(columns["grey"]), luma.round().to(torch.int32), 1))
         elif channels != 3:
             groups = [(np.arange(len(pixels)), levels, channels)]
         out = pixels
@@ -218,11 +218,11 @@ class Speckle(Operation):
 
 
 def _photon_exponents(canvas: Canvas) -> Tensor:
-    """(B,) int64: log2 of the number of different levels in each sample, rounded up."""
-    levels = torch.where(canvas.inside(), canvas.pixels, torch.full((), 256, device=canvas.pixels.device))
+    """(B,) int32: log2 of the number of different levels in each sample, rounded up."""
+    levels = torch.where(canvas.inside(), canvas.pixels, canvas.pixels.new_full((), 256))
     seen = torch.zeros(len(levels), 257, device=levels.device)
-    seen.scatter_(1, levels.flatten(1), 1.0)
-    return torch.log2(seen[:, :256].sum(dim=1)).ceil().long()
+    seen.scatter_(1, levels.flatten(1).long(), 1.0)
+    return torch.log2(seen[:, :256].sum(dim=1)).ceil().to(torch.int32)
 
 
 def _spread(values: npt.NDArray[Any], like: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ other side, so whole pipelines agree within 0.2 levels of 255 on average without
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,6 +29,8 @@ Size = tuple[int, int]
 Sample = Mapping[str, Any]
 Columns = Mapping[str, Any]
 Sizes = npt.NDArray[np.int64]
+_WORTH_A_SPLIT = 2**25
+"""Values whose way through a pipeline takes a GPU longer than the launches of one canvas more."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,16 @@ class Canvas:
         pixels = _fit(self.pixels, height, width)
         return Canvas(pixels.index_copy(0, upload(rows, pixels.device), _fit(other.pixels, height, width)), sizes)
 
+    def by_size(self) -> list[npt.NDArray[np.int64]]:
+        """Rows of the small and of the large samples where two canvases save enough room; else empty."""
+        order = np.argsort(self.sizes.prod(axis=1), kind="stable")
+        room = np.maximum.accumulate(self.sizes[order], axis=0).prod(axis=1)
+        num_small = np.arange(1, len(order))
+        saved = num_small * (room[-1] - room[:-1]) * self.pixels.shape[1]
+        if not len(saved) or saved.max() < _WORTH_A_SPLIT:
+            return []
+        return [np.sort(part) for part in np.split(order, [int(saved.argmax()) + 1])]
+
     def extended(self, margin: int, *, border: str, multiple: int = 1) -> Tensor:
         """(B, C, H + 2 margin, W + 2 margin), at least: every sample with what its border continues to.
 
@@ -92,14 +105,12 @@ class Canvas:
         return pixels
 
     def positions(self, channels: int) -> Tensor:
-        """(B, channels, H, W) int64: number of each value in its sample's own (h, w, channels) raster."""
-        _, width = self.extents()
-        device = self.pixels.device
-        rows = torch.arange(self.pixels.shape[2], device=device)[None, None, :, None]
-        columns = torch.arange(self.pixels.shape[3], device=device)[None, None, None]
-        return (rows * width[:, :, None, None] + columns) * channels + torch.arange(channels, device=device)[
-            None, :, None, None
-        ]
+        """(B, channels, H, W) int32: number of each value in its sample's own (h, w, channels) raster."""
+        kind: dict[str, Any] = {"device": self.pixels.device, "dtype": torch.int32}
+        width = upload(self.sizes[:, 1].astype(np.int32), self.pixels.device)[:, None, None, None]
+        rows = torch.arange(self.pixels.shape[2], **kind)[:, None] * (width * channels)
+        columns = torch.arange(self.pixels.shape[3], **kind) * channels
+        return rows + (columns + torch.arange(channels, **kind)[:, None, None])
 
     def inside(self) -> Tensor:
         """(B, 1, H, W) bool: which pixels belong to their sample."""
@@ -108,6 +119,17 @@ class Canvas:
         rows = torch.arange(self.pixels.shape[2], device=device)[None] < height
         columns = torch.arange(self.pixels.shape[3], device=device)[None] < width
         return (rows[:, :, None] & columns[:, None, :])[:, None]
+
+
+def joined(parts: Sequence[Canvas], rows: Sequence[npt.NDArray[np.int64]]) -> Canvas:
+    """The canvas whose samples ``rows[k]`` are those of ``parts[k]``; together the rows are all."""
+    if len(parts) == 1:
+        return parts[0]
+    back = np.argsort(np.concatenate(rows))
+    sizes = np.concatenate([part.sizes for part in parts])[back]
+    height, width = sizes.max(axis=0)
+    pixels = torch.cat([_fit(part.pixels, height, width) for part in parts])
+    return Canvas(pixels.index_select(0, upload(back, pixels.device)), sizes)
 
 
 def _fit(pixels: Tensor, height: int, width: int) -> Tensor:
@@ -212,7 +234,8 @@ class Operation(Degradation):
         """``apply`` by way of a canvas, on any device; differentiable where the operations are."""
         size = (image.shape[2], image.shape[3])
         canvas = Canvas(image.float(), np.tile(np.array(size, dtype=np.int64), (len(image), 1)))
-        return from_canvas(self.run_canvas(canvas, columns, high=size), image.dtype)
+        with full_precision(image.device):
+            return from_canvas(self.run_canvas(canvas, columns, high=size), image.dtype)
 
     def pair_clip(self, clip: Tensor, params: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Clips (B, T, C, H, W), see ``Degradation``; on a GPU they make a detour through the host."""
@@ -269,6 +292,18 @@ class Operation(Degradation):
             return self.degrade_canvas(canvas, columns, high=high)
         part = self.degrade_canvas(canvas.take(rows), select(columns, rows), high=high)
         return canvas.put(rows, part)
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """float32 means float32 in here: neither autocast nor TF32, which a training asks for, reaches a degradation."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def nest(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Operations made of operations: in order, shuffled, or one of several."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from sr_lab.degradations.operation import (
     Wrapped,
     from_arrays,
     from_canvas,
+    full_precision,
+    joined,
     select,
     to_arrays,
 )
@@ -72,10 +74,8 @@ class Chain(Operation):
         return frames
 
     def degrade_canvas(self, canvas: Canvas, columns: Columns, *, high: Size) -> Canvas:
-        """The batch through every operation."""
-        for name, op in self.ops.items():
-            canvas = op.run_canvas(canvas, columns.get(name, {}), high=high)
-        return canvas
+        """The batch through every operation; where its samples differ much in size, small and large ones apart."""
+        return _follow(list(self.ops.items()), canvas, columns, high)
 
     def scale_after(self, before: float | None) -> float | None:
         """Through every operation in turn."""
@@ -152,9 +152,7 @@ class Shuffle(Chain):
     def degrade_canvas(self, canvas: Canvas, columns: Columns, *, high: Size) -> Canvas:
         """The batch, place by place: those samples together that have the same operation there."""
         for place in range(len(self.ops)):
-            for index, (name, op) in enumerate(self.ops.items()):
-                rows = np.flatnonzero(columns["order"][:, place] == index)
-                canvas = _run_rows(op, canvas, columns.get(name, {}), rows, high)
+            canvas = _divided(self.ops, columns["order"][:, place], canvas, columns, high)
         return canvas
 
     def scale_after(self, before: float | None) -> float | None:
@@ -218,9 +216,7 @@ class Choice(Chain):
 
     def degrade_canvas(self, canvas: Canvas, columns: Columns, *, high: Size) -> Canvas:
         """The batch, those samples together that have the same operation."""
-        for index, (name, op) in enumerate(self.ops.items()):
-            canvas = _run_rows(op, canvas, columns.get(name, {}), np.flatnonzero(columns["choice"] == index), high)
-        return canvas
+        return _divided(self.ops, columns["choice"], canvas, columns, high)
 
     def scale_after(self, before: float | None) -> float | None:
         """Known where all agree."""
@@ -302,8 +298,9 @@ class Pipeline(Chain):
         size = (high.shape[2], high.shape[3])
         if high.device.type != "cpu" or high.requires_grad:
             canvas = Canvas(high.float(), np.tile(np.array(size, dtype=np.int64), (len(high), 1)))
-            target = self._target_canvas(canvas, columns, size)
-            low = super().degrade_canvas(target, columns, high=size)
+            with full_precision(high.device):
+                target = self._target_canvas(canvas, columns, size)
+                low = super().degrade_canvas(target, columns, high=size)
             return from_canvas(low, high.dtype), from_canvas(target, high.dtype)
         targets, lows = [], []
         for row, array in enumerate(to_arrays(high)):
@@ -361,10 +358,27 @@ def _smallest(name: str, op: Operation, side: float, high: float) -> float:
     return after
 
 
-def _run_rows(op: Operation, canvas: Canvas, columns: Columns, rows: npt.NDArray[np.int64], high: Size) -> Canvas:
-    if op.probability < 1:
-        rows = rows[columns["on"][rows]]
-    return op.on_rows(canvas, columns, rows, high=high)
+def _follow(ops: Sequence[tuple[str, Operation]], canvas: Canvas, columns: Columns, high: Size) -> Canvas:
+    """The batch through operations in turn."""
+    for place, (name, op) in enumerate(ops):
+        if rows := canvas.by_size():
+            parts = [_follow(ops[place:], canvas.take(some), select(columns, some), high) for some in rows]
+            return joined(parts, rows)
+        canvas = op.run_canvas(canvas, columns.get(name, {}), high=high)
+    return canvas
+
+
+def _divided(
+    ops: Mapping[str, Operation], chosen: npt.NDArray[np.int64], canvas: Canvas, columns: Columns, high: Size
+) -> Canvas:
+    """Each sample through the operation of the index ``chosen`` for it, those with the same one together."""
+    parts, rows = [], []
+    for index, (name, op) in enumerate(ops.items()):
+        if len(some := np.flatnonzero(chosen == index)):
+            own = select(columns.get(name, {}), some)
+            parts.append(op.run_canvas(canvas.take(some), own, high=high))
+            rows.append(some)
+    return joined(parts, rows)
 
 
 def _sample(columns: Columns) -> dict[str, Any]:

@@ -29,9 +29,9 @@ EXPERIMENTS = sorted(
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
     """Memory cannot be pinned without a driver; tables that were put on the device are forgotten afterwards."""
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor)
-    monkeypatch.setattr(poisson, "_DEVICE_TABLES", {})
     yield FakeTensorMode(allow_non_fake_inputs=True)
     randomness.device_normal_table.cache_clear()
+    poisson._device_table.cache_clear()
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -39,7 +39,6 @@ def test_degradations_stay_on_the_device(device: FakeTensorMode, preset: str) ->
     pipeline = instantiate(compose("degrade", ["input=x", "output=y", f"degradation={preset}"]).degradation)
     columns = pipeline.checked(pipeline.draw_keyed([(0, 0, index) for index in range(16)]), 16)
     pipeline.apply_canvas(torch.rand(16, 3, 64, 64), columns)  # makes the tables of the host
-    randomness.device_normal_table.cache_clear()
     with device:
         low = pipeline.apply_canvas(torch.empty(16, 3, 64, 64, device="cuda"), columns)
     assert low.device.type == "cuda"

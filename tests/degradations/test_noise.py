@@ -24,9 +24,10 @@ def test_pixel_bits_are_uniform_and_uncorrelated() -> None:
     assert np.abs(np.corrcoef(np.stack(fields)) - np.eye(5)).max() < 0.01
 
 
-def test_pixel_bits_are_the_same_as_tensors() -> None:
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_pixel_bits_are_the_same_as_tensors(dtype: torch.dtype) -> None:
     seeds = np.array([0, 7, 2**53 - 1])
-    made = pixel_bits_tensor(seeds, torch.arange(1001).expand(3, -1), plane=2)
+    made = pixel_bits_tensor(seeds, torch.arange(1001, dtype=dtype).expand(3, -1), plane=2)
     for seed, row in zip(seeds.tolist(), made.numpy(), strict=True):
         np.testing.assert_array_equal(row, pixel_bits(seed, 1001, plane=2))
 
@@ -92,8 +93,8 @@ def test_poisson_counts_are_the_same_as_tensors(photons: int) -> None:
     bits = pixel_bits(1, 256 * 64)
     levels = np.repeat(np.arange(256, dtype=np.uint8), 64)
     by_array = poisson.counts_array(levels, bits, float(photons))
-    tensors = [torch.from_numpy(part.astype(np.int64))[None] for part in (levels, bits)]
-    by_tensor = poisson.counts_tensor(*tensors, torch.tensor([photons]).log2().long())
+    tensors = [torch.from_numpy(part.astype(np.int32))[None] for part in (levels, bits)]
+    by_tensor = poisson.counts_tensor(*tensors, torch.tensor([photons]).log2().int())
     np.testing.assert_array_equal(by_tensor[0].numpy(), by_array)
 
 

@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from sr_lab.degradations import operation
 from sr_lab.degradations.base import keyed_generator, params_from_records, record
 from sr_lab.degradations.blur import Blur
 from sr_lab.degradations.colour import Banding, ColourShift
 from sr_lab.degradations.compression import Jpeg, Quantise
 from sr_lab.degradations.identity import Identity
 from sr_lab.degradations.noise import GaussianNoise, PoissonNoise
+from sr_lab.degradations.operation import Canvas
 from sr_lab.degradations.pipeline import Chain, Choice, Pipeline, Shuffle
 from sr_lab.degradations.resize import Bicubic, RandomResize, ResizeTo, Stride
 from sr_lab.degradations.sharpen import Sharpen
@@ -105,6 +107,49 @@ def test_canvas_equals_arrays_through_a_whole_pipeline(photos: Tensor) -> None:
         difference = (pipeline.apply_canvas(photos, pipeline.checked(params, 6)) - by_array).abs() * 255
         assert difference.mean() < 0.2
         assert (difference > 1.01).float().mean() < 0.02
+
+
+def test_large_and_small_samples_go_apart_where_that_saves_room(photos: Tensor, monkeypatch) -> None:
+    ops = {
+        "resize": RandomResize(factor=[0.3, 1.4], modes={"bilinear": 1}),
+        "blur": Blur(kinds={"isotropic": 1, "sinc": 1}, probability=0.6),
+        "noise": GaussianNoise(sigma=[1, 20]),
+        "back": ResizeTo(scale=4, modes={"area": 1}),
+    }
+    pipeline = Pipeline(ops=ops)
+    params = pipeline.checked(pipeline.draw_keyed([(0, 0, index) for index in range(6)]), 6)
+    expected = pipeline.apply_canvas(photos, params)
+    splits = []
+    by_size = Canvas.by_size
+
+    def spy(canvas: Canvas) -> list:
+        splits.append(len(by_size(canvas)))
+        return by_size(canvas)
+
+    monkeypatch.setattr(Canvas, "by_size", spy)
+    pipeline.apply_canvas(photos, params)
+    assert not any(splits), "six small images are not worth it"
+    monkeypatch.setattr(operation, "_WORTH_A_SPLIT", 1)
+    torch.testing.assert_close(pipeline.apply_canvas(photos, params), expected, rtol=0, atol=2e-6)
+    assert splits.count(2) == 5, "until each of the six sizes is alone"
+
+
+@pytest.mark.parametrize("target", [False, True])
+def test_half_precision_of_the_training_stops_at_the_degradation(photos: Tensor, target: bool) -> None:
+    pipeline = varied(target=target)
+    params = pipeline.draw_keyed([(0, 0, index) for index in range(6)])
+    asked = photos.clone().requires_grad_()  # on a canvas, as on a GPU
+    expected = [part.detach() for part in pipeline.pair(asked, params)]
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = pipeline.pair(asked, params)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    for one, two in zip(found, expected, strict=True):
+        assert torch.equal(one, two)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -10,8 +10,7 @@ other side, so whole pipelines agree within 0.2 levels of 255 on average without
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.degradations.base import Degradation, Key, Params
+from sr_lab.images import full_precision
 from sr_lab.randomness import Floats, Streams, child, digest64, frame_seed, uniforms, upload
 
 Array = npt.NDArray[np.float32]
@@ -292,18 +292,6 @@ class Operation(Degradation):
             return self.degrade_canvas(canvas, columns, high=high)
         part = self.degrade_canvas(canvas.take(rows), select(columns, rows), high=high)
         return canvas.put(rows, part)
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """float32 means float32 in here: neither autocast nor TF32, which a training asks for, reaches a degradation."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def nest(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,12 +19,12 @@ from sr_lab.degradations.operation import (
     Wrapped,
     from_arrays,
     from_canvas,
-    full_precision,
     joined,
     select,
     to_arrays,
 )
 from sr_lab.degradations.ranges import pick, weights_of
+from sr_lab.images import full_precision
 from sr_lab.randomness import Streams, child, uniforms
 
 

@@ -15,7 +15,7 @@ from sr_lab.degradations.resize import Bicubic
 from sr_lab.evaluation.pairs import Pair, find_pairs, fingerprint
 from sr_lab.evaluation.pictures import Pictures, take_pictures
 from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer, Restorer
-from sr_lab.images import read_image, to_tensor
+from sr_lab.images import full_precision, read_image, to_tensor
 from sr_lab.metrics.base import Context, PerImageMetric
 from sr_lab.metrics.consistency import LRConsistency
 from sr_lab.metrics.protocol import Protocol
@@ -225,7 +225,7 @@ def evaluate(
     bar = tqdm(source.pairs, desc=f"{name} x{scale}", unit="image", disable=None if progress else True)
     for index, pair in enumerate(bar):
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), full_precision(device):
                 low, target = source.read(index)
                 context = Context(low=low, degrade=partial(source.degrade_again, index=index))
                 clock = time.perf_counter()

@@ -109,6 +109,17 @@ def test_a_restoration_with_nan_is_a_failure_and_not_a_number(paired: Path) -> N
     assert math.isnan(evaluation.mean("psnr_y"))
 
 
+def test_numbers_are_made_in_full_precision(paired: Path) -> None:
+    class Asking(BicubicRestorer):
+        def __call__(self, low: Tensor) -> Tensor:
+            seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+            return super().__call__(low)
+
+    seen: list[tuple[str, bool]] = []
+    score(paired, Asking(scale=2))
+    assert set(seen) == {("highest", False)}
+
+
 def test_a_restorer_of_another_scale_is_a_failure(paired: Path) -> None:
     evaluation = score(paired, BicubicRestorer(scale=3))
     assert len(evaluation.failures) == 3

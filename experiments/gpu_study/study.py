@@ -115,15 +115,17 @@ class Study:
         return benchmark.measure(case, tiny=self.tiny, peaks=benchmark.peaks(side))
 
     def degradations(self) -> dict[str, Any]:
-        """Images/s on the device, and how far its pixels are from the CPU's for the same draws."""
+        """Images/s on the device by batch, and how far its pixels are from the CPU's for the same draws."""
         from device_degradations import agreement, throughput
 
         presets = ("realesrgan", "realesrgan_sharp", "bsrgan")
-        batch, rounds = (2, 1) if self.tiny else (256, 8)
-        return {
-            name: {"images_s": throughput(name, batch, rounds), **agreement(name, 2 if self.tiny else 48)}
-            for name in presets
-        }
+        batches, rounds = ((2, 3), 1) if self.tiny else ((64, 256, 1024), 8)
+        results = {}
+        for name in presets:
+            by_batch = {str(batch): throughput(name, batch, rounds) for batch in batches}
+            found = {"images_s": max(by_batch.values()), "images_s_by_batch": by_batch}
+            results[name] = {**found, **agreement(name, 2 if self.tiny else 48)}
+        return results
 
     def rate(self, training: Training) -> dict[str, Any]:
         """Seconds a step of a training, in the fastest way that works on this machine, and its steps for its budget."""

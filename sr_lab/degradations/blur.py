@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from sr_lab.degradations import kernels
-from sr_lab.degradations.operation import Array, Canvas, Columns, Operation, Sample, Size
+from sr_lab.degradations.canvas import Canvas
+from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
 from sr_lab.degradations.ranges import Range, between, bounds, integers, pick, weights_of
 from sr_lab.randomness import Floats, upload
 

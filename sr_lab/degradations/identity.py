@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from sr_lab.degradations.operation import Array, Canvas, Columns, Operation, Sample, Size
+from sr_lab.degradations.canvas import Canvas
+from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
 
 
 class Identity(Operation):

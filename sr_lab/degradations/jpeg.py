@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sr_lab.degradations.operation import Canvas
+from sr_lab.degradations.canvas import Canvas
 from sr_lab.randomness import upload
 
 LUMA_TABLE = (

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sr_lab.degradations.operation import Array, Canvas, Columns, Operation, Sample, Size
+from sr_lab.degradations.canvas import Canvas
+from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
 from sr_lab.degradations.ranges import Range, between, bounds
 from sr_lab.randomness import (
     NUM_LEVELS,

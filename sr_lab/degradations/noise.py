@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sr_lab.degradations import poisson
-from sr_lab.degradations.operation import Array, Canvas, Columns, Operation, Sample, Size
+from sr_lab.degradations.canvas import Canvas
+from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
 from sr_lab.degradations.ranges import Range, between, bounds, pick, weights_of
 from sr_lab.randomness import (
     Floats,

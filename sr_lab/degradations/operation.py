@@ -2,16 +2,15 @@
 
 On the CPU each sample is an array (H, W, C) of its own and goes through OpenCV and NumPy: samples may have any size,
 and a library call works on one image anyway. On a GPU (and wherever a gradient is asked for) the batch is a
-:class:`Canvas`, one tensor with room for the largest sample, and every operation is vectorised over samples of
-different sizes. Both follow the same parameters. Most operations agree to 1e-4 or better (their docstrings say), noise
-draws the very same bits. After a rounding (8 bits, Poisson's rate, a codec's coefficients) a value may fall on the
-other side, so whole pipelines agree within 0.2 levels of 255 on average without a codec, and about 1 through two JPEGs
-(real here, arithmetic there; up to 3.5 for single samples).
+:class:`~sr_lab.degradations.canvas.Canvas`, one tensor with room for the largest sample, and every operation is
+vectorised over samples of different sizes. Both follow the same parameters. Most operations agree to 1e-4 or better
+(their docstrings say), noise draws the very same bits. After a rounding (8 bits, Poisson's rate, a codec's
+coefficients) a value may fall on the other side, so whole pipelines agree within 0.2 levels of 255 on average without a
+codec, and about 1 through two JPEGs (real here, arithmetic there; up to 3.5 for single samples).
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import cv2
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.degradations.base import Degradation, Key, Params
+from sr_lab.degradations.canvas import VARYING, Canvas, from_canvas, to_canvas
 from sr_lab.images import full_precision
 from sr_lab.randomness import Floats, Streams, child, digest64, frame_seed, uniforms, upload
 
@@ -28,114 +28,6 @@ Array = npt.NDArray[np.float32]
 Size = tuple[int, int]
 Sample = Mapping[str, Any]
 Columns = Mapping[str, Any]
-Sizes = npt.NDArray[np.int64]
-_WORTH_A_SPLIT = 2**25
-"""Values whose way through a pipeline takes a GPU longer than the launches of one canvas more."""
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """Samples of different sizes in one tensor.
-
-    Attributes:
-        pixels: (B, C, H, W); sample k fills the top left ``sizes[k]``, what lies beyond has no meaning.
-        sizes: (B, 2) heights and widths, on the host.
-    """
-
-    pixels: Tensor
-    sizes: Sizes
-
-    def extents(self) -> tuple[Tensor, Tensor]:
-        """Heights and widths as (B, 1) int64 tensors on the device."""
-        sizes = upload(self.sizes, self.pixels.device)
-        return sizes[:, :1], sizes[:, 1:]
-
-    def with_pixels(self, pixels: Tensor) -> "Canvas":
-        """The same sizes with other pixels."""
-        return Canvas(pixels, self.sizes)
-
-    def take(self, rows: npt.NDArray[np.int64]) -> "Canvas":
-        """Some of the samples."""
-        sizes = self.sizes[rows]
-        height, width = sizes.max(axis=0)
-        pixels = self.pixels[:, :, :height, :width]
-        return Canvas(pixels.index_select(0, upload(rows, pixels.device)), sizes)
-
-    def put(self, rows: npt.NDArray[np.int64], other: "Canvas") -> "Canvas":
-        """``other`` in place of the samples ``rows``."""
-        sizes = self.sizes.copy()
-        sizes[rows] = other.sizes
-        height, width = sizes.max(axis=0)
-        pixels = _fit(self.pixels, height, width)
-        return Canvas(pixels.index_copy(0, upload(rows, pixels.device), _fit(other.pixels, height, width)), sizes)
-
-    def by_size(self) -> list[npt.NDArray[np.int64]]:
-        """Rows of the small and of the large samples where two canvases save enough room; else empty."""
-        order = np.argsort(self.sizes.prod(axis=1), kind="stable")
-        room = np.maximum.accumulate(self.sizes[order], axis=0).prod(axis=1)
-        num_small = np.arange(1, len(order))
-        saved = num_small * (room[-1] - room[:-1]) * self.pixels.shape[1]
-        if not len(saved) or saved.max() < _WORTH_A_SPLIT:
-            return []
-        return [np.sort(part) for part in np.split(order, [int(saved.argmax()) + 1])]
-
-    def extended(self, margin: int, *, border: str, multiple: int = 1) -> Tensor:
-        """(B, C, H + 2 margin, W + 2 margin), at least: every sample with what its border continues to.
-
-        Args:
-            margin: pixels before and after.
-            border: ``reflect`` (without repeating the edge) or ``replicate``.
-            multiple: the sides are made multiples of it by continuing further.
-        """
-        pixels = self.pixels
-        for axis, extent in zip((2, 3), self.extents(), strict=True):
-            length = -(-(pixels.shape[axis] + 2 * margin) // multiple) * multiple
-            index = torch.arange(-margin, length - margin, device=pixels.device)[None]
-            if border == "reflect":
-                period = (2 * extent - 2).clamp(min=1)
-                index = index.remainder(period)
-                index = torch.minimum(index, period - index).minimum(extent - 1).clamp(min=0)
-            else:
-                index = index.clamp(min=0).minimum(extent - 1)
-            shape = [pixels.shape[0], 1, 1, 1]
-            shape[axis] = length
-            full = [pixels.shape[0], pixels.shape[1], pixels.shape[2], pixels.shape[3]]
-            full[axis] = length
-            pixels = pixels.gather(axis, index.reshape(shape).expand(full))
-        return pixels
-
-    def positions(self, channels: int) -> Tensor:
-        """(B, channels, H, W) int32: number of each value in its sample's own (h, w, channels) raster."""
-        kind: dict[str, Any] = {"device": self.pixels.device, "dtype": torch.int32}
-        width = upload(self.sizes[:, 1].astype(np.int32), self.pixels.device)[:, None, None, None]
-        rows = torch.arange(self.pixels.shape[2], **kind)[:, None] * (width * channels)
-        columns = torch.arange(self.pixels.shape[3], **kind) * channels
-        return rows + (columns + torch.arange(channels, **kind)[:, None, None])
-
-    def inside(self) -> Tensor:
-        """(B, 1, H, W) bool: which pixels belong to their sample."""
-        height, width = self.extents()
-        device = self.pixels.device
-        rows = torch.arange(self.pixels.shape[2], device=device)[None] < height
-        columns = torch.arange(self.pixels.shape[3], device=device)[None] < width
-        return (rows[:, :, None] & columns[:, None, :])[:, None]
-
-
-def joined(parts: Sequence[Canvas], rows: Sequence[npt.NDArray[np.int64]]) -> Canvas:
-    """The canvas whose samples ``rows[k]`` are those of ``parts[k]``; together the rows are all."""
-    if len(parts) == 1:
-        return parts[0]
-    back = np.argsort(np.concatenate(rows))
-    sizes = np.concatenate([part.sizes for part in parts])[back]
-    height, width = sizes.max(axis=0)
-    pixels = torch.cat([_fit(part.pixels, height, width) for part in parts])
-    return Canvas(pixels.index_select(0, upload(back, pixels.device)), sizes)
-
-
-def _fit(pixels: Tensor, height: int, width: int) -> Tensor:
-    """Cuts or fills (right, bottom) the canvas to a size."""
-    pad = (0, int(width) - pixels.shape[3], 0, int(height) - pixels.shape[2])
-    return pixels if not any(pad) else torch.nn.functional.pad(pixels, pad)
 
 
 class Operation(Degradation):
@@ -233,9 +125,8 @@ class Operation(Degradation):
     def apply_canvas(self, image: Tensor, columns: Columns) -> Tensor:
         """``apply`` by way of a canvas, on any device; differentiable where the operations are."""
         size = (image.shape[2], image.shape[3])
-        canvas = Canvas(image.float(), np.tile(np.array(size, dtype=np.int64), (len(image), 1)))
         with full_precision(image.device):
-            return from_canvas(self.run_canvas(canvas, columns, high=size), image.dtype)
+            return from_canvas(self.run_canvas(to_canvas(image), columns, high=size), image.dtype)
 
     def pair_clip(self, clip: Tensor, params: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Clips (B, T, C, H, W), see ``Degradation``; on a GPU they make a detour through the host."""
@@ -282,16 +173,12 @@ class Operation(Degradation):
         """``degrade_canvas`` behind the gate, for the samples whose gate is open."""
         if self.probability == 1:
             return self.degrade_canvas(canvas, columns, high=high)
-        return self.on_rows(canvas, columns, np.flatnonzero(columns["on"]), high=high)
-
-    def on_rows(self, canvas: Canvas, columns: Columns, rows: npt.NDArray[np.int64], *, high: Size) -> Canvas:
-        """``degrade_canvas`` for some of the samples; the others pass."""
+        rows = np.flatnonzero(columns["on"])
         if len(rows) == 0:
             return canvas
         if len(rows) == len(canvas.sizes):
             return self.degrade_canvas(canvas, columns, high=high)
-        part = self.degrade_canvas(canvas.take(rows), select(columns, rows), high=high)
-        return canvas.put(rows, part)
+        return canvas.put(rows, self.degrade_canvas(canvas.take(rows), select(columns, rows), high=high))
 
 
 def nest(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -325,24 +212,12 @@ def from_arrays(arrays: list[Array], dtype: torch.dtype) -> Tensor:
     """Arrays (H, W, C) of one size as (B, C, H, W)."""
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
-        raise ValueError(_VARYING.format(sorted(shape[:2] for shape in shapes)[:2]))
+        raise ValueError(VARYING.format(sorted(shape[:2] for shape in shapes)[:2]))
     height, width, channels = arrays[0].shape
     out = np.empty((len(arrays), channels, height, width), dtype=np.float32)
     for target, array in zip(out, arrays, strict=True):
         target[...] = array.transpose(2, 0, 1)
     return torch.from_numpy(out).to(dtype)
-
-
-def from_canvas(canvas: Canvas, dtype: torch.dtype) -> Tensor:
-    """A canvas of equal sizes as (B, C, H, W)."""
-    sizes = np.unique(canvas.sizes, axis=0)
-    if len(sizes) > 1:
-        raise ValueError(_VARYING.format([tuple(size) for size in sizes[:2].tolist()]))
-    height, width = sizes[0]
-    return canvas.pixels[:, :, :height, :width].to(dtype)
-
-
-_VARYING = "the samples come out in different sizes {}: end with ResizeTo(scale=...) so that they fit in one batch"
 
 
 def _tensors(drawn: Mapping[str, npt.NDArray[Any]]) -> Params:
@@ -409,5 +284,4 @@ class Wrapped(Operation):
         if (canvas.sizes != (height, width)).any():
             return super().degrade_canvas(canvas, columns, high=high)
         params = {name: torch.from_numpy(values) for name, values in columns.items()}
-        pixels = self.degradation.apply(canvas.pixels[:, :, :height, :width], params)
-        return Canvas(pixels, np.tile(np.array(pixels.shape[2:], dtype=np.int64), (len(pixels), 1)))
+        return to_canvas(self.degradation.apply(canvas.pixels[:, :, :height, :width], params))

@@ -9,17 +9,15 @@ import numpy.typing as npt
 from torch import Tensor
 
 from sr_lab.degradations.base import Degradation
+from sr_lab.degradations.canvas import Canvas, from_canvas, joined, to_canvas
 from sr_lab.degradations.operation import (
     Array,
-    Canvas,
     Columns,
     Operation,
     Sample,
     Size,
     Wrapped,
     from_arrays,
-    from_canvas,
-    joined,
     select,
     to_arrays,
 )
@@ -297,9 +295,8 @@ class Pipeline(Chain):
         columns = self.checked(params, len(high))
         size = (high.shape[2], high.shape[3])
         if high.device.type != "cpu" or high.requires_grad:
-            canvas = Canvas(high.float(), np.tile(np.array(size, dtype=np.int64), (len(high), 1)))
             with full_precision(high.device):
-                target = self._target_canvas(canvas, columns, size)
+                target = self._target_canvas(to_canvas(high), columns, size)
                 low = super().degrade_canvas(target, columns, high=size)
             return from_canvas(low, high.dtype), from_canvas(target, high.dtype)
         targets, lows = [], []

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sr_lab.degradations.operation import Array, Canvas, Size, Sizes
+from sr_lab.degradations.canvas import Canvas, Sizes
+from sr_lab.degradations.operation import Array, Size
 from sr_lab.randomness import upload
 
 Mode = Literal["area", "bilinear", "cubic", "bicubic", "lanczos", "nearest"]

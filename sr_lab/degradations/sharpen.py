@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import torch
 
-from sr_lab.degradations.operation import Array, Canvas, Columns, Operation, Sample, Size
+from sr_lab.degradations.canvas import Canvas
+from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
 from sr_lab.randomness import upload
 
 

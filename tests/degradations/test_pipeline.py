@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from sr_lab.degradations import operation
+from sr_lab.degradations import canvas as canvases
 from sr_lab.degradations.base import keyed_generator, params_from_records, record
 from sr_lab.degradations.blur import Blur
+from sr_lab.degradations.canvas import Canvas
 from sr_lab.degradations.colour import Banding, ColourShift
 from sr_lab.degradations.compression import Jpeg, Quantise
 from sr_lab.degradations.identity import Identity
 from sr_lab.degradations.noise import GaussianNoise, PoissonNoise
-from sr_lab.degradations.operation import Canvas
 from sr_lab.degradations.pipeline import Chain, Choice, Pipeline, Shuffle
 from sr_lab.degradations.resize import Bicubic, RandomResize, ResizeTo, Stride
 from sr_lab.degradations.sharpen import Sharpen
@@ -129,7 +129,7 @@ def test_large_and_small_samples_go_apart_where_that_saves_room(photos: Tensor, 
     monkeypatch.setattr(Canvas, "by_size", spy)
     pipeline.apply_canvas(photos, params)
     assert not any(splits), "six small images are not worth it"
-    monkeypatch.setattr(operation, "_WORTH_A_SPLIT", 1)
+    monkeypatch.setattr(canvases, "_WORTH_A_SPLIT", 1)
     torch.testing.assert_close(pipeline.apply_canvas(photos, params), expected, rtol=0, atol=2e-6)
     assert splits.count(2) == 5, "until each of the six sizes is alone"
 

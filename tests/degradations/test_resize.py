@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sr_lab.degradations.base import keyed_generator
-from sr_lab.degradations.operation import Canvas
+from sr_lab.degradations.canvas import Canvas
 from sr_lab.degradations.resampling import MODES, resize_array, resize_canvas
 from sr_lab.degradations.resize import Bicubic, RandomResize, ResizeTo, Stride
 from sr_lab.images import resize_bicubic, resize_bicubic_uint8

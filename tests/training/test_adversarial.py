@@ -1,6 +1,7 @@
 """Adversarial training: who moves whom, the count of steps, the instruments, collapse, resume to the last bit."""
 
 import copy
+from functools import partial
 
 import pytest
 import pytorch_lightning as pl
@@ -90,19 +91,32 @@ class Recorder(Logger):
 
 
 @pytest.mark.parametrize("game", GAMES, ids=lambda game: type(game).__name__)
-@pytest.mark.parametrize("critic", [UNetCritic(num_features=4), PatchCritic(num_features=4, num_layers=2)])
-@pytest.mark.parametrize("network", [EDSR(scale=2, num_blocks=1, num_features=8), RRDBNet(scale=2, num_blocks=1)])
-def test_the_game_reaches_the_generator_and_the_critic_alone_moves_by_its_loss(make, data, game, critic, network):
+@pytest.mark.parametrize(
+    "make_critic",
+    [partial(UNetCritic, num_features=4), partial(PatchCritic, num_features=4, num_layers=2)],
+    ids=["unet", "patch"],
+)
+@pytest.mark.parametrize(
+    "make_network",
+    [partial(EDSR, scale=2, num_blocks=1, num_features=8), partial(RRDBNet, scale=2, num_blocks=1)],
+    ids=["edsr", "rrdbnet"],
+)
+def test_the_game_reaches_the_generator_and_the_critic_alone_moves_by_its_loss(
+    make, data, game, make_critic, make_network
+):
     """Law 11, and a defect of a well-known trainer: the GAN term was logged and reached no generator gradient."""
     batch = data.batch([0, 1])
-    module = make(gan=game, critic=critic, network=copy.deepcopy(network), losses={})
+    torch.manual_seed(0)
+    critic = make_critic()
+    module = make(gan=game, critic=critic, network=make_network(), losses={})
     alone, on_critic = gradients(module, batch)
     assert alone.abs().max() > 0
     assert on_critic.abs().max() > 0
 
+    seen = copy.deepcopy(critic)  # a look moves the estimate of its spectral norm
     restored = module.network(batch["low"])
     expected = torch.autograd.grad(
-        game.weight * game.generator(critic(batch["high"]), critic(restored)), list(module.network.parameters())
+        game.weight * game.generator(seen(batch["high"]), seen(restored)), list(module.network.parameters())
     )
     torch.testing.assert_close(alone, torch.cat([g.flatten() for g in expected]), atol=1e-4, rtol=0.05)
 
@@ -111,7 +125,7 @@ def test_the_game_reaches_the_generator_and_the_critic_alone_moves_by_its_loss(m
     module.gan = stronger
     louder, unmoved = gradients(module, batch)
     torch.testing.assert_close(louder, 10 * alone, atol=1e-3, rtol=0.1)
-    assert F.cosine_similarity(unmoved, on_critic, dim=0) > 0.99, "the generator's weight does not touch the critic"
+    torch.testing.assert_close(unmoved, on_critic, msg="the generator's weight does not touch the critic")
 
 
 @pytest.mark.parametrize("loss", [L1(), LDL()], ids=["l1", "ldl"])
@@ -127,9 +141,12 @@ def test_every_further_loss_changes_the_generators_gradient_alone(make, data, lo
     torch.testing.assert_close(critic_tested, critic_without)
 
 
-@pytest.mark.parametrize("critic", [UNetCritic(num_features=4), VGGCritic(num_features=4, input_size=32)])
-def test_r1_changes_the_critics_gradient_alone_by_its_own(make, critic):
-    images = torch.rand(2, 3, 32, 32)
+@pytest.mark.parametrize(
+    "make_critic", [partial(UNetCritic, num_features=4), partial(VGGCritic, num_features=4, input_size=32)]
+)
+def test_r1_changes_the_critics_gradient_alone_by_its_own(make, make_critic):
+    torch.manual_seed(0)
+    critic, images = make_critic(), torch.rand(2, 3, 32, 32)
     batch = {"low": F.avg_pool2d(images, 2), "high": images}
     plain, penalised = (make(critic=copy.deepcopy(critic), r1=r1) for r1 in (None, R1(weight=100.0, every=2)))
     plain_generator, plain_critic = gradients(plain, batch)

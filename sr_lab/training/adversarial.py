@@ -218,7 +218,7 @@ class Adversarial(TrainingModule):
                 "critic_gap": logits["critic_real"] - logits["critic_fake"],
                 "colour_bias": colour_bias(restored, high),
                 "top_octave": top_octave_ratio(restored, high),
-                "checkerboard": checkerboard(restored, high),
+                "checkerboard": checkerboard(restored, high, scale=self.network.scale),
             }
 
     def _look(self, found: Losses) -> None:

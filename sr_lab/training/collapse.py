@@ -9,8 +9,8 @@ REMEDIES = {
     "colour_bias": "the colours drift: raise the weight of a pixel loss, or lower model.gan.weight",
     "top_octave": "too much is noise and invented texture, too little is blur: lower or raise model.gan.weight, or "
     "start from better weights (initial=PATH)",
-    "checkerboard": "a pattern of single pixels: lower model.gan.weight and optimizer.lr, or use a critic of pixels "
-    "(critic@model.critic=unet)",
+    "checkerboard": "a pattern on the pixels' lattice: lower model.gan.weight and optimizer.lr, or use a critic of "
+    "pixels (critic@model.critic=unet)",
 }
 """By instrument: what a value out of bounds says, and what to do."""
 

@@ -49,32 +49,41 @@ def _top_octave(image: Tensor) -> Tensor:
     return energy
 
 
-def nyquist_amplitude(image: Tensor, *, block: int = 8) -> Tensor:
-    """Amplitude of what alternates from pixel to pixel: rows, columns and checkerboards.
+def lattice_amplitude(image: Tensor, *, period: int) -> Tensor:
+    """Amplitude of what repeats every ``period`` pixels in a whole image: checkerboards, stripes, an upsampler's grid.
 
-    Pixels are multiplied by the alternating signs of each pattern and averaged over blocks, so that a pattern of one
-    phase counts and noise does not; the root of the mean square over blocks and channels, summed over the patterns.
+    The moving mean over a period is taken off and the pixels of each of the period x period positions are averaged: a
+    pattern that is tied to the lattice is left, while content, noise and what changes its sign from place to place fall
+    with the root of the number of periods.
 
     Args:
-        image: (B, C, H, W).
-        block: side of a block in pixels, even; smaller where the image is.
+        image: (B, C, H, W), sides of at least two periods.
+        period: in pixels, at least 2; one of 4 sees patterns of 2, too.
 
     Returns:
-        Scalar in units of the value range: ``a`` for a checkerboard of plus and minus ``a``.
+        Scalar in units of the value range, the root of the mean square over positions, channels and images: ``a`` for
+        a checkerboard of plus and minus ``a``.
+
+    Raises:
+        ValueError: if the image is too small.
     """
-    height, width = image.shape[-2:]
-    rows, columns = (1 - 2 * (torch.arange(side, device=image.device) % 2) for side in (height, width))
-    patterns = torch.stack(
-        [rows[:, None].expand(height, width), columns.expand(height, width), rows[:, None] * columns]
-    )
-    products = (image.float().unsqueeze(1) * patterns[:, None]).flatten(0, 1)
-    means = F.avg_pool2d(products, min(block, height // 2 * 2, width // 2 * 2))
-    return (means.square().mean() * len(patterns)).sqrt()
+    if min(image.shape[-2:]) < 2 * period:
+        raise ValueError(
+            f"image of {image.shape[-2]}x{image.shape[-1]}: a period of {period} asks for {2 * period} pixels"
+        )
+    image = image.float()
+    mean = F.avg_pool2d(image, period, stride=1)
+    height, width = (side // period * period for side in mean.shape[-2:])
+    start = (period - 1) // 2
+    detail = image[..., start : start + height, start : start + width] - mean[..., :height, :width]
+    positions = detail.unfold(-2, period, period).unfold(-2, period, period).mean((2, 3))
+    return (positions - positions.mean((-2, -1), keepdim=True)).square().mean().sqrt()
 
 
-def checkerboard(restored: Tensor, high: Tensor) -> Tensor:
-    """How much more ``nyquist_amplitude`` the restored images have than ``high``: a scalar."""
-    return nyquist_amplitude(restored) - nyquist_amplitude(high)
+def checkerboard(restored: Tensor, high: Tensor, *, scale: int) -> Tensor:
+    """How much more ``lattice_amplitude`` restored images have than ``high``, at the upsampler's period: a scalar."""
+    period = max(scale, 2)
+    return lattice_amplitude(restored, period=period) - lattice_amplitude(high, period=period)
 
 
 def last_convolution(network: nn.Module) -> Tensor:

@@ -11,7 +11,7 @@ from sr_lab.training.instruments import (
     checkerboard,
     colour_bias,
     last_convolution,
-    nyquist_amplitude,
+    lattice_amplitude,
     top_octave_ratio,
 )
 
@@ -49,17 +49,34 @@ def test_only_frequencies_of_the_top_octave_count(cycles, counts):
 @pytest.mark.parametrize("side", [64, 41, 4])
 def test_amplitude_of_a_checkerboard(side):
     pattern = 0.5 + 0.05 * board(side, side).expand(2, 3, side, side)
-    assert nyquist_amplitude(pattern).item() == pytest.approx(0.05, abs=1e-6)
-    assert checkerboard(pattern, torch.full_like(pattern, 0.5)).item() == pytest.approx(0.05, abs=1e-6)
+    assert lattice_amplitude(pattern, period=2).item() == pytest.approx(0.05, abs=1e-6)
+    assert checkerboard(pattern, torch.full_like(pattern, 0.5), scale=1).item() == pytest.approx(0.05, abs=1e-6)
     stripes = 0.05 * board(side, 2)[:, :1].expand(1, 1, side, side)
-    assert nyquist_amplitude(stripes).item() == pytest.approx(0.05, abs=1e-6)
+    assert lattice_amplitude(stripes, period=2).item() == pytest.approx(0.05, abs=1e-6)
 
 
-def test_noise_and_ramps_are_no_checkerboard():
+@pytest.mark.parametrize("period", [2, 3, 4, 8])
+def test_an_upsamplers_grid_counts_at_its_own_period(period):
+    """A grid of x4 is no checkerboard of single pixels: an instrument for these did not see it."""
+    cell = torch.randn(period, period, generator=torch.Generator().manual_seed(0))
+    cell -= cell.mean()
+    grid = 0.02 * cell.repeat(12, 15).expand(2, 3, -1, -1)
+    scene = torch.linspace(0, 1, 15 * period).expand_as(grid)
+    found = checkerboard(scene + grid, scene, scale=period).item()
+    assert found == pytest.approx(0.02 * cell.square().mean().sqrt().item(), rel=1e-4)
+    assert lattice_amplitude(grid, period=period + 1).item() < found / 4
+
+
+def test_noise_ramps_and_texture_are_no_checkerboard():
     noise = 0.05 * torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    assert nyquist_amplitude(noise).item() < 0.02
     ramp = torch.linspace(0, 1, 64).expand(1, 1, 64, 64)
-    assert nyquist_amplitude(ramp).item() < 0.01
+    waves = torch.sin(torch.arange(256) * 1.3).expand(1, 1, 64, 256)
+    for period in (2, 3, 4):
+        assert lattice_amplitude(noise, period=period).item() < 0.005
+        assert lattice_amplitude(ramp, period=period).item() < 1e-6
+        assert lattice_amplitude(waves, period=period).item() < 0.05
+    with pytest.raises(ValueError, match="image of 64x7: a period of 4 asks for 8 pixels"):
+        lattice_amplitude(torch.zeros(1, 3, 64, 7), period=4)
 
 
 def test_last_convolution():

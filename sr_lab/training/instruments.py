@@ -50,19 +50,19 @@ def _top_octave(image: Tensor) -> Tensor:
 
 
 def lattice_amplitude(image: Tensor, *, period: int) -> Tensor:
-    """Amplitude of what repeats every ``period`` pixels in a whole image: checkerboards, stripes, an upsampler's grid.
+    """Amplitude of what repeats every ``period`` pixels all over a batch: checkerboards, stripes, an upsampler's grid.
 
-    The moving mean over a period is taken off and the pixels of each of the period x period positions are averaged: a
-    pattern that is tied to the lattice is left, while content, noise and what changes its sign from place to place fall
-    with the root of the number of periods.
+    The moving mean over a period is taken off and the pixels of each of the period x period positions are averaged over
+    all images: a pattern that is tied to the lattice is left, while content, noise and what changes its sign from place
+    to place fall with the root of the number of periods.
 
     Args:
         image: (B, C, H, W), sides of at least two periods.
         period: in pixels, at least 2; one of 4 sees patterns of 2, too.
 
     Returns:
-        Scalar in units of the value range, the root of the mean square over positions, channels and images: ``a`` for
-        a checkerboard of plus and minus ``a``.
+        Scalar in units of the value range, the root of the mean square over positions and channels: ``a`` for a
+        checkerboard of plus and minus ``a``.
 
     Raises:
         ValueError: if the image is too small.
@@ -76,7 +76,7 @@ def lattice_amplitude(image: Tensor, *, period: int) -> Tensor:
     height, width = (side // period * period for side in mean.shape[-2:])
     start = (period - 1) // 2
     detail = image[..., start : start + height, start : start + width] - mean[..., :height, :width]
-    positions = detail.unfold(-2, period, period).unfold(-2, period, period).mean((2, 3))
+    positions = detail.unfold(-2, period, period).unfold(-2, period, period).mean((0, 2, 3))
     return (positions - positions.mean((-2, -1), keepdim=True)).square().mean().sqrt()
 
 

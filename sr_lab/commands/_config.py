@@ -63,12 +63,19 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def build(node: Any, **arguments: Any) -> Any:
-    """The object that a ``_target_`` node describes; its own error where it refuses, without Hydra's wrapping."""
+    """The object that a ``_target_`` node describes; its own error where it refuses, without Hydra's wrapping.
+
+    Its ``ValueError`` begins with the node's place, because equal fields stand in several; so does a value of the wrong
+    type, which becomes a ``ValueError`` too.
+    """
     try:
         return instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError | OSError | RuntimeError):
-            raise error.__cause__ from None
+        cause, (_, found, place) = error.__cause__, str(error).rpartition("full_key: ")
+        if found and type(cause) in (ValueError, TypeError):
+            raise ValueError(f"{place}: {cause}") from cause
+        if isinstance(cause, ValueError | OSError | RuntimeError):
+            raise cause from None
         raise
 
 

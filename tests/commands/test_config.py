@@ -4,7 +4,7 @@ import pytest
 
 from sr_lab.cli import config_dir
 from sr_lab.commands import _config
-from sr_lab.commands._config import ConfigError, compose, locate
+from sr_lab.commands._config import ConfigError, build, compose, locate
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,20 @@ def test_locate_finds_what_exists():
     from sr_lab.networks.edsr import EDSR
 
     assert locate("sr_lab.networks.edsr.EDSR") is EDSR
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "degradation.ops.second.ops.blur.sigma=[3,1]",
+            r"^degradation.ops.second.ops.blur: sigma=\[3, 1\]: must",
+        ),
+        ("degradation.ops.first.ops.resize.factor=[0.001,1]", "^degradation: ops.first.ops.resize could shrink"),
+        ("degradation.target.radius=wide", "^degradation.target: "),
+    ],
+)
+def test_a_value_that_is_refused_is_named_with_its_place(override, said):
+    config = compose("degrade", ["degradation=realesrgan_sharp", "output=out", override])
+    with pytest.raises(ValueError, match=said):
+        build(config.degradation)

@@ -66,6 +66,18 @@ def test_named_components_may_be_added_and_removed():
     assert both.losses.frequency.weight == 0.2
 
 
+def test_of_components_the_one_without_a_target_is_named_and_the_way_out():
+    overrides = ["experiment=esrgan_tiny_x4_t91_bsds400", "losses=[l1,ldl]"]
+    with pytest.raises(ConfigError, match=r"^unknown key 'losses.lpips'.* by ~losses.lpips$"):
+        compose("train", overrides)
+    assert list(compose("train", [*overrides, "~losses.lpips"]).losses) == ["l1", "ldl"]
+
+
+def test_a_group_left_empty_is_named():
+    with pytest.raises(ConfigError, match="'losses'"):
+        compose("train", ["losses=[]"])
+
+
 def test_valid_configuration_passes_unchanged():
     config = compose("train", ["max_steps=7", "optimizer.lr=0.5", "+model.network.value_range=1.0"])
     assert (config.max_steps, config.optimizer.lr, config.model.network.value_range) == (7, 0.5, 1.0)

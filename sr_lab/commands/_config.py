@@ -146,6 +146,8 @@ def _unknown(node: Any, known: Any, *, path: str) -> Iterator[str]:
     elif isinstance(known, dict) and known and "_target_" not in known:
         components = all(_is_component(value) for value in known.values())
         for key, child in node.items():
+            if _is_word_for_number(child, known.get(key)):
+                yield f"{_join(path, key)}={child}: a number is needed, as {known[key]}"
             if key not in known and not (components and _is_component(child)):
                 valid = f"{path}.{nearest_key}" if (nearest_key := _closest(key, known)) and path else nearest_key
                 hint = f" Did you mean {valid!r}?" if valid else f" Keys here: {', '.join(map(str, known))}."
@@ -159,6 +161,12 @@ def _unknown(node: Any, known: Any, *, path: str) -> Iterator[str]:
 def _is_component(node: Any) -> bool:
     """Whether a value is a named component (a loss, a metric); a mapping of such, or an empty one, may be added to."""
     return isinstance(node, dict) and "_target_" in node
+
+
+def _is_word_for_number(value: Any, default: Any) -> bool:
+    """Whether a word stands where the command's own configuration has a number."""
+    number = isinstance(default, int | float) and not isinstance(default, bool)
+    return number and isinstance(value, str) and "${" not in value
 
 
 def _unknown_arguments(node: dict[Any, Any], path: str) -> Iterator[str]:

@@ -24,6 +24,7 @@ from sr_lab.commands._config import ConfigError, build, compose, locate
         ("model.network._target_=sr_lab.networks.edrs.EDSR", r"'sr_lab.networks.edrs'.*'edsr'"),
         ("experiment=nothing", r"'(experiment/)?nothing'"),
         ("max_steps", r"'max_steps'"),
+        ("max_steps=many", r"^max_steps=many: a number is needed, as 1000$"),
     ],
 )
 def test_typo_is_named_with_the_nearest_key(override, said):

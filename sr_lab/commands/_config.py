@@ -63,12 +63,19 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def build(node: Any, **arguments: Any) -> Any:
-    """The object that a ``_target_`` node describes; its own error where it refuses, without Hydra's wrapping."""
+    """The object that a ``_target_`` node describes; its own error where it refuses, without Hydra's wrapping.
+
+    Its ``ValueError`` begins with the node's place, because equal fields stand in several; so does a value of the wrong
+    type, which becomes a ``ValueError`` too.
+    """
     try:
         return instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError | OSError | RuntimeError):
-            raise error.__cause__ from None
+        cause, (_, found, place) = error.__cause__, str(error).rpartition("full_key: ")
+        if found and type(cause) in (ValueError, TypeError):
+            raise ValueError(f"{place}: {cause}") from cause
+        if isinstance(cause, ValueError | OSError | RuntimeError):
+            raise cause from None
         raise
 
 
@@ -117,13 +124,14 @@ def _check(command: str, config: DictConfig, known: DictConfig) -> None:
     errors = list(_unknown(OmegaConf.to_container(config), OmegaConf.to_container(known), path=""))
     if errors:
         raise ConfigError("\n".join(errors))
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise ConfigError(f"{missing[0]} has no value: give {missing[0]}=... (srlab {command} --help)")
     try:
-        OmegaConf.to_container(config, resolve=True)
+        missing = sorted(OmegaConf.missing_keys(config))
+        if not missing:
+            OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
+    if missing:
+        raise ConfigError(f"{missing[0]} has no value: give {missing[0]}=... (srlab {command} --help)")
 
 
 def _unknown(node: Any, known: Any, *, path: str) -> Iterator[str]:
@@ -135,20 +143,30 @@ def _unknown(node: Any, known: Any, *, path: str) -> Iterator[str]:
         return
     if "_target_" in node:
         yield from _unknown_arguments(node, path)
-    elif isinstance(known, dict) and "_target_" not in known and not _is_components(known, node):
-        for key in node:
-            if key not in known:
+    elif isinstance(known, dict) and known and "_target_" not in known:
+        components = all(_is_component(value) for value in known.values())
+        for key, child in node.items():
+            if _is_word_for_number(child, known.get(key)):
+                yield f"{_join(path, key)}={child}: a number is needed, as {known[key]}"
+            if key not in known and not (components and _is_component(child)):
                 valid = f"{path}.{nearest_key}" if (nearest_key := _closest(key, known)) and path else nearest_key
                 hint = f" Did you mean {valid!r}?" if valid else f" Keys here: {', '.join(map(str, known))}."
+                if components and not valid:
+                    hint += f" Choose it in {path}=[...], or leave it out by ~{_join(path, key)}"
                 yield f"unknown key {_join(path, key)!r}.{hint}"
     for key, child in node.items():
         yield from _unknown(child, known.get(key) if isinstance(known, dict) else None, path=_join(path, key))
 
 
-def _is_components(known: dict[Any, Any], node: dict[Any, Any]) -> bool:
-    """Whether a mapping is free (tags), or holds named components (losses, metrics), which may be added freely."""
-    values = [*known.values(), *node.values()]
-    return not known or all(isinstance(value, dict) and "_target_" in value for value in values)
+def _is_component(node: Any) -> bool:
+    """Whether a value is a named component (a loss, a metric); a mapping of such, or an empty one, may be added to."""
+    return isinstance(node, dict) and "_target_" in node
+
+
+def _is_word_for_number(value: Any, default: Any) -> bool:
+    """Whether a word stands where the command's own configuration has a number."""
+    number = isinstance(default, int | float) and not isinstance(default, bool)
+    return number and isinstance(value, str) and "${" not in value
 
 
 def _unknown_arguments(node: dict[Any, Any], path: str) -> Iterator[str]:

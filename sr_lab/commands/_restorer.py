@@ -78,5 +78,6 @@ def fetch_artefact(name: str, *, tracking_uri: str) -> Artefact:
             f"runs:/RUN/PATH, models:/NAME@ALIAS or a public weights file (.pth, .safetensors)"
         )
     if Path(name).suffix in PUBLIC_SUFFIXES:
-        return Artefact(load_community(path=name).eval(), {}, {"weights": name})
+        network = load_community(path=name).eval()
+        return Artefact(network, {"model": {"network": network.config}}, {"weights": name})
     return load_artefact(Path(name))

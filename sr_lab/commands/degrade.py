@@ -130,8 +130,7 @@ def replay(cfg: DictConfig) -> int:
 def preview(cfg: DictConfig) -> int:
     """Contact sheet of a degradation."""
     for name in ("num_draws", "num_ladder", "side"):
-        if not isinstance(cfg[name], int) or cfg[name] < 1:
-            raise ValueError(f"{name}={cfg[name]}: a whole number of at least 1")
+        _count(cfg, name)
     degradation, seed, output = _degradation(cfg), _seed(cfg), Path(cfg.output)
     high = cut_middle(to_tensor(read_image(Path(cfg.preview))), cfg.side, degradation.scale)
     name = _preset_name(cfg)
@@ -157,7 +156,9 @@ def estimate(cfg: DictConfig) -> int:
     folder, output = Path(cfg.estimate), Path(cfg.output)
     if cfg.degradation is not None:
         raise ValueError("degradation= is given beside estimate=: it is what is looked for, leave it out")
-    _scale(cfg)
+    _count(cfg, "scale")
+    if cfg.num_images is not None:
+        _count(cfg, "num_images")
     with _bar("estimate", None) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -190,7 +191,7 @@ def estimate(cfg: DictConfig) -> int:
 
 
 def _degradation(cfg: DictConfig) -> Degradation:
-    _scale(cfg)
+    _count(cfg, "scale")
     if cfg.degradation is None:
         raise ValueError(f"no degradation: give degradation=NAME, one of {', '.join(_presets())}")
     degradation = build(cfg.degradation)
@@ -204,9 +205,9 @@ def _degradation(cfg: DictConfig) -> Degradation:
     return degradation
 
 
-def _scale(cfg: DictConfig) -> None:
-    if not isinstance(cfg.scale, int) or cfg.scale < 1:
-        raise ValueError(f"scale={cfg.scale}: a whole number of at least 1")
+def _count(cfg: DictConfig, name: str) -> None:
+    if not isinstance(cfg[name], int) or cfg[name] < 1:
+        raise ValueError(f"{name}={cfg[name]}: a whole number of at least 1")
 
 
 def _seed(cfg: DictConfig) -> int:

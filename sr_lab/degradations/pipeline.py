@@ -346,7 +346,10 @@ def _gated(op: Operation, before: float | None, after: float | None) -> float | 
 
 
 def _smallest(name: str, op: Operation, side: float, high: float) -> float:
-    after = op.smallest_after(side, high=high)
+    try:
+        after = op.smallest_after(side, high=high)
+    except ValueError as error:  # of an operation inside: told from here
+        raise ValueError(f"ops.{name}.{error}") from None
     if after < 1:
         raise ValueError(
             f"ops.{name} could shrink a side of {high:g} pixels to {after:.2g}: raise its factor, or smallest_high and "

@@ -125,4 +125,6 @@ _SITES = (((0, 0),), ((0, 1), (1, 0)), ((1, 1),))
 
 def _check_rgb(channels: int) -> None:
     if channels != 3:
-        raise ValueError(f"CameraSensor has a Bayer mosaic: it needs 3 channels, the image has {channels}")
+        raise ValueError(
+            f"CameraSensor has a Bayer mosaic: it needs 3 channels, the image has {channels}: leave it out"
+        )

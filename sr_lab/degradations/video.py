@@ -37,7 +37,10 @@ def code_clip(frames: Sequence[Bytes], *, codec: Codec, quality: int) -> list[By
     av = _load(codec)
     shapes = {frame.shape for frame in frames}
     if len(shapes) != 1 or (shape := shapes.pop())[2] != 3:
-        raise ValueError(f"{codec} needs RGB frames (H, W, 3) of one size, got {[frame.shape for frame in frames][:3]}")
+        raise ValueError(
+            f"{codec} needs RGB frames (H, W, 3) of one size, got {[frame.shape for frame in frames][:3]}: leave "
+            "VideoCodec out of grey images"
+        )
     height, width = (max(_LEAST_SIDE, -(-side // 2) * 2) for side in shape[:2])
     pad = ((0, height - shape[0]), (0, width - shape[1]), (0, 0))
     encoder = av.CodecContext.create(_ENCODERS[codec], "w")

@@ -83,7 +83,7 @@ def choose(scores: Sequence[Tensor], amount: float) -> list[Tensor]:
     Raises:
         ValueError: if ``amount`` is out of range, or no filter would go.
     """
-    if not 0 < amount < 1:
+    if not isinstance(amount, int | float) or not 0 < amount < 1:
         raise ValueError(f"amount={amount}: the share of filters to take out, between 0 and 1")
     keep = []
     for score in scores:

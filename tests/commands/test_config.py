@@ -4,7 +4,7 @@ import pytest
 
 from sr_lab.cli import config_dir
 from sr_lab.commands import _config
-from sr_lab.commands._config import ConfigError, compose, locate
+from sr_lab.commands._config import ConfigError, build, compose, locate
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,7 @@ from sr_lab.commands._config import ConfigError, compose, locate
         ("model.network._target_=sr_lab.networks.edrs.EDSR", r"'sr_lab.networks.edrs'.*'edsr'"),
         ("experiment=nothing", r"'(experiment/)?nothing'"),
         ("max_steps", r"'max_steps'"),
+        ("max_steps=many", r"^max_steps=many: a number is needed, as 1000$"),
     ],
 )
 def test_typo_is_named_with_the_nearest_key(override, said):
@@ -66,6 +67,18 @@ def test_named_components_may_be_added_and_removed():
     assert both.losses.frequency.weight == 0.2
 
 
+def test_of_components_the_one_without_a_target_is_named_and_the_way_out():
+    overrides = ["experiment=esrgan_tiny_x4_t91_bsds400", "losses=[l1,ldl]"]
+    with pytest.raises(ConfigError, match=r"^unknown key 'losses.lpips'.* by ~losses.lpips$"):
+        compose("train", overrides)
+    assert list(compose("train", [*overrides, "~losses.lpips"]).losses) == ["l1", "ldl"]
+
+
+def test_a_group_left_empty_is_named():
+    with pytest.raises(ConfigError, match="'losses'"):
+        compose("train", ["losses=[]"])
+
+
 def test_valid_configuration_passes_unchanged():
     config = compose("train", ["max_steps=7", "optimizer.lr=0.5", "+model.network.value_range=1.0"])
     assert (config.max_steps, config.optimizer.lr, config.model.network.value_range) == (7, 0.5, 1.0)
@@ -75,3 +88,20 @@ def test_locate_finds_what_exists():
     from sr_lab.networks.edsr import EDSR
 
     assert locate("sr_lab.networks.edsr.EDSR") is EDSR
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "degradation.ops.second.ops.blur.sigma=[3,1]",
+            r"^degradation.ops.second.ops.blur: sigma=\[3, 1\]: must",
+        ),
+        ("degradation.ops.first.ops.resize.factor=[0.001,1]", "^degradation: ops.first.ops.resize could shrink"),
+        ("degradation.target.radius=wide", "^degradation.target: "),
+    ],
+)
+def test_a_value_that_is_refused_is_named_with_its_place(override, said):
+    config = compose("degrade", ["degradation=realesrgan_sharp", "output=out", override])
+    with pytest.raises(ValueError, match=said):
+        build(config.degradation)

@@ -145,6 +145,12 @@ def test_bad_video_arguments_are_refused_when_built() -> None:
         VideoCodec(codec="mpeg4", quality=40)
 
 
+@needs_av
+def test_a_grey_frame_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"h264 needs RGB frames.*leave VideoCodec out"):
+        code_clip([np.zeros((64, 64, 1), dtype=np.uint8)], codec="h264", quality=30)
+
+
 def test_missing_pyav_is_refused_when_built(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)

@@ -174,7 +174,10 @@ def test_bad_arguments_are_refused_when_built(build, message: str) -> None:
         build()
 
 
-def test_correlated_noise_needs_three_channels() -> None:
+def test_correlated_noise_and_a_camera_need_three_channels() -> None:
     noise = GaussianNoise(sigma=10, colours={"correlated": 1})
     with pytest.raises(ValueError, match="mixes three channels, the image has 1"):
         noise.apply(GREY_128[:, :1], noise.draw(1, keyed_generator(0)))
+    camera = CameraSensor()
+    with pytest.raises(ValueError, match="it needs 3 channels, the image has 1: leave it out"):
+        camera.apply(GREY_128[:, :1], camera.draw(1, keyed_generator(0)))

@@ -249,7 +249,10 @@ BACK = ResizeTo(scale=4, modes={"area": 1})
             lambda: Pipeline(ops={"a": RESIZE, "b": RESIZE, "back": BACK}),
             r"ops.b could shrink a side of 32 pixels to 0.32",
         ),
-        (lambda: Pipeline(ops={"in": Chain(ops={"a": RESIZE, "b": RESIZE}), "back": BACK}), "ops.b could shrink"),
+        (
+            lambda: Pipeline(ops={"in": Chain(ops={"a": RESIZE, "b": RESIZE}), "back": BACK}),
+            "^ops.in.ops.b could shrink",
+        ),
         (lambda: Pipeline(ops={"back": BACK}, smallest_high=3), "ops.back could shrink a side of 3 pixels to 0.75"),
         (lambda: Pipeline(ops={"on": BACK}), "'on' is that of a parameter"),
         (lambda: Pipeline(ops={"back": BACK, "x": 3}), "ops.x is a int"),

@@ -160,6 +160,7 @@ def test_bytes_that_differ_from_the_manifest_are_reported(
         ([], "give input=DIR, replay=MANIFEST"),
         (["input=a", "preview=b"], "input= and preview= are given"),
         (["preview=b", "estimate=a"], "preview= and estimate= are given"),
+        (["estimate=a", "num_images=all"], "num_images=all: a whole number of at least 1"),
         (["replay=m"], "replay= needs input=DIR"),
         (["replay=m", "input=a", "degradation=dn"], "the manifest holds the degradation"),
         (["replay=none.parquet", "input=a"], "none.parquet does not exist"),

@@ -9,7 +9,9 @@ import torch
 from sr_lab.cli import main
 from sr_lab.images import write_image
 from sr_lab.inference.artefact import load_artefact, save_artefact
+from sr_lab.networks.compact import Compact
 from sr_lab.networks.fsrcnn import FSRCNN
+from sr_lab.networks.keys import public_state_dict
 
 NETWORK = {"scale": 2, "num_channels": 3, "num_features": 6, "num_shrunk": 4, "num_mapping": 1}
 
@@ -47,6 +49,22 @@ def test_images_that_one_parent_does_not_know_stay_unknown(pair: list[Path], tmp
     names = ",".join(map(str, [*pair, third]))
     assert main(["interpolate", f"artefacts=[{names}]", f"output={tmp_path / 'mean'}"]) == 0
     assert load_artefact(tmp_path / "mean").metadata["images"] is None
+
+
+def test_public_weights_are_interpolated_and_what_they_have_seen_is_not_known(tmp_path: Path) -> None:
+    pytest.importorskip("spandrel")
+    files = [tmp_path / "psnr.pth", tmp_path / "gan.pth"]
+    states = []
+    for seed, file in enumerate(files):
+        torch.manual_seed(seed)
+        states.append(public_state_dict(Compact(scale=2, num_features=8, num_convs=2), "Real-ESRGAN"))
+        torch.save({"params": states[-1]}, file)
+    names = ",".join(map(str, files))
+    assert main(["interpolate", f"artefacts=[{names}]", f"output={tmp_path / 'mixed'}"]) == 0
+    mixed = load_artefact(tmp_path / "mixed")
+    for key, value in mixed.network.model.state_dict().items():
+        torch.testing.assert_close(value, (states[0][key] + states[1][key]) / 2)
+    assert mixed.metadata["images"] is None
 
 
 def test_other_architectures_are_refused(pair: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,6 +117,8 @@ def test_refuses():
         prunable(Bicubic(scale=2))
     with pytest.raises(ValueError, match="amount=1"):
         choose([torch.rand(4)], 1.0)
+    with pytest.raises(ValueError, match="amount=half"):
+        choose([torch.rand(4)], "half")
     with pytest.raises(ValueError, match="takes nothing out of layers of 4 filters"):
         choose([torch.rand(4)], 0.1)
     with pytest.raises(ValueError, match="holds no image"):

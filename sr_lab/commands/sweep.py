@@ -57,6 +57,10 @@ def sweep(cfg: DictConfig, output: Path) -> int:
     fixed = [f"experiment={cfg.experiment}", *cfg.needs, *cfg.train]
     space: dict[str, Parameter] = {label: build(node) for label, node in cfg.space.items()}
     config = compose("train", fixed)
+    if wrong := [label for label, parameter in space.items() if not isinstance(parameter, Parameter)]:
+        raise ConfigError(
+            f"space.{wrong[0]} is no parameter: _target_ is sr_lab.sweeps.space.Float, .Integer or .Choice"
+        )
     images = _check(cfg, fixed, config, space)
     holdouts = require_fresh_holdouts(list(cfg.policies), images)
     selected = hashes(images)

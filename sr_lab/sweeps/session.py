@@ -54,12 +54,11 @@ def prepare(plan: Plan, *, num_trials: int | None, settings: Mapping[str, Any]) 
 
 def _points(plan: Plan, num_trials: int | None) -> list[dict[str, Any]]:
     grid = plan.sampler(seed=plan.seed)
-    if isinstance(grid, Grid):
-        points = grid.points(plan.space)
-        return points if num_trials is None else points[:num_trials]
-    if num_trials is None or num_trials < 1:
+    if isinstance(grid, Grid) and num_trials is None:
+        return grid.points(plan.space)
+    if not isinstance(num_trials, int) or num_trials < 1:
         raise ValueError(f"num_trials={num_trials}: at least 1; null, the whole grid, goes with sampler=grid")
-    return [{} for _ in range(num_trials)]
+    return grid.points(plan.space)[:num_trials] if isinstance(grid, Grid) else [{} for _ in range(num_trials)]
 
 
 def _text(value: Any) -> str:

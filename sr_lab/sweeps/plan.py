@@ -1,6 +1,7 @@
 """A sweep as its workers get it: where the queue is, what a trial runs, and what is read from its folder."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +97,7 @@ class Plan:
         """The objectives of a trial that came to its end.
 
         Raises:
-            ValueError: if one was not measured.
+            ValueError: if one was not measured, or is not a number.
         """
         file = folder / "best" / "metadata.json"
         try:
@@ -105,4 +106,7 @@ class Plan:
             raise ValueError(f"{file} holds no metrics of the trial ({error})") from error
         if missing := [key for key in self.objectives if key not in metrics]:
             raise ValueError(f"{missing[0]} was not measured; there are {', '.join(sorted(metrics))}")
-        return [float(metrics[key]) for key in self.objectives]
+        values = {key: float(metrics[key]) for key in self.objectives}
+        if unknown := [key for key, value in values.items() if math.isnan(value)]:
+            raise ValueError(f"{unknown[0]} is not a number")
+        return list(values.values())

@@ -109,6 +109,15 @@ def test_an_objective_that_is_not_measured_is_the_trials_error(make_plan):
     assert row.error == "ValueError: val/other was not measured; there are val/cost, val/score"
 
 
+def test_an_objective_that_is_not_a_number_is_the_trials_error_and_not_tried_again(make_plan, tmp_path):
+    plan = make_plan()
+    folder = tmp_path / "best"
+    folder.mkdir()
+    (folder / "metadata.json").write_text('{"metrics": {"val/score": NaN}}')
+    with pytest.raises(ValueError, match="val/score is not a number"):
+        plan.read_values(tmp_path)
+
+
 def test_a_sweep_that_was_killed_whole_goes_on(make_plan, tmp_path):
     """The parent is killed with -9: its workers and their trials end with it, and a second call does the rest."""
     plan = make_plan("steps=20", "hang=0000,0001")

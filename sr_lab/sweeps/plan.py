@@ -36,6 +36,7 @@ class Plan:
         max_retries: how often a trial that was killed is started again.
         heartbeat: seconds between two signs of life of a running trial.
         grace: seconds without one after which a trial's worker counts as dead.
+        give_up: after how many failed trials a call ends that has seen none that did not fail; None: never.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Plan:
     max_retries: int = 3
     heartbeat: int = 15
     grace: int = 60
+    give_up: int | None = None
 
     def __post_init__(self) -> None:
         if not self.space:
@@ -72,6 +74,8 @@ class Plan:
                 f"heartbeat={self.heartbeat}, grace={self.grace}, max_retries={self.max_retries}: the grace must be "
                 "longer than the heartbeat, of at least 1 second, and retries not negative"
             )
+        if self.give_up is not None and self.give_up < 1:
+            raise ValueError(f"give_up={self.give_up}: at least 1; null never gives up")
 
     def open(self, *, seed: int = 0) -> optuna.Study:
         """The study in the storage, with a sampler whose draws are ``seed``'s."""

@@ -35,6 +35,23 @@ def start_ray(address: str | None) -> Any:
     return ray
 
 
+def room(ray: Any, *, address: str | None, cores: int, gpus: float) -> int:
+    """How many workers of that size fit at a time; 1 where a cluster at ``address``, which may grow, has no room yet.
+
+    Raises:
+        ValueError: if not one fits into a local cluster, where it would wait for ever.
+    """
+    there = ray.cluster_resources()
+    asked = {"CPU": cores, "GPU": gpus}
+    fits = min((int(there.get(kind, 0) // count) for kind, count in asked.items() if count > 0), default=1)
+    if fits < 1 and address is None:
+        raise ValueError(
+            f"launcher.cores={cores}, launcher.gpus={gpus}: a worker of this size does not fit into this machine's "
+            f"{int(there.get('CPU', 0))} cores and {int(there.get('GPU', 0))} GPUs"
+        )
+    return max(1, fits)
+
+
 def here(names: Sequence[str], make: Callable[[], Work]) -> Iterator[tuple[str, str]]:
     """Does the work in this process, one after the other; gives each name with its error, empty for none."""
     work = make()
@@ -65,8 +82,8 @@ def on_ray(
     import ray.data as data
 
     data.DataContext.get_current().enable_progress_bars = False
-    room = int(ray.cluster_resources().get("CPU", 1)) // cores
-    most = max(1, min(num_workers or room, len(names)))
+    fits = room(ray, address=address, cores=cores, gpus=gpus)
+    most = max(1, min(num_workers or fits, len(names)))
     table = data.from_items([{"name": name} for name in names], override_num_blocks=min(len(names), 4 * most))
     found = table.map_batches(
         _Worker,

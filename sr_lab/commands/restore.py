@@ -28,13 +28,14 @@ def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
     if cfg.format not in FORMATS:
         raise ValueError(f"format={cfg.format}: one of {', '.join(FORMATS)}")
-    if str(cfg.output).rstrip("/").startswith(str(cfg.input).rstrip("/") + "/") or cfg.output == cfg.input:
+    source, target = Store(cfg.input), Store(cfg.output)
+    if _place(target).startswith(_place(source)):
         raise ValueError(f"output={cfg.output} lies in input={cfg.input}: its images would become input")
-    names = Store(cfg.input).images()
+    names = source.images()
     distinct_stems(names)
     settings = restorer_settings(cfg)
     _, metadata = load_restorer(**settings, device=choose_device("cpu"))
-    _claim(Store(cfg.output), settings, metadata or {}, cfg.format)
+    _claim(target, settings, metadata or {}, cfg.format)
     make = functools.partial(make_work, str(cfg.input), str(cfg.output), settings, cfg.device, f".{cfg.format}")
     if code := spread(cfg, names, make, "restore"):
         return code
@@ -58,6 +59,12 @@ def make_work(source: str, target: str, settings: dict[str, Any], device: str, s
     chosen = choose_device(device)
     restorer, _ = load_restorer(**settings, device=chosen)
     return RestoreImages(source=source, target=target, restorer=restorer, device=chosen, suffix=suffix)
+
+
+def _place(store: Store) -> str:
+    """Where the store is, whatever way it was written."""
+    root = store.root if store.local is None else store.local.resolve()
+    return f"{type(store.fs).__name__}://{root}/"
 
 
 def _claim(output: Store, settings: dict[str, Any], metadata: dict[str, Any], suffix: str) -> None:

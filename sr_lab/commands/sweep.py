@@ -7,9 +7,10 @@
 
 Each trial is `srlab train` in OUTPUT/trials/NUMBER. The same command again goes on where a killed sweep stopped: no
 finished trial is lost or repeated, one that was killed goes on from its checkpoint, one that fails is kept with its
-error. Writes OUTPUT/report.html, OUTPUT/trials.csv and .json, and the winner as an experiment file. Exit code 0 only
-if every trial of the budget has ended and one was complete. A sweep whose validation images show a picture of a
-promotion policy's hold-out is refused.
+error. Where the first trials all fail, the others are not begun (give_up). Writes OUTPUT/report.html,
+OUTPUT/trials.csv and .json, and the winner as an experiment file. Exit code 0 only if every trial of the budget has
+ended and one was complete. A sweep whose validation images show a picture of a promotion policy's hold-out is
+refused.
 """
 
 import csv
@@ -56,6 +57,10 @@ def sweep(cfg: DictConfig, output: Path) -> int:
     """Searches as ``cfg`` says, into ``output``; the exit code."""
     fixed = [f"experiment={cfg.experiment}", *cfg.needs, *cfg.train]
     space: dict[str, Parameter] = {label: build(node) for label, node in cfg.space.items()}
+    if wrong := [label for label, parameter in space.items() if not isinstance(parameter, Parameter)]:
+        raise ConfigError(
+            f"space.{wrong[0]} is no parameter: _target_ is sr_lab.sweeps.space.Float, .Integer or .Choice"
+        )
     config = compose("train", fixed)
     images = _check(cfg, fixed, config, space)
     holdouts = require_fresh_holdouts(list(cfg.policies), images)
@@ -147,6 +152,7 @@ def _plan(cfg: DictConfig, output: Path, space: dict[str, Parameter], train: Seq
         max_retries=cfg.max_retries,
         heartbeat=cfg.heartbeat,
         grace=cfg.grace,
+        give_up=cfg.give_up,
     )
 
 
@@ -160,7 +166,7 @@ def _tracking(node: DictConfig, parent: str | None) -> list[str]:
 
 def _show(bar: "tqdm[Any]", rows: Sequence[Row], plan: Plan) -> None:
     bar.total = len(rows)
-    bar.n = sum(row.state not in ("running", "waiting") for row in rows)
+    bar.n = sum(row.ended for row in rows)
     if (top := best(rows, plan)) is not None:
         bar.set_postfix_str(f"best: trial {top.number}, {_values(top, plan)}", refresh=False)
     bar.refresh()

@@ -19,9 +19,14 @@ class BicubicRestorer:
 
     Args:
         scale: enlargement factor.
+
+    Raises:
+        ValueError: if it is not a positive number.
     """
 
     def __init__(self, *, scale: int) -> None:
+        if not isinstance(scale, int | float) or scale <= 0:
+            raise ValueError(f"scale={scale} must be a positive number")
         self.scale = scale
 
     def __call__(self, low: Tensor) -> Tensor:
@@ -44,6 +49,9 @@ class NetworkRestorer:
         device: where to compute.
         seed: of the samples of a generative network: the same for every image.
         num_steps: evaluations of a generative network for a sample; None for as many as it was trained for.
+
+    Raises:
+        ValueError: if the tiles cannot overlap so, or ``num_steps`` is given to a network that draws no samples.
     """
 
     def __init__(
@@ -58,6 +66,8 @@ class NetworkRestorer:
     ) -> None:
         if num_steps is not None and not isinstance(network, GenerativeNetwork):
             raise ValueError(f"num_steps={num_steps}: {type(network).__name__} draws no samples, leave it out")
+        if not 0 <= 2 * overlap < tile:
+            raise ValueError(f"overlap={overlap} must be at least 0 and below half of tile={tile}")
         self.network = network.eval().to(device)
         self.scale = _count(network, "scale")
         self.num_channels = _count(network, "num_channels")

@@ -53,7 +53,7 @@ def compare(
 
     Args:
         cells: the objective of each choice by seed.
-        baseline: with which the others are compared; None: the first.
+        baseline: with which the others are compared, its labels in any order; None: the first.
         alpha: the intervals miss the truth with this probability.
 
     Raises:
@@ -61,10 +61,12 @@ def compare(
     """
     if len(cells) < 2:
         raise ValueError(f"an ablation compares two choices or more, there are {len(cells)} with a complete trial")
-    baseline = next(iter(cells)) if baseline is None else baseline
-    if baseline not in cells:
+    wanted = next(iter(cells)) if baseline is None else baseline
+    same = [setting for setting in cells if dict(setting) == dict(wanted)]
+    if not same:
         names = "; ".join(", ".join(f"{label}={value}" for label, value in setting) for setting in cells)
-        raise ValueError(f"no such baseline: {dict(baseline)}; there are {names}")
+        raise ValueError(f"no such baseline: {dict(wanted)}; there are {names}")
+    baseline = same[0]
     ordered = [baseline, *(setting for setting in cells if setting != baseline)]
     pairs = {setting: _paired(cells[setting], cells[baseline]) for setting in ordered[1:]}
     p_values = holm([p_value(differences) for differences in pairs.values()])
@@ -175,8 +177,8 @@ def latex(choices: Sequence[Choice], *, objective: str, alpha: float, maximize: 
         r"\midrule",
     ]
     for choice in choices:
-        mean = f"${_plus_minus(choice.mean, choice.half, chr(92) + 'pm')}$"
-        mean = rf"\textbf{{{mean}}}" if choice.mean == best else mean
+        mean = _plus_minus(choice.mean, choice.half, r"\pm")
+        mean = rf"$\mathbf{{{mean}}}$" if choice.mean == best else f"${mean}$"
         difference, p = _against(choice, r"\pm")
         cells = [
             _escape(choice.name),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sr_lab.cluster import num_cores, start_ray
+from sr_lab.cluster import num_cores, room, start_ray
 from sr_lab.files import write_text
 from sr_lab.sweeps.worker import Share, dies_with_parent, work
 
@@ -69,6 +69,7 @@ class Local(Launcher):
         gpus: list[int] | None = None,
         restarts: int = 20,
     ) -> None:
+        _require_positive(num_workers=num_workers, threads=threads)
         cores = num_cores()
         self.gpus = visible_gpus() if gpus is None else [str(gpu) for gpu in gpus]
         self.num_workers = num_workers or len(self.gpus) or max(1, cores // (threads or 1))
@@ -163,6 +164,7 @@ class Slurm(Launcher):
     ) -> None:
         if cluster not in ("slurm", "local", "debug"):
             raise ValueError(f"launcher.cluster={cluster}: slurm or local")
+        _require_positive(num_workers=num_workers, time_minutes=time_minutes, cores=cores)
         self.num_workers, self.cluster, self.cores, self.gpus = num_workers, cluster, cores, gpus
         self.parameters: dict[str, Any] = {"timeout_min": time_minutes}
         if cluster == "slurm":
@@ -262,6 +264,7 @@ class Ray(Launcher):
         gpus: float = 0,
         restarts: int = 20,
     ) -> None:
+        _require_positive(num_workers=num_workers, cores=cores)
         self.num_workers, self.address, self.cores, self.gpus, self.restarts = (
             num_workers,
             address,
@@ -276,12 +279,8 @@ class Ray(Launcher):
         ray = start_ray(self.address)
         remote = ray.remote(num_cpus=self.cores, num_gpus=self.gpus, max_retries=self.restarts)(_run_on_ray)
         share = Share(threads=self.cores)
-        self._tasks = [remote.remote(task, index, share) for index in range(self.num_workers or self._room(ray))]
-
-    def _room(self, ray: Any) -> int:
-        there = ray.cluster_resources()
-        rooms = [there.get("CPU", 1) // self.cores] + ([there.get("GPU", 0) // self.gpus] if self.gpus else [])
-        return max(1, int(min(rooms)))
+        fits = room(ray, address=self.address, cores=self.cores, gpus=self.gpus)
+        self._tasks = [remote.remote(task, index, share) for index in range(self.num_workers or fits)]
 
     def num_alive(self) -> int:
         """See ``Launcher``."""
@@ -319,6 +318,12 @@ def visible_gpus() -> list[str]:
     if chosen is not None:
         return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
     return [str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
+
+
+def _require_positive(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise ValueError(f"launcher.{name}={count}: a whole number of at least 1")
 
 
 def _submitit() -> Any:

@@ -52,6 +52,11 @@ class Row:
     steps: int | None = None
     max_steps: int | None = None
 
+    @property
+    def ended(self) -> bool:
+        """Whether it neither waits nor runs."""
+        return self.state not in ("waiting", "running")
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
         return {**asdict(self), "curve": {str(step): value for step, value in self.curve.items()}}

@@ -1,6 +1,7 @@
 """A sweep as its workers get it: where the queue is, what a trial runs, and what is read from its folder."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ class Plan:
         max_retries: how often a trial that was killed is started again.
         heartbeat: seconds between two signs of life of a running trial.
         grace: seconds without one after which a trial's worker counts as dead.
+        give_up: after how many failed trials a call ends that has seen none that did not fail; None: never.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Plan:
     max_retries: int = 3
     heartbeat: int = 15
     grace: int = 60
+    give_up: int | None = None
 
     def __post_init__(self) -> None:
         if not self.space:
@@ -71,6 +74,8 @@ class Plan:
                 f"heartbeat={self.heartbeat}, grace={self.grace}, max_retries={self.max_retries}: the grace must be "
                 "longer than the heartbeat, of at least 1 second, and retries not negative"
             )
+        if self.give_up is not None and self.give_up < 1:
+            raise ValueError(f"give_up={self.give_up}: at least 1; null never gives up")
 
     def open(self, *, seed: int = 0) -> optuna.Study:
         """The study in the storage, with a sampler whose draws are ``seed``'s."""
@@ -96,7 +101,7 @@ class Plan:
         """The objectives of a trial that came to its end.
 
         Raises:
-            ValueError: if one was not measured.
+            ValueError: if one was not measured, or is not a number.
         """
         file = folder / "best" / "metadata.json"
         try:
@@ -105,4 +110,7 @@ class Plan:
             raise ValueError(f"{file} holds no metrics of the trial ({error})") from error
         if missing := [key for key in self.objectives if key not in metrics]:
             raise ValueError(f"{missing[0]} was not measured; there are {', '.join(sorted(metrics))}")
-        return [float(metrics[key]) for key in self.objectives]
+        values = {key: float(metrics[key]) for key in self.objectives}
+        if unknown := [key for key, value in values.items() if math.isnan(value)]:
+            raise ValueError(f"{unknown[0]} is not a number")
+        return list(values.values())

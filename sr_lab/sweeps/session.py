@@ -20,6 +20,10 @@ _LOOK_SECONDS = 0.5
 _SETTINGS = "settings"
 
 
+class GivenUp(RuntimeError):
+    """The first trials all failed; the message says of what."""
+
+
 def prepare(plan: Plan, *, num_trials: int | None, settings: Mapping[str, Any]) -> optuna.Study:
     """Makes storage, study and queue, or finds those of an earlier call.
 
@@ -54,12 +58,11 @@ def prepare(plan: Plan, *, num_trials: int | None, settings: Mapping[str, Any]) 
 
 def _points(plan: Plan, num_trials: int | None) -> list[dict[str, Any]]:
     grid = plan.sampler(seed=plan.seed)
-    if isinstance(grid, Grid):
-        points = grid.points(plan.space)
-        return points if num_trials is None else points[:num_trials]
-    if num_trials is None or num_trials < 1:
+    if isinstance(grid, Grid) and num_trials is None:
+        return grid.points(plan.space)
+    if not isinstance(num_trials, int) or num_trials < 1:
         raise ValueError(f"num_trials={num_trials}: at least 1; null, the whole grid, goes with sampler=grid")
-    return [{} for _ in range(num_trials)]
+    return grid.points(plan.space)[:num_trials] if isinstance(grid, Grid) else [{} for _ in range(num_trials)]
 
 
 def _text(value: Any) -> str:
@@ -82,9 +85,11 @@ def watch(
 
     Raises:
         WorkersFailed: if workers ended and left trials.
+        GivenUp: if the first trials of this call all failed.
     """
     seen: list[Row] | None = None
     _put_back_lost(plan, study)
+    before = {row.number for row in rows(study, plan) if row.ended}
     if not unfinished(study):
         return rows(study, plan)
     launcher.start(worker_task(plan), folder)
@@ -99,6 +104,7 @@ def watch(
             if found != seen:
                 progress(found)
                 seen = found
+                _give_up([row for row in found if row.ended and row.number not in before], study, plan)
             if not alive:
                 break
             time.sleep(_LOOK_SECONDS)
@@ -107,6 +113,18 @@ def watch(
     if left := unfinished(study):
         raise WorkersFailed(f"every worker ended, and {len(left)} trials are left: the same command goes on with them")
     return rows(study, plan)
+
+
+def _give_up(ended: Sequence[Row], study: optuna.Study, plan: Plan) -> None:
+    """Raises ``GivenUp`` where every one of ``ended``, enough trials to judge by, failed, and others are left."""
+    if plan.give_up is None or len(ended) < plan.give_up or any(row.state != "failed" for row in ended):
+        return
+    if left := len(unfinished(study)):
+        raise GivenUp(
+            f"the first {len(ended)} trials all failed, so the other {left} are not done. Trial {ended[0].number}, "
+            f"{ended[0].error}\nMend that; the same command goes on with the others (give_up=null: whatever fails), "
+            "and name=... begins a new sweep"
+        )
 
 
 def _put_back_lost(plan: Plan, study: optuna.Study) -> None:

@@ -102,6 +102,8 @@ class Choice(Parameter):
 
     def __init__(self, *, key: str, values: Sequence[Value]) -> None:
         super().__init__(key=key)
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            raise ValueError(f"{key}: values={values}: give a list of them")
         if len(values) < 1 or len({(type(value), value) for value in values}) < len(values):
             raise ValueError(f"{key}: values={list(values)} is empty or names one twice")
         self.values = list(values)
@@ -117,6 +119,8 @@ class Choice(Parameter):
 
 
 def _check(key: str, low: float, high: float, log: bool, step: float | None) -> None:
+    if not all(isinstance(value, int | float) for value in (low, high, 0 if step is None else step)):
+        raise ValueError(f"{key}: low={low}, high={high}, step={step}: give numbers")
     if not low <= high:
         raise ValueError(f"{key}: low={low} is above high={high}")
     if log and low <= 0:

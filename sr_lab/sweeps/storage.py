@@ -14,8 +14,9 @@ from pathlib import Path
 import optuna
 from filelock import FileLock
 from optuna.storages import RDBStorage
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 Requeue = Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
@@ -27,7 +28,8 @@ def create_storage(uri: str) -> None:
     """Makes the tables where they are missing, one process at a time.
 
     Raises:
-        ValueError: if there is no such kind of database, or its driver is not installed.
+        ValueError: if there is no such kind of database, its driver is not installed, or the uri holds a password.
+        ConnectionError: if the database does not answer, or does not know the user.
     """
     if not uri.startswith(_SQLITE):
         open_storage(uri, create=True)
@@ -61,8 +63,10 @@ def open_storage(
         create: whether missing tables are made.
 
     Raises:
-        ValueError: if there is no such kind of database, or its driver is not installed.
+        ValueError: if there is no such kind of database, its driver is not installed, or the uri holds a password.
+        ConnectionError: if the database does not answer, or does not know the user.
     """
+    resolved = _with_driver(uri)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sqlite = uri.startswith(_SQLITE)
     options = {"connect_args": {"timeout": _PATIENCE_SECONDS}} if sqlite else {"pool_pre_ping": True}
@@ -70,7 +74,7 @@ def open_storage(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             storage = RDBStorage(
-                uri,
+                resolved,
                 engine_kwargs=options,
                 heartbeat_interval=heartbeat,
                 grace_period=grace,
@@ -78,15 +82,29 @@ def open_storage(
                 skip_table_creation=not create,
                 skip_compatibility_check=not create,
             )
-    except (ImportError, ValueError) as error:
-        raise ValueError(
-            f"storage={uri}: {str(error).splitlines()[0]}: give sqlite:///FILE.db or postgresql://..."
-        ) from error
+    except ImportError as error:
+        raise ValueError(f"storage={uri} needs its driver: PostgreSQL's is pip install 'sr-lab[postgres]'") from error
+    except OperationalError as error:
+        raise ConnectionError(f"storage={uri}: {str(error.orig).splitlines()[0]}") from error
     if sqlite:
         storage.engine.dispose()
         event.listen(storage.engine, "connect", _no_implicit_transactions)
         event.listen(storage.engine, "begin", _begin_for_writing)
     return storage
+
+
+def _with_driver(uri: str) -> str:
+    """The uri with the driver of PostgreSQL that we install: SQLAlchemy's own choice differs by version."""
+    try:
+        url = make_url(uri)
+    except ArgumentError as error:
+        raise ValueError(f"storage={uri} is no uri: give sqlite:///FILE.db or postgresql://USER@HOST/NAME") from error
+    if url.password is not None:
+        raise ValueError(
+            f"storage={url.render_as_string(hide_password=True)} holds a password, which would be recorded: leave it "
+            "out and set PGPASSWORD"
+        )
+    return uri.replace("postgresql:", "postgresql+psycopg2:", 1) if url.drivername == "postgresql" else uri
 
 
 def _no_implicit_transactions(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:

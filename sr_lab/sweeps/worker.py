@@ -232,7 +232,7 @@ def _ended_early(folder: Path) -> bool:
 
 def _error_text(log: Path, code: int) -> str:
     """What a failed process said last."""
-    text = log.read_text(encoding="utf-8", errors="replace")[-20000:]
+    text = log.read_text(encoding="utf-8", errors="replace")[-20000:].replace("\n(SRLAB_DEBUG=1 shows where)", "")
     last = text.rfind("error:")
     if last < 0:
         last = text.rfind("Traceback (most recent call last)")

@@ -77,7 +77,31 @@ def test_an_image_that_fails_is_named_and_the_others_are_done(low, tmp_path, cap
     assert "broken.png" in said
     assert "1 of 5 images failed" in said
     assert read_image(tmp_path / "out" / "rgb.png").shape == (72, 60, 3)
-    assert main(["restore", f"input={bad}", f"output={bad / 'in'}", "restorer=bicubic", "scale=2"]) == 1
+
+
+@pytest.mark.parametrize("output", ["given", "given/", "given/in", "./given/in", "file://{}/given", "link/in"])
+def test_images_are_not_written_among_those_that_are_read(low, tmp_path, monkeypatch, capsys, output):
+    shutil.copytree(low, tmp_path / "given")
+    (tmp_path / "link").symlink_to("given")
+    monkeypatch.chdir(tmp_path)
+    assert main(["restore", "input=given", f"output={output.format(tmp_path)}", "restorer=bicubic", "scale=2"]) == 1
+    assert "lies in input=given" in capsys.readouterr().err
+    assert stamps(tmp_path / "given").keys() == stamps(low).keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["restorer=bicubic", "scale=0"], "scale=0 must be a positive number"),
+        (["restorer=bicubic", "scale=abc"], "scale=abc must be a positive number"),
+        (["restorer={}", "tile=16"], "overlap=32 must be at least 0 and below half of tile=16"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_the_output_is_taken(low, artefact, tmp_path, capsys, words, message):
+    given = [word.format(artefact) for word in words]
+    assert main(["restore", f"input={low}", f"output={tmp_path / 'out'}", *given]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_object_store_is_read_and_written(low, tmp_path, capsys):

@@ -52,6 +52,13 @@ def test_a_seed_that_failed_is_left_out_of_the_pairs(trials):
     assert [len(choice.paired) for choice in choices] == [0, 4, 5]
 
 
+def test_the_labels_of_the_baseline_come_in_any_order():
+    cells = {(("a", x), ("b", y)): {0: x + y, 1: x} for x in (1, 2) for y in (3, 4)}
+    assert compare(cells, baseline=(("b", 4), ("a", 1)))[0].setting == (("a", 1), ("b", 4))
+    with pytest.raises(ValueError, match="a=1, b=3; a=1, b=4"):
+        compare(cells, baseline=(("a", 1),))
+
+
 def test_the_command_writes_tables_and_plots(trials, tmp_path, capsys):
     (tmp_path / "trials.json").write_text(json.dumps({"objectives": {"val/psnr_y": "maximize"}, "trials": trials}))
     assert main(["report", f"sweep={tmp_path}", "baseline={loss:'[l2]'}"]) == 0
@@ -60,7 +67,9 @@ def test_the_command_writes_tables_and_plots(trials, tmp_path, capsys):
     assert table[2].startswith("| loss=[l2] | 5 |")
     assert "+0.2" in table[3]
     latex = (tmp_path / "ablation" / "table.tex").read_text()
-    assert latex.count(r"\textbf{") == 1
+    bold = [line for line in latex.splitlines() if r"$\mathbf{" in line]
+    assert [line.split(" &")[0] for line in bold] == ["loss=[charbonnier]"]
+    assert r"\textbf{$" not in latex, "LaTeX does not set mathematics in bold by that"
     assert r"val/psnr\_y" in latex
     assert (tmp_path / "ablation" / "ablation.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "ablation" / "ablation.pdf").read_bytes().startswith(b"%PDF")

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from sr_lab.sweeps.launchers import Ray, Slurm, SlurmTask, worker_task
+from sr_lab.cluster import on_ray
+from sr_lab.sweeps.launchers import Local, Ray, Slurm, SlurmTask, worker_task
 from sr_lab.sweeps.outcome import rows
 from sr_lab.sweeps.session import prepare, watch
 from sr_lab.sweeps.worker import Share
@@ -77,6 +78,22 @@ def ray():
         module = pytest.importorskip("ray")
         yield module
         module.shutdown()
+
+
+def test_a_worker_that_never_fits_into_this_machine_is_refused(make_plan, ray, tmp_path):
+    task = worker_task(make_plan())
+    for size in ({"cores": 4096}, {"gpus": 64}):
+        with pytest.raises(ValueError, match="does not fit into this machine's"):
+            Ray(num_workers=1, **size).start(task, tmp_path / "launcher")
+        with pytest.raises(ValueError, match="does not fit into this machine's"):
+            list(on_ray(["a"], dict, address=None, num_workers=1, **{"cores": 1, "gpus": 0, **size}))
+
+
+@pytest.mark.parametrize("launcher", [Local, Slurm, Ray])
+@pytest.mark.parametrize("count", [0, -1, 1.5, "all"])
+def test_a_count_of_workers_that_is_none_is_named(launcher, count):
+    with pytest.raises(ValueError, match=f"launcher.num_workers={count}: a whole number of at least 1"):
+        launcher(num_workers=count)
 
 
 def test_ray_runs_the_sweep_and_replaces_a_killed_worker(make_plan, ray, tmp_path):

@@ -23,12 +23,29 @@ def claims(uri: str) -> list[int]:
     return taken
 
 
-def test_processes_that_take_at_the_same_time_never_take_the_same(make_plan):
-    plan = make_plan()
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_processes_that_take_at_the_same_time_never_take_the_same(make_plan, request, kind):
+    uri = {} if kind == "sqlite" else {"storage": request.getfixturevalue("postgres").replace("+psycopg2", "")}
+    plan = make_plan(**uri)
     study = prepare(plan, num_trials=40, settings={})
     with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("fork")) as pool:
         taken = [trial for part in pool.map(claims, [plan.storage] * 4) for trial in part]
     assert sorted(taken) == sorted(trial._trial_id for trial in study.get_trials())
+
+
+@pytest.mark.parametrize(
+    ("uri", "error", "message"),
+    [
+        ("postgresql://ada:geheim@127.0.0.1:9/sweeps", ValueError, "PGPASSWORD"),
+        ("postgresql://ada@127.0.0.1:9/sweeps", ConnectionError, "Connection refused"),
+        ("sweeps.db", ValueError, "give sqlite:///FILE.db"),
+        ("oracle://ada@127.0.0.1:9/sweeps", ValueError, "needs its driver"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_named_without_its_password(make_plan, uri, error, message):
+    with pytest.raises(error, match=f"storage=.*{message}") as caught:
+        prepare(make_plan(storage=uri), num_trials=1, settings={})
+    assert "geheim" not in str(caught.value)
 
 
 def test_storage_is_in_wal_mode_before_a_worker_opens_it(make_plan, tmp_path):

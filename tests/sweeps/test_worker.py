@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import optuna
 import psutil
@@ -16,7 +17,7 @@ from sr_lab.sweeps.launchers import Local, WorkersFailed
 from sr_lab.sweeps.outcome import best, front, rows
 from sr_lab.sweeps.plan import Plan
 from sr_lab.sweeps.sampling import Grid
-from sr_lab.sweeps.session import prepare, watch
+from sr_lab.sweeps.session import GivenUp, prepare, watch
 from sr_lab.sweeps.space import Choice, Float, Integer
 from sr_lab.sweeps.worker import Share, Worker, words
 
@@ -107,6 +108,30 @@ def test_cma_es_and_tpe_sample_over_the_queue(make_plan, tmp_path):
 def test_an_objective_that_is_not_measured_is_the_trials_error(make_plan):
     (row,) = run(make_plan(objectives={"val/other": "maximize"}), 1)
     assert row.error == "ValueError: val/other was not measured; there are val/cost, val/score"
+
+
+def test_an_objective_that_is_not_a_number_is_the_trials_error_and_not_tried_again(make_plan, tmp_path):
+    plan = make_plan()
+    folder = tmp_path / "best"
+    folder.mkdir()
+    (folder / "metadata.json").write_text('{"metrics": {"val/score": NaN}}')
+    with pytest.raises(ValueError, match="val/score is not a number"):
+        plan.read_values(tmp_path)
+
+
+def test_where_the_first_trials_all_fail_the_others_are_not_begun(make_plan):
+    plan = make_plan("fail_above=-1", give_up=2)
+    study = prepare(plan, num_trials=60, settings={})
+    seen = []
+    with pytest.raises(
+        GivenUp, match=r"(?s)first \d+ trials all failed.*error: the loss is not finite at x=.*give_up=null"
+    ):
+        watch(plan, study, Local(num_workers=1, threads=1), plan.directory, progress=seen.append)
+    ended = sum(row.ended for row in rows(study, plan))
+    assert 2 <= ended < 60
+    fine = replace(plan, train=("fail_above=2",))
+    found = watch(fine, study, Local(num_workers=2, threads=1), plan.directory, progress=lambda rows: None)
+    assert [row.state for row in found].count("complete") == 60 - ended, "the same command goes on with the others"
 
 
 def test_a_sweep_that_was_killed_whole_goes_on(make_plan, tmp_path):

@@ -11,12 +11,7 @@ from sr_lab.commands._config import build
 from sr_lab.sweeps.launchers import Local, Ray
 
 
-def needs_store(cfg: DictConfig) -> bool:
-    """Whether the images are done one by one: on Ray, or where input or output is no folder of this machine."""
-    return isinstance(build(cfg.launcher), Ray) or "://" in f"{cfg.input} {cfg.output}"
-
-
-def spread(cfg: DictConfig, names: Sequence[str], make: Callable[[], Work], title: str) -> int:
+def spread(cfg: DictConfig, names: Sequence[str], make: Callable[[], Work], title: str, unit: str = "image") -> int:
     """Does the work to every name under a progress bar, and names what failed; the exit code.
 
     Args:
@@ -24,6 +19,7 @@ def spread(cfg: DictConfig, names: Sequence[str], make: Callable[[], Work], titl
         names: of the images.
         make: makes the work in each process that does some.
         title: of the progress bar, the command's name.
+        unit: what a name is of.
     """
     launcher = build(cfg.launcher)
     if isinstance(launcher, Ray):
@@ -40,12 +36,12 @@ def spread(cfg: DictConfig, names: Sequence[str], make: Callable[[], Work], titl
     else:
         raise ValueError(f"launcher: {type(launcher).__name__} runs sweeps; give launcher=local or launcher=ray")
     failed = []
-    with tqdm(total=len(names), desc=title, unit="image") as bar:
+    with tqdm(total=len(names), desc=title, unit=unit) as bar:
         for name, error in done:
             failed += [f"{name}: {error}" if name not in error else error] if error else []
             bar.update()
     for message in failed:
         print(f"srlab {title}: {message}", file=sys.stderr)
     if failed:
-        print(f"srlab {title}: {len(failed)} of {len(names)} images failed; the others are written", file=sys.stderr)
+        print(f"srlab {title}: {len(failed)} of {len(names)} {unit}s failed; the others are written", file=sys.stderr)
     return 1 if failed else 0

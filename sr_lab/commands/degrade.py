@@ -11,16 +11,17 @@ a video codec predicts them from one another.
 The first writes OUTPUT/LR, OUTPUT/HR where the degradation changes the target (realesrgan_sharp), and
 OUTPUT/manifest.parquet: a row an image, with the hash of the original, settings and every drawn parameter. Originals
 are cropped to a multiple of the scale; 16 bits stay 16. Replay gives the same files byte by byte, and exit code 1
-where other library versions gave other bytes. With launcher=ray the images are made on a Ray cluster, and input and
-output may be object stores (s3://...); there a stopped call goes on. Preview writes preview.png and preview.html:
+where other library versions gave other bytes. Both go on where they were stopped, take object stores (s3://...) as
+input and output, and make the images on a Ray cluster by launcher=ray. Preview writes preview.png and preview.html:
 operation by operation, several draws, the severity ladder. Estimate reads noise, blur, JPEG quality and colour from
 low images alone and writes preset.yaml, fit.json and fit.png.
 """
 
 import functools
+import json
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,17 @@ from tqdm import tqdm
 from sr_lab.cli import config_dir
 from sr_lab.commands._config import build, plain
 from sr_lab.commands._replay import rebuild
-from sr_lab.commands._spread import needs_store, spread
-from sr_lab.data.degraded import HIGH, LOW, degrade_folder, replay_folder
-from sr_lab.data.degraded_rows import MANIFEST, read_rows
-from sr_lab.data.degraded_store import DegradeImages
+from sr_lab.commands._spread import spread
+from sr_lab.data.degraded import HIGH, LOW, DegradeImages, Unit, drawn_units
+from sr_lab.data.degraded_rows import MANIFEST, Row, read_rows
 from sr_lab.data.manifest import write_json
+from sr_lab.data.replayed import check_replay, differing_files, replayed_units
 from sr_lab.data.stores import Store
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.contact_sheet import write_sheet
 from sr_lab.evaluation.degradation_preview import cut_middle, draws_section, ladder_sections, step_section
 from sr_lab.files import write_bytes
-from sr_lab.images import list_images, read_image, to_tensor
+from sr_lab.images import read_image, to_tensor
 
 _LEVELS = ("weak", "standard", "severe")
 
@@ -58,64 +59,36 @@ def run(cfg: DictConfig) -> int:
 
 
 def degrade(cfg: DictConfig) -> int:
-    """Low images of a folder; one by one where it is an object store, or on Ray."""
-    if needs_store(cfg):
-        return _degrade_store(cfg)
-    folder, output = Path(cfg.input), Path(cfg.output)
+    """Low images of a folder or store."""
     degradation = _degradation(cfg)
-    with _bar("degrade", len(list_images(folder))) as bar:
-        rows = degrade_folder(
-            folder,
-            output,
-            degradation,
-            seed=_seed(cfg),
-            config=plain(cfg.degradation),
-            clips=cfg.clips,
-            progress=bar.update,
-        )
-    print(f"{len(rows)} low images: {output / LOW}")
+    units = drawn_units(Store(cfg.input).images(), seed=_seed(cfg), clips=cfg.clips)
+    rows = _made(cfg, units, degradation, plain(cfg.degradation))
+    if rows is None:
+        return 1
+    print(f"{len(rows)} low images: {cfg.output}/{LOW}")
     if changed := sum(bool(row.target) for row in rows):
-        print(f"{changed} changed targets: {output / HIGH}")
-    print(f"manifest: {output / MANIFEST}")
-    return 0
-
-
-def _degrade_store(cfg: DictConfig) -> int:
-    if cfg.clips:
-        raise ValueError("clips=true: the frames of a clip are made together; leave launcher=ray and object stores out")
-    names = Store(cfg.input).images()
-    make = functools.partial(
-        DegradeImages,
-        source=str(cfg.input),
-        target=str(cfg.output),
-        names=names,
-        degradation=_degradation(cfg),
-        seed=_seed(cfg),
-        config=plain(cfg.degradation),
-    )
-    work = make()
-    if code := spread(cfg, names, make, "degrade"):
-        return code
-    rows = work.finish()
-    print(f"{len(rows)} low images: {cfg.output}/{LOW}\nmanifest: {cfg.output}/{MANIFEST}")
+        print(f"{changed} changed targets: {cfg.output}/{HIGH}")
+    print(f"manifest: {cfg.output}/{MANIFEST}")
     return 0
 
 
 def replay(cfg: DictConfig) -> int:
     """The images of a manifest again."""
-    manifest, output = Path(cfg.replay), Path(cfg.output)
+    manifest = Path(cfg.replay)
     if cfg.input is None:
         raise ValueError("replay= needs input=DIR, the folder of the originals")
     if cfg.degradation is not None:
         raise ValueError("degradation= is given beside replay=: the manifest holds the degradation, leave it out")
     rows = read_rows(manifest)
-    if (output / MANIFEST).resolve() == manifest.resolve():
-        raise ValueError(f"output={output} is where the manifest to replay lies: give another folder")
+    if (Path(cfg.output) / MANIFEST).resolve() == manifest.resolve():
+        raise ValueError(f"output={cfg.output} is where the manifest to replay lies: give another folder")
     degradation = rebuild(rows, manifest)
-    with _bar("replay", len(rows)) as bar:
-        differing = replay_folder(rows, Path(cfg.input), output, degradation, progress=bar.update)
-    print(f"{len(rows)} low images: {output / LOW}")
-    if differing:
+    check_replay(rows, Store(cfg.input), degradation)
+    made = _made(cfg, replayed_units(rows), degradation, json.loads(rows[0].config))
+    if made is None:
+        return 1
+    print(f"{len(made)} low images: {cfg.output}/{LOW}")
+    if differing := list(differing_files(rows, made)):
         shown = ", ".join(differing[:5])
         print(
             f"srlab degrade: {len(differing)} files differ from the manifest's: {shown}. It was made with "
@@ -125,6 +98,24 @@ def replay(cfg: DictConfig) -> int:
         return 1
     print("every file is that of the manifest, byte by byte")
     return 0
+
+
+def _made(
+    cfg: DictConfig, units: Sequence[Unit], degradation: Degradation, config: Mapping[str, Any]
+) -> list[Row] | None:
+    """Makes the units, where the launcher says; their rows, None if an image failed."""
+    if Store(cfg.output).lies_in(Store(cfg.input)):
+        raise ValueError(f"output={cfg.output} lies in input={cfg.input}: its images would become input")
+    make = functools.partial(
+        DegradeImages,
+        source=str(cfg.input),
+        target=str(cfg.output),
+        units=units,
+        degradation=degradation,
+        config=config,
+    )
+    work = make()
+    return None if spread(cfg, list(work.units), make, "degrade", "clip" if cfg.clips else "image") else work.finish()
 
 
 def preview(cfg: DictConfig) -> int:

@@ -29,7 +29,7 @@ def run(cfg: DictConfig) -> int:
     if cfg.format not in FORMATS:
         raise ValueError(f"format={cfg.format}: one of {', '.join(FORMATS)}")
     source, target = Store(cfg.input), Store(cfg.output)
-    if _place(target).startswith(_place(source)):
+    if target.lies_in(source):
         raise ValueError(f"output={cfg.output} lies in input={cfg.input}: its images would become input")
     names = source.images()
     distinct_stems(names)
@@ -59,12 +59,6 @@ def make_work(source: str, target: str, settings: dict[str, Any], device: str, s
     chosen = choose_device(device)
     restorer, _ = load_restorer(**settings, device=chosen)
     return RestoreImages(source=source, target=target, restorer=restorer, device=chosen, suffix=suffix)
-
-
-def _place(store: Store) -> str:
-    """Where the store is, whatever way it was written."""
-    root = store.root if store.local is None else store.local.resolve()
-    return f"{type(store.fs).__name__}://{root}/"
 
 
 def _claim(output: Store, settings: dict[str, Any], metadata: dict[str, Any], suffix: str) -> None:

@@ -1,201 +1,235 @@
-"""Folders of degraded images with a manifest from which they can be made again, byte by byte.
+"""Folders or object stores of degraded images, with a manifest from which they can be made again, byte by byte.
 
-Below the folder lie ``LR/`` (the low images), ``HR/`` (the targets, where the degradation changes them) and
-``manifest.parquet`` with one row an image.
+Below the root lie ``LR/`` (the low images), ``HR/`` (the targets, where the degradation changes them) and
+``manifest.parquet`` with one row an image. Until all are done, ``.rows/`` tells what is made and holds the rows of what
+is finished, so that a stopped call goes on.
 """
 
-import itertools
+import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from sr_lab.data.degraded_rows import MANIFEST, Row, library_versions, read_rows, write_rows
+from sr_lab.data.degraded_rows import MANIFEST, Row, library_versions, parse_rows, write_rows
 from sr_lab.data.manifest import file_sha256
-from sr_lab.data.stores import distinct_stems
+from sr_lab.data.stores import Store, distinct_stems
 from sr_lab.degradations.base import Degradation, Params, params_from_records, record
-from sr_lab.images import IMAGE_SUFFIXES, crop_to_multiple, list_images, read_image, to_levels, to_tensor, write_image
+from sr_lab.images import crop_to_multiple, read_image, to_levels, to_tensor
 
 LOW, HIGH = "LR", "HR"
+_ROWS, _RECIPE = ".rows", ".rows/recipe.json"
 
 
-def degrade_folder(
-    folder: Path,
-    output: Path,
-    degradation: Degradation,
-    *,
-    seed: int,
-    config: Mapping[str, Any],
-    clips: bool = False,
-    progress: Callable[[], object] = lambda: None,
-) -> list[Row]:
-    """Degrades every image of a folder; image (or clip) k of the sorted list is drawn by the key (seed, 0, k).
+@dataclass(frozen=True)
+class Unit:
+    """What has one draw: an image, or the frames of a clip.
+
+    Attributes:
+        names: of the images.
+        key: of the draw: seed, epoch, index.
+        params: the drawn parameters as JSON; None draws them.
+    """
+
+    names: tuple[str, ...]
+    key: tuple[int, int, int]
+    params: str | None = None
+
+
+def drawn_units(names: Sequence[str], *, seed: int, clips: bool) -> list[Unit]:
+    """Number k of the images is drawn by the key (seed, 0, k).
 
     Args:
-        folder: of high images, searched with its folders below.
-        output: made where it is missing; its manifest is removed first and written last.
-        degradation: applied to each image, cropped to a multiple of the scale.
+        names: of all images, sorted.
         seed: of the draws.
-        config: what the degradation can be built from again; kept in the manifest.
         clips: whether the images of one folder are the frames of one clip, in the order of their names, and share a
             draw; only their noise differs.
-        progress: called after each image.
-
-    Raises:
-        ValueError: if an image cannot be read or degraded, two would be written to one file, the frames of a clip
-            differ in size, or the output holds images that this call does not write.
     """
-    if output.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"output={output} lies in input={folder}: its images would become input; give another folder")
-    names = [file.relative_to(folder).as_posix() for file in list_images(folder)]
-    distinct_stems(names)
-    _clear(output)
-    clip_of = {name: PurePosixPath(name).parent.as_posix() if clips else name for name in names}
-    common: dict[str, Any] = {
-        "scale": degradation.scale,
-        "settings": json.dumps(degradation.settings()),
-        "config": json.dumps(config),
-        "versions": json.dumps(library_versions()),
-    }
-    rows = []
-    with _all_or_nothing(output) as written:
-        for index, clip in enumerate(dict.fromkeys(clip_of.values())):
-            frames = [name for name in names if clip_of[name] == clip]
-            params = degradation.draw_keyed([(seed, 0, index)])
-            drawn = json.dumps(record(params)[0] if params else {})
-            for name, facts in zip(
-                frames, degrade_files(folder, frames, output, degradation, params, written), strict=True
-            ):
-                facts["sha256"] = file_sha256(folder / name)
-                rows.append(Row(name=name, seed=seed, epoch=0, index=index, params=drawn, **facts, **common))
-                progress()
-        write_rows(rows, output / MANIFEST)
-    return rows
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(PurePosixPath(name).parent.as_posix() if clips else name, []).append(name)
+    return [Unit(tuple(group), (seed, 0, index)) for index, group in enumerate(groups.values())]
 
 
-def replay_folder(
-    rows: Sequence[Row],
-    folder: Path,
-    output: Path,
-    degradation: Degradation,
-    *,
-    progress: Callable[[], object] = lambda: None,
-) -> list[str]:
-    """Makes the images of a manifest again.
+class DegradeImages:
+    """Degrades one unit after the other, each called by the name of its first image, wherever that is done.
 
     Args:
-        rows: of the manifest, all of one degradation.
-        folder: of the high images.
-        output: made where it is missing; gets the manifest too.
-        degradation: built from the manifest's configuration.
-        progress: called after each image.
-
-    Returns:
-        Names of the files whose bytes are not those of the manifest.
+        source: store of the high images.
+        target: store of what is made.
+        units: all that are to be made.
+        degradation: applied to each image, cropped to a multiple of the scale.
+        config: what the degradation can be built from again; kept in the manifest.
 
     Raises:
-        ValueError: before anything is written, if the degradation's settings are not those of the manifest, or a high
-            image is missing or has changed.
+        ValueError: if two images would be written to one file, or the target holds what this call does not make.
     """
-    now = json.loads(json.dumps(degradation.settings()))
-    for row in rows:
-        if json.loads(row.settings) != now:
-            raise ValueError(
-                f"{row.name} was made by other settings than this version of sr_lab builds from its configuration; "
-                f"replay it with the version that made it ({row.versions})"
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        target: str,
+        units: Sequence[Unit],
+        degradation: Degradation,
+        config: Mapping[str, Any],
+    ) -> None:
+        self.source, self.target = Store(source), Store(target)
+        self.degradation = degradation
+        self.units = {unit.names[0]: unit for unit in units}
+        self.numbers = {name: number for number, name in enumerate(self.units)}
+        self.common: dict[str, Any] = {
+            "scale": degradation.scale,
+            "settings": json.dumps(degradation.settings()),
+            "config": json.dumps(config),
+            "versions": json.dumps(library_versions()),
+        }
+        self.recipe = _recipe({name: unit.key for unit in units for name in unit.names}, self.common)
+        manifest = self.target.read_bytes(MANIFEST)
+        self.finished = None if manifest is None else parse_rows(manifest, f"{target}/{MANIFEST}")
+        self._check(set(distinct_stems([name for unit in units for name in unit.names])))
+
+    def __call__(self, name: str) -> None:
+        """Makes a unit; where that is done, nothing, and where all is done, looks whether its files are still the same.
+
+        Raises:
+            ValueError: naming the image, if it cannot be read or degraded, the frames of a clip differ in size, or a
+                file of a finished target has changed.
+        """
+        unit = self.units[name]
+        if self.finished is not None:
+            self._verify(unit)
+        elif not self.target.has(self._row_name(name)):
+            params = (
+                self.degradation.draw_keyed([unit.key])
+                if unit.params is None
+                else params_from_records([json.loads(unit.params)])
             )
-        for path in (row.name, row.low, row.target):
-            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-                raise ValueError(f"the manifest names {path!r}, which leads out of the folder: it is not ours")
-    if output.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"output={output} lies in input={folder}: give another folder")
-    for row in rows:
-        if not (folder / row.name).is_file():
-            raise ValueError(f"{folder / row.name} is missing: the manifest was made from it; give its folder as input")
-        if file_sha256(folder / row.name) != row.sha256:
-            raise ValueError(f"{folder / row.name} is not the file that the manifest was made from (SHA-256 differs)")
-    _clear(output)
-    differing = []
-    with _all_or_nothing(output) as written:
-        for _, group in itertools.groupby(rows, key=lambda row: (row.seed, row.epoch, row.index)):
-            clip = list(group)
-            params = params_from_records([json.loads(clip[0].params)])
-            made = degrade_files(folder, [row.name for row in clip], output, degradation, params, written)
-            for row, facts in zip(clip, made, strict=True):
-                differing += [
-                    facts[part]
-                    for part in ("low", "target")
-                    if (facts[part], facts[f"{part}_sha256"]) != (getattr(row, part), getattr(row, f"{part}_sha256"))
-                ]
-                progress()
-        write_rows(rows, output / MANIFEST)
-    return differing
+            with tempfile.TemporaryDirectory(prefix="srlab-") as scratch:
+                files = {image: self.source.fetch(image, Path(scratch)) for image in unit.names}
+                hashes = [file_sha256(file) for file in files.values()]
+                low, target, dtype = degrade_files(files, self.degradation, params)
+            rows = self._write(unit, low, target, dtype)
+            drawn = {"params": json.dumps(record(params)[0] if params else {})}
+            found = [row | {"sha256": digest} | drawn for row, digest in zip(rows, hashes, strict=True)]
+            self.target.write_bytes(self._row_name(name), json.dumps(found).encode())
 
+    def finish(self) -> list[Row]:
+        """Makes the manifest of the rows, when every unit is done.
 
-_WRITTEN = (".png", ".tif")
+        Raises:
+            ValueError: if a row is missing.
+        """
+        if self.finished is not None:
+            return self.finished
+        rows = []
+        for name in self.units:
+            content = self.target.read_bytes(self._row_name(name))
+            if content is None:
+                raise ValueError(f"{name} is not done: the same command goes on with it")
+            rows += [Row(**facts, **self.common) for facts in json.loads(content)]
+        with tempfile.TemporaryDirectory(prefix="srlab-") as scratch:
+            write_rows(rows, Path(scratch) / MANIFEST)
+            self.target.put(Path(scratch) / MANIFEST, MANIFEST)
+        self.target.remove(_ROWS)
+        return rows
 
+    def _write(self, unit: Unit, low: Tensor, target: Tensor | None, dtype: np.dtype[Any]) -> list[dict[str, Any]]:
+        if not self.target.has(_RECIPE):
+            self.target.write_bytes(_RECIPE, json.dumps(self.recipe).encode())
+        made = [("low", LOW, low)] + ([] if target is None else [("target", HIGH, target)])
+        height, width = (side * self.degradation.scale for side in low.shape[-2:])
+        seed, epoch, index = unit.key
+        suffix = ".png" if low.shape[1] in (1, 3) else ".tif"
+        rows = []
+        for number, name in enumerate(unit.names):
+            row: dict[str, Any] = {"name": name, "target": "", "target_sha256": "", "width": width, "height": height}
+            for part, folder, pictures in made:
+                file = f"{folder}/{PurePosixPath(name).with_suffix(suffix).as_posix()}"
+                self.target.write_image(file, to_levels(pictures[number : number + 1], dtype))
+                row |= {part: file, f"{part}_sha256": self._sha256(file)}
+            rows.append(row | {"seed": seed, "epoch": epoch, "index": index})
+        return rows
 
-@contextmanager
-def _all_or_nothing(output: Path) -> Iterator[list[str]]:
-    """Collects the names of written files, and removes these where the call does not come to its end."""
-    written: list[str] = []
-    try:
-        yield written
-    except BaseException:
-        for name in written:
-            (output / name).unlink(missing_ok=True)
-        raise
+    def _check(self, stems: set[str]) -> None:
+        """Refuses a target that holds anything but what this call makes."""
+        if self.finished is not None:
+            keys = {row.name: (row.seed, row.epoch, row.index) for row in self.finished}
+            before = _recipe(keys, asdict(self.finished[0]))
+        else:
+            found = self.target.read_bytes(_RECIPE)
+            before = {} if found is None else json.loads(found)
+            for name in self.target.names(LOW) + self.target.names(HIGH):
+                stem = PurePosixPath(name).relative_to(PurePosixPath(name).parts[0]).with_suffix("").as_posix()
+                if not before or stem not in stems:
+                    raise ValueError(
+                        f"{self.target.uri}/{name} is there already and not of this call: give an empty output"
+                    )
+        if changed := [key for key, value in before.items() if value != self.recipe[key]]:
+            raise ValueError(f"{self.target.uri} holds images of another {' and '.join(changed)}: give another output")
+
+    def _verify(self, unit: Unit) -> None:
+        for row in self.finished or ():
+            if row.name in unit.names:
+                for file, digest in ((row.low, row.low_sha256), (row.target, row.target_sha256)):
+                    if file and self._sha256(file) != digest:
+                        raise ValueError(
+                            f"{self.target.uri}/{file} is missing or has changed since: give another output"
+                        )
+
+    def _sha256(self, name: str) -> str:
+        content = self.target.read_bytes(name)
+        return "" if content is None else hashlib.sha256(content).hexdigest()
+
+    def _row_name(self, name: str) -> str:
+        return f"{_ROWS}/{self.numbers[name]:08d}.json"
 
 
 def degrade_files(
-    folder: Path, names: Sequence[str], output: Path, degradation: Degradation, params: Params, written: list[str]
-) -> list[dict[str, Any]]:
-    """Writes low images and, where they are changed, targets of one draw: an image or the frames of a clip; facts."""
-    file = folder / names[0]
+    files: Mapping[str, Path], degradation: Degradation, params: Params
+) -> tuple[Tensor, Tensor | None, np.dtype[Any]]:
+    """Low images and changed targets of one draw: an image or the frames of a clip.
+
+    Args:
+        files: by the name for messages; more than one are the frames of a clip.
+        degradation: applied to what is left of them after the crop to a multiple of the scale.
+        params: the draw.
+
+    Returns:
+        Low images (B, C, h, w); targets (B, C, H, W), None where the degradation leaves the image; the files' dtype.
+
+    Raises:
+        ValueError: naming the image, if one cannot be read or degraded, or the frames differ in size.
+    """
+    name = next(iter(files))
     try:
-        arrays = [read_image(file := folder / name) for name in names]
-        kinds = {(array.shape, array.dtype.name): name for array, name in zip(arrays, names, strict=True)}
+        arrays = [read_image(files[name := each]) for each in files]
+        kinds = {(array.shape, array.dtype.name): each for array, each in zip(arrays, files, strict=True)}
         if len(kinds) > 1:
-            listed = " and ".join(f"{name} {shape[1]}x{shape[0]} {kind}" for (shape, kind), name in kinds.items())
+            listed = " and ".join(f"{each} {shape[1]}x{shape[0]} {kind}" for (shape, kind), each in kinds.items())
             raise ValueError(f"the frames of a clip differ: {listed}; give each clip a folder of its own")
         high = crop_to_multiple(torch.cat([to_tensor(array) for array in arrays]), degradation.scale)
-        if len(names) == 1:
+        if len(files) == 1:
             low, target = degradation.pair(high, params)
         else:
             low, target = (part[0] for part in degradation.pair_clip(high[None], params))
     except (ValueError, RuntimeError) as error:
-        text = str(error)
-        raise ValueError(text if str(file) in text else f"{file}: {text}") from error
-    changed = not torch.equal(target, high)
-    suffix = _WRITTEN[0] if arrays[0].shape[2] in (1, 3) else _WRITTEN[1]
-    made = []
-    for number, name in enumerate(names):
-        stem = PurePosixPath(name).with_suffix("").as_posix()
-        facts: dict[str, Any] = {"target": "", "target_sha256": "", "width": high.shape[3], "height": high.shape[2]}
-        for key, part, pictures in [("low", LOW, low), *([("target", HIGH, target)] if changed else [])]:
-            facts[key] = f"{part}/{stem}{suffix}"
-            written.append(facts[key])
-            write_image(output / facts[key], to_levels(pictures[number : number + 1], arrays[0].dtype))
-            facts[f"{key}_sha256"] = file_sha256(output / facts[key])
-        made.append(facts)
-    return made
+        text = str(error).replace(str(files[name]), name)
+        raise ValueError(text if name in text else f"{name}: {text}") from error
+    return low, None if torch.equal(target, high) else target, arrays[0].dtype
 
 
-def _clear(output: Path) -> None:
-    """Removes what an older call left, as its manifest tells; an error where there are other images."""
-    old = {path for row in read_rows(output / MANIFEST) for path in (row.low, row.target)} if _has(output) else set()
-    found = [path for part in (LOW, HIGH) for path in sorted((output / part).rglob("*"))]
-    images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
-    for path in images:
-        if path.relative_to(output).as_posix() not in old:
-            raise ValueError(f"{path} is there already, and no {MANIFEST} beside it tells of it: give an empty output")
-    (output / MANIFEST).unlink(missing_ok=True)
-    for path in images:
-        path.unlink()
-
-
-def _has(output: Path) -> bool:
-    return (output / MANIFEST).is_file()
+def _recipe(keys: Mapping[str, tuple[int, int, int]], common: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides over all images, by the word for it in the error where it has changed."""
+    listed = sorted([name, *key[1:]] for name, key in keys.items())
+    return {
+        "input": hashlib.sha256(json.dumps(listed).encode()).hexdigest(),
+        "seed": sorted({key[0] for key in keys.values()}),
+        "degradation": [common["settings"], common["config"]],
+    }

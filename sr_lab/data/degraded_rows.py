@@ -74,8 +74,13 @@ def read_rows(path: Path) -> list[Row]:
     """
     if not path.is_file():
         raise ValueError(f"{path} does not exist: give the {MANIFEST} that srlab degrade wrote")
+    return parse_rows(path.read_bytes(), str(path))
+
+
+def parse_rows(content: bytes, path: str) -> list[Row]:
+    """The rows of a manifest's content; see ``read_rows``. ``path`` is for messages."""
     try:
-        table = pd.read_parquet(path)
+        table = pd.read_parquet(io.BytesIO(content))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
     names = [field.name for field in fields(Row)]

@@ -40,20 +40,34 @@ class Store:
         Raises:
             ValueError: if there is none.
         """
+        if self.local is not None and not self.local.is_dir():
+            raise ValueError(f"{self.uri} is not a folder")
+        if not (names := self.names()):
+            raise ValueError(f"{self.uri} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        return names
+
+    def names(self, below: str = "") -> list[str]:
+        """As ``images``, of one folder, and empty if there is none."""
         root = self.root.rstrip("/")
         try:
-            found = [str(path)[len(root) :].lstrip("/") for path in self.fs.find(root)]
+            found = [str(path)[len(root) :].lstrip("/") for path in self.fs.find(self._path(below).rstrip("/"))]
         except FileNotFoundError:
-            found = []
-        names = [
+            return []
+        return sorted(
             name
             for name in found
             if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
             and not any(part.startswith(".") for part in PurePosixPath(name).parts)
-        ]
-        if not names:
-            raise ValueError(f"{self.uri} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-        return sorted(names)
+        )
+
+    def lies_in(self, other: "Store") -> bool:
+        """Whether the root is that of another store or below it, whatever way they were written."""
+        return self._place.startswith(other._place)
+
+    @property
+    def _place(self) -> str:
+        root = self.root.rstrip("/") if self.local is None else self.local.resolve()
+        return f"{type(self.fs).__name__}://{root}/"
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""

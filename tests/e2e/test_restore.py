@@ -121,8 +121,15 @@ def test_an_object_store_is_read_and_written(low, tmp_path, capsys):
         ours, theirs = pd.read_parquet(stream), pd.read_parquet(tmp_path / "low" / "manifest.parquet")
     pd.testing.assert_frame_equal(ours, theirs)
     assert not memory.exists("/low/.rows")
-    assert main(words) == 1
-    assert "is finished" in capsys.readouterr().err
+    assert main(words) == 0
+    assert main([*words, "seed=5"]) == 1
+    assert "memory://low holds images of another seed" in capsys.readouterr().err
+    again = ["degrade", f"replay={tmp_path / 'low' / 'manifest.parquet'}", "input=memory://given"]
+    assert main([*again, "output=memory://again"]) == 0
+    assert memory.cat_file("/again/manifest.parquet") == memory.cat_file("/low/manifest.parquet")
+    memory.pipe_file("/given/notes/late.png", next(low.rglob("*.png")).read_bytes())
+    assert main([*words[:1], "input=memory://given/notes", "output=memory://given/notes/low", *words[3:]]) == 1
+    assert "lies in input" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from hydra import initialize_config_dir
 from hydra import main as hydra_main
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -47,6 +49,16 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
         raise ConfigError(_explain(command, overrides, error)) from error
     _check(command, config, _known(command))
     return config
+
+
+def setting(key: str, value: object) -> str:
+    """The override that gives ``key`` this text as it is: in quotes where Hydra would read something else (a comma)."""
+    text = str(value)
+    try:
+        plainly = OverridesParser.create().parse_override(f"{key}={text}").value() == text
+    except HydraException:
+        plainly = False
+    return f"{key}={text}" if plainly else f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}"
 
 
 def to_yaml(config: DictConfig) -> str:
@@ -211,7 +223,9 @@ def _explain(command: str, overrides: list[str], error: Exception) -> str:
         try:
             parsed = OverridesParser.create().parse_override(override)
         except HydraException as broken:
-            return f"cannot read {override!r}: {str(broken).splitlines()[0]}. Settings are given as key=value"
+            name, equals, value = override.partition("=")
+            quoted = f", text with such characters as {shlex.quote(setting(name, value))}" if equals else ""
+            return f"cannot read {override!r}: {str(broken).splitlines()[0]}. Settings are given as key=value{quoted}"
         key = parsed.key_or_group
         if not parsed.is_add() and key not in _paths(known) and f"'{key}'" in text:
             if _may_be_added(key, known):

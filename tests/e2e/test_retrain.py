@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from sr_lab.cli import main
 from sr_lab.commands import demo_drift, train
+from sr_lab.commands._config import setting
 from sr_lab.monitoring import read_profile
 from sr_lab.tracking.aliases import aliases
 
@@ -28,23 +29,25 @@ class Loop:
         assert main(["prepare", "data=photos"]) == 0
         self.before, self.same, self.now, self.holdout = demo_drift.make_inputs(folder, noise=14, quality=50)
         champion = folder / "champion"
-        settings = ["experiment=edsr_tiny_x2_photos", "name=c", f"output={champion}", f"tracking.uri={self.store}"]
+        settings = ["experiment=edsr_tiny_x2_photos", "name=c", setting("output", champion)]
+        settings += [setting("tracking.uri", self.store)]
         steps = [f"max_steps={STEPS}", f"val_every={STEPS}", f"checkpoint_every={STEPS}", "tracking.drain_seconds=60"]
         assert main(["train", *settings, *steps, *TINY]) == 0
-        assert main(["register", f"run={champion}", "name=photos"]) == 0
+        assert main(["register", setting("run", champion), "name=photos"]) == 0
         floors = ["policy.checks.psnr_floor.value=10", "policy.checks.psnr_worst.value=5", "device=cpu"]
-        where = [f"policy.holdout.photos.benchmark={self.holdout}", f"tracking_uri={self.store}"]
+        where = [setting("policy.holdout.photos.benchmark", self.holdout), setting("tracking_uri", self.store)]
         assert main(["promote", "name=photos", *where, *floors, "metrics=[psnr,ssim]"]) == 0
         self.profile = folder / "first.parquet"
-        assert main(["profile", f"input={self.before}", f"output={self.profile}"]) == 0
+        assert main(["profile", setting("input", self.before), setting("output", self.profile)]) == 0
 
     def retrain(self, current: Path, reference: Path, output: Path, *more: str) -> int:
         checks = ["policy.checks.psnr_new.min_scenes=3", "policy.checks.psnr_old.min_scenes=3"]
         checks += ["policy.checks.psnr_old.margin=0.5", "~policy.checks.ssim_new", "~policy.checks.ssim_old"]
         checks += ["policy.checks.psnr_floor.value=10", "policy.checks.latency.limit=100"]
         tiny = "train=[" + ",".join(f'"{text}"' for text in [*TINY, "tracking.drain_seconds=60"]) + "]"
-        given = ["name=photos", "experiment=edsr_tiny_x2_photos", f"reference={reference}", f"current={current}"]
-        given += [f"holdout={self.holdout}", f"output={output}", f"steps={STEPS}", f"tracking_uri={self.store}"]
+        given = ["name=photos", "experiment=edsr_tiny_x2_photos", setting("reference", reference)]
+        given += [setting("current", current), setting("holdout", self.holdout), setting("output", output)]
+        given += [f"steps={STEPS}", setting("tracking_uri", self.store)]
         return main(["retrain", *given, *checks, tiny, 'promote=["device=cpu"]', "lr_factor=1", *more])
 
     @property
@@ -54,7 +57,8 @@ class Loop:
 
 @pytest.fixture(scope="module")
 def loop(tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("loop")
+    folder = tmp_path_factory.mktemp("loop") / "Ann's models (2), x=1"
+    folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield Loop(folder)

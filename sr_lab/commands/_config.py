@@ -126,7 +126,8 @@ def _known(command: str) -> DictConfig:
 
 def _check(command: str, config: DictConfig, known: DictConfig) -> None:
     """Refuses keys that neither the command's own configuration nor a ``_target_``'s signature knows."""
-    errors = list(_unknown(OmegaConf.to_container(config), OmegaConf.to_container(known), path=""))
+    given, own = OmegaConf.to_container(config), OmegaConf.to_container(known)
+    errors = [*_unknown(given, own, path=""), *_words(given, own, path="")]
     if errors:
         raise ConfigError("\n".join(errors))
     missing = sorted(OmegaConf.missing_keys(config))
@@ -155,6 +156,21 @@ def _unknown(node: Any, known: Any, *, path: str) -> Iterator[str]:
                 yield f"unknown key {_join(path, key)!r}.{hint}"
     for key, child in node.items():
         yield from _unknown(child, known.get(key) if isinstance(known, dict) else None, path=_join(path, key))
+
+
+def _words(node: Any, known: Any, *, path: str) -> Iterator[str]:
+    """Messages about words where the command has a number or a switch: ``no`` is a word, and would count as true."""
+    if not isinstance(node, dict) or not isinstance(known, dict) or node.get("_target_") != known.get("_target_"):
+        return
+    parameters = inspect.signature(locate(node["_target_"])).parameters if "_target_" in node else {}
+    for key, value in node.items():
+        default = known.get(key)
+        if isinstance(default, bool | int | float) and isinstance(value, str) and not value.startswith("${"):
+            if key in parameters and "str" in str(parameters[key].annotation):
+                continue
+            kind = "true or false" if isinstance(default, bool) else "a number"
+            yield f"{_join(path, key)}={value}: give {kind}"
+        yield from _words(value, default, path=_join(path, key))
 
 
 def _is_components(known: dict[Any, Any], node: dict[Any, Any]) -> bool:

@@ -62,6 +62,25 @@ def test_text_that_cannot_be_read_is_shown_in_the_quotes_it_needs():
     assert compose("history", shlex.split(quoted)).name == "photos (1)"
 
 
+@pytest.mark.parametrize(
+    ("command", "override", "said"),
+    [
+        ("train", "resume=off", "resume=off: give true or false"),
+        ("train", "data.crop=large", "data.crop=large: give a number"),
+        ("history", "name=no", None),
+        ("train", "model.compile_network=max-autotune", None),
+        ("train", "trainer.devices=auto", None),
+        ("train", "max_steps=${val_every}", None),
+    ],
+)
+def test_a_word_is_no_number_and_no_switch(command, override, said):
+    if said is None:
+        compose(command, [override])
+    else:
+        with pytest.raises(ConfigError, match=said):
+            compose(command, [override])
+
+
 def test_misspelt_key_of_an_experiment_file(tmp_path, monkeypatch):
     root = tmp_path / "conf"
     import shutil

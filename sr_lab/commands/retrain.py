@@ -3,6 +3,7 @@
     srlab retrain name=NAME experiment=E reference=PROFILE current=DIR holdout=DIR
     srlab retrain ... policy.approval=true      # only propose: srlab approve decides, then the same command again
 
+What would end it after the training (hold-out, data with low images of their own, misspelt settings) is refused first.
 srlab drift looks; without drift nothing is trained. Else retraining=... has to agree (a change that a preset imitates,
 cool-down, cost). The training starts from the champion, on a mixture of its own degradation and the new one; candidate
 and champion are measured on the same unseen originals under both, and policy=retrain wants a gain under the new and no
@@ -26,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sr_lab.commands import drift, promote, register, train
 from sr_lab.commands._config import build, compose, plain, setting, to_yaml
+from sr_lab.commands._ready import checked_recipe
 from sr_lab.commands._restorer import choose_device
 from sr_lab.files import write_text
 from sr_lab.inference.artefact import load_artefact
@@ -103,7 +105,8 @@ def look(cfg: DictConfig, output: Path, book: Logbook) -> int:
     latest = (output / "latest").resolve()
     shutil.rmtree(latest, ignore_errors=True)
     champion = download(f"models:/{cfg.name}/{version}", tracking_uri=cfg.tracking_uri, directory=latest / "champion")
-    network = load_artefact(champion).network
+    artefact = load_artefact(champion)
+    network, recipe = artefact.network, checked_recipe(cfg, artefact)
     settings = [setting("reference", cfg.reference), setting("current", cfg.current)]
     settings += [setting("report", latest / "drift"), f"scale={network.scale}", "on_drift=10"]
     code = drift.run(compose("drift", [*settings, *cfg.drift]))
@@ -111,7 +114,6 @@ def look(cfg: DictConfig, output: Path, book: Logbook) -> int:
         print("nothing is trained")
         return 0
     found = json.loads((latest / "drift" / JSON).read_text(encoding="utf-8"))
-    recipe = compose("train", [f"experiment={cfg.experiment}", *cfg.train])
     device = choose_device("auto" if recipe.trainer.accelerator in ("auto", "gpu") else "cpu")
     seconds = seconds_per_step(network, crop=recipe.data.crop, batch_size=recipe.data.batch_size, device=device)
     now = utc_now()
@@ -169,9 +171,7 @@ def training(cfg: DictConfig, folder: Path) -> DictConfig:
 def conditions(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """The champion's artefact, the degradation that it was trained for, and the new one."""
     champion = folder / json.loads((folder / "champion.json").read_text(encoding="utf-8"))
-    old = load_artefact(champion).config.get("degradation")
-    if not isinstance(old, dict):
-        raise ValueError(f"{champion}: its configuration has no degradation, so the old conditions are not known")
+    old: dict[str, Any] = load_artefact(champion).config["degradation"]
     preset = OmegaConf.load(folder / "drift" / PRESET)
     assert isinstance(preset, DictConfig)
     return champion, old, plain(preset)

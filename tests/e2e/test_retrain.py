@@ -86,6 +86,27 @@ def test_cool_down_and_budget_refuse_with_the_numbers(loop, reference, tmp_path,
     assert "cool-down: the last retraining was" in capsys.readouterr().out
 
 
+def test_what_would_end_a_retraining_shows_before_anything_is_looked_at(loop, reference, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sr_lab.commands.drift.run", lambda cfg: pytest.fail("it looked for drift"))
+    (low := tmp_path / "paired" / "LR").mkdir(parents=True)
+    for folder in (low, low.with_name("HR")):
+        shutil.copytree(loop.holdout, folder, dirs_exist_ok=True)
+    known = Path("data/photos/val")
+    for change, code, said in (
+        ("experiment=edsr_tiny_x2", 2, "Did you mean 'edsr_tiny_x2_photos'"),
+        ("experiment=edsr_tiny_x4_t91_bsds400", 1, "is for scale 4, the champion for 2"),
+        ('train=["data=t91_bsds400"]', 1, "data.val brings its own low images"),
+        ('promote=["event=hook"]', 2, "Did you mean 'events'"),
+        (setting("holdout", tmp_path / "nowhere"), 1, "is not a folder"),
+        (setting("holdout", low.parent), 1, "brings its own low images (LR/)"),
+        (setting("holdout", known), 1, f"trained or selected on {len(list(known.iterdir()))} of the"),
+        ("policy.checks.psnr_new.min_scenes=20", 1, "shows 3 scenes, policy retrain asks for 20 or more"),
+    ):
+        assert loop.retrain(loop.same, reference, tmp_path / "out", change) == code, change
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out" / "logbook.json").exists()
+
+
 def test_a_second_retraining_leaves_and_a_misspelt_share_is_refused(loop, reference, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     with FileLock(tmp_path / "out" / ".lock"):

@@ -8,8 +8,9 @@ import importlib
 import inspect
 import pkgutil
 import re
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -17,6 +18,7 @@ from hydra import initialize_config_dir
 from hydra import main as hydra_main
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -47,6 +49,16 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
         raise ConfigError(_explain(command, overrides, error)) from error
     _check(command, config, _known(command))
     return config
+
+
+def setting(key: str, value: object) -> str:
+    """The override that gives ``key`` this text as it is: in quotes where Hydra would read something else (a comma)."""
+    text = str(value)
+    try:
+        plainly = OverridesParser.create().parse_override(f"{key}={text}").value() == text
+    except HydraException:
+        plainly = False
+    return f"{key}={text}" if plainly else f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}"
 
 
 def to_yaml(config: DictConfig) -> str:
@@ -121,8 +133,8 @@ def _known(command: str) -> DictConfig:
 
 def _check(command: str, config: DictConfig, known: DictConfig) -> None:
     """Refuses keys that neither the command's own configuration nor a ``_target_``'s signature knows."""
-    errors = list(_unknown(OmegaConf.to_container(config), OmegaConf.to_container(known), path=""))
-    if errors:
+    given, own = OmegaConf.to_container(config), OmegaConf.to_container(known)
+    if errors := list(_unknown(given, own, path="")) or list(_words(given, own, path="")):
         raise ConfigError("\n".join(errors))
     try:
         missing = sorted(OmegaConf.missing_keys(config))
@@ -146,8 +158,6 @@ def _unknown(node: Any, known: Any, *, path: str) -> Iterator[str]:
     elif isinstance(known, dict) and known and "_target_" not in known:
         components = all(_is_component(value) for value in known.values())
         for key, child in node.items():
-            if _is_word_for_number(child, known.get(key)):
-                yield f"{_join(path, key)}={child}: a number is needed, as {known[key]}"
             if key not in known and not (components and _is_component(child)):
                 valid = f"{path}.{nearest_key}" if (nearest_key := _closest(key, known)) and path else nearest_key
                 hint = f" Did you mean {valid!r}?" if valid else f" Keys here: {', '.join(map(str, known))}."
@@ -163,10 +173,20 @@ def _is_component(node: Any) -> bool:
     return isinstance(node, dict) and "_target_" in node
 
 
-def _is_word_for_number(value: Any, default: Any) -> bool:
-    """Whether a word stands where the command's own configuration has a number."""
-    number = isinstance(default, int | float) and not isinstance(default, bool)
-    return number and isinstance(value, str) and "${" not in value
+def _words(node: Any, known: Any, *, path: str) -> Iterator[str]:
+    """Messages about words where the command has a number or a switch: ``no`` is a word, and would count as true."""
+    if not isinstance(node, dict) or not isinstance(known, dict) or node.get("_target_") != known.get("_target_"):
+        return
+    target = node.get("_target_")
+    parameters = (_parameters(locate(target)) if target else None) or {}
+    for key, value in node.items():
+        default = known.get(key)
+        if isinstance(default, bool | int | float) and isinstance(value, str) and "${" not in value:
+            if key in parameters and "str" in str(parameters[key].annotation):
+                continue
+            kind = "true or false" if isinstance(default, bool) else "a number"
+            yield f"{_join(path, key)}={value}: give {kind}"
+        yield from _words(value, default, path=_join(path, key))
 
 
 def _unknown_arguments(node: dict[Any, Any], path: str) -> Iterator[str]:
@@ -176,16 +196,21 @@ def _unknown_arguments(node: dict[Any, Any], path: str) -> Iterator[str]:
     except ConfigError as error:
         yield f"{_join(path, '_target_')}: {error}"
         return
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+    parameters = _parameters(function)
+    if parameters is None or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     for key in node:
         if key not in parameters and key not in HYDRA_KEYS:
             valid = [name for name in parameters if name != "self"]
             yield f"unknown key {_join(path, key)!r}: {target} takes no {key!r}.{nearest(str(key), valid)}"
+
+
+def _parameters(function: Any) -> Mapping[str, inspect.Parameter] | None:
+    """Of its signature; None where it does not tell."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return None
 
 
 def locate(target: str) -> Any:
@@ -229,7 +254,9 @@ def _explain(command: str, overrides: list[str], error: Exception) -> str:
         try:
             parsed = OverridesParser.create().parse_override(override)
         except HydraException as broken:
-            return f"cannot read {override!r}: {str(broken).splitlines()[0]}. Settings are given as key=value"
+            name, equals, value = override.partition("=")
+            quoted = f", text with such characters as {shlex.quote(setting(name, value))}" if equals else ""
+            return f"cannot read {override!r}: {str(broken).splitlines()[0]}. Settings are given as key=value{quoted}"
         key = parsed.key_or_group
         if not parsed.is_add() and key not in _paths(known) and f"'{key}'" in text:
             if _may_be_added(key, known):

@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from sr_lab.commands import prepare, profile, promote, register, retrain, train
-from sr_lab.commands._config import compose
+from sr_lab.commands._config import compose, setting
 from sr_lab.degradations.estimate.arrays import Pixels
 from sr_lab.files import write_bytes
 from sr_lab.images import list_images, read_image, resize_bicubic_uint8, write_image
@@ -52,8 +52,8 @@ def run(cfg: DictConfig) -> int:
     reference = output / "reference.parquet"
     recipe = ["trainer.enable_progress_bar=true", *cfg.train]
     retraining = [
-        *("name=photos", f"experiment={cfg.experiment}", f"reference={reference}", f"holdout={holdout}"),
-        *(f"output={output / 'retrain'}", f"steps={cfg.retrain_steps}", f"tracking_uri={store}"),
+        *("name=photos", f"experiment={cfg.experiment}", setting("reference", reference), setting("holdout", holdout)),
+        *(setting("output", output / "retrain"), f"steps={cfg.retrain_steps}", setting("tracking_uri", store)),
         *("~policy.checks.ssim_new", "~policy.checks.ssim_old", "policy.checks.psnr_new.min_scenes=3"),
         *("policy.checks.psnr_old.min_scenes=3", f"policy.checks.psnr_old.margin={MARGIN}"),
         *("policy.checks.psnr_floor.value=18", "policy.checks.latency.limit=1.5"),
@@ -63,23 +63,23 @@ def run(cfg: DictConfig) -> int:
         (
             "train",
             [
-                *(f"experiment={cfg.experiment}", f"name={output.name}", f"output={champion}", f"tracking.uri={store}"),
+                *(f"experiment={cfg.experiment}", setting("name", output.name), setting("output", champion)),
                 *(f"max_steps={cfg.steps}", f"val_every={cfg.steps // 4}", f"checkpoint_every={cfg.steps // 4}"),
-                *("tracking.drain_seconds=120", *recipe),
+                *(setting("tracking.uri", store), "tracking.drain_seconds=120", *recipe),
             ],
         ),
-        ("register", [f"run={champion}", "name=photos"]),
+        ("register", [setting("run", champion), "name=photos"]),
         (
             "promote",
             [
-                *("name=photos", "policy=default", f"policy.holdout.photos.benchmark={holdout}"),
+                *("name=photos", "policy=default", setting("policy.holdout.photos.benchmark", holdout)),
                 *("policy.checks.psnr_floor.value=18", "policy.checks.psnr_worst.value=12"),
-                *(f"tracking_uri={store}", f"report={output / 'first'}"),
+                *(setting("tracking_uri", store), setting("report", output / "first")),
             ],
         ),
-        ("profile", [f"input={before}", f"output={reference}"]),
-        ("retrain", [f"current={same}", *retraining]),
-        ("retrain", [f"current={now}", *retraining]),
+        ("profile", [setting("input", before), setting("output", reference)]),
+        ("retrain", [setting("current", same), *retraining]),
+        ("retrain", [setting("current", now), *retraining]),
     ]
     for command, overrides in steps:
         if code := _step(command, overrides):

@@ -3,6 +3,7 @@
     srlab retrain name=NAME experiment=E reference=PROFILE current=DIR holdout=DIR
     srlab retrain ... policy.approval=true      # only propose: srlab approve decides, then the same command again
 
+What would end it after the training (hold-out, data with low images of their own, misspelt settings) is refused first.
 srlab drift looks; without drift nothing is trained. Else retraining=... has to agree (a change that a preset imitates,
 cool-down, cost). The training starts from the champion, on a mixture of its own degradation and the new one; candidate
 and champion are measured on the same unseen originals under both, and policy=retrain wants a gain under the new and no
@@ -25,7 +26,8 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from sr_lab.commands import drift, promote, register, train
-from sr_lab.commands._config import build, compose, plain, to_yaml
+from sr_lab.commands._config import build, compose, plain, setting, to_yaml
+from sr_lab.commands._ready import checked_recipe
 from sr_lab.commands._restorer import choose_device
 from sr_lab.files import write_text
 from sr_lab.inference.artefact import load_artefact
@@ -87,7 +89,8 @@ def retrain(cfg: DictConfig, output: Path) -> int:
         attempt.stage = "registering"
         book.write()
     if attempt.stage == "registering":
-        settings = [f"run={folder / 'run'}", f"name={cfg.name}", f"default_uri={cfg.tracking_uri}"]
+        settings = [setting("run", folder / "run"), setting("name", cfg.name)]
+        settings += [setting("default_uri", cfg.tracking_uri)]
         register.run(compose("register", settings))
         attempt.version, attempt.stage = aliases(cfg.tracking_uri, cfg.name)[CANDIDATE], "gate"
         book.write()
@@ -102,14 +105,15 @@ def look(cfg: DictConfig, output: Path, book: Logbook) -> int:
     latest = (output / "latest").resolve()
     shutil.rmtree(latest, ignore_errors=True)
     champion = download(f"models:/{cfg.name}/{version}", tracking_uri=cfg.tracking_uri, directory=latest / "champion")
-    network = load_artefact(champion).network
-    settings = [f"reference={cfg.reference}", f"current={cfg.current}", f"report={latest / 'drift'}", "on_drift=10"]
-    code = drift.run(compose("drift", [*settings, f"scale={network.scale}", *cfg.drift]))
+    artefact = load_artefact(champion)
+    network, recipe = artefact.network, checked_recipe(cfg, artefact)
+    settings = [setting("reference", cfg.reference), setting("current", cfg.current)]
+    settings += [setting("report", latest / "drift"), f"scale={network.scale}", "on_drift=10"]
+    code = drift.run(compose("drift", [*settings, *cfg.drift]))
     if code == 0:
         print("nothing is trained")
         return 0
     found = json.loads((latest / "drift" / JSON).read_text(encoding="utf-8"))
-    recipe = compose("train", [f"experiment={cfg.experiment}", *cfg.train])
     device = choose_device("auto" if recipe.trainer.accelerator in ("auto", "gpu") else "cpu")
     seconds = seconds_per_step(network, crop=recipe.data.crop, batch_size=recipe.data.batch_size, device=device)
     now = utc_now()
@@ -150,13 +154,14 @@ def training(cfg: DictConfig, folder: Path) -> DictConfig:
         },
     }
     name = f"{cfg.name}-retrain-{folder.name}"
-    settings = [f"experiment={cfg.experiment}", f"name={name}", f"output={folder / 'run'}", f"initial={champion}"]
+    settings = [f"experiment={cfg.experiment}", setting("name", name), setting("output", folder / "run")]
+    settings += [setting("initial", champion), "tracking=mlflow", setting("tracking.uri", cfg.tracking_uri)]
     settings += [
         f"max_steps={cfg.steps}",
         f"val_every={_divisor(cfg.steps)}",
         f"checkpoint_every={_divisor(cfg.steps)}",
     ]
-    recipe = compose("train", [*settings, "tracking=mlflow", f"tracking.uri={cfg.tracking_uri}", *cfg.train])
+    recipe = compose("train", [*settings, *cfg.train])
     recipe.degradation = mixed
     recipe.optimizer.lr = recipe.optimizer.lr * cfg.lr_factor
     write_text(folder / "train.yaml", to_yaml(recipe))
@@ -166,9 +171,7 @@ def training(cfg: DictConfig, folder: Path) -> DictConfig:
 def conditions(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """The champion's artefact, the degradation that it was trained for, and the new one."""
     champion = folder / json.loads((folder / "champion.json").read_text(encoding="utf-8"))
-    old = load_artefact(champion).config.get("degradation")
-    if not isinstance(old, dict):
-        raise ValueError(f"{champion}: its configuration has no degradation, so the old conditions are not known")
+    old: dict[str, Any] = load_artefact(champion).config["degradation"]
     preset = OmegaConf.load(folder / "drift" / PRESET)
     assert isinstance(preset, DictConfig)
     return champion, old, plain(preset)
@@ -177,8 +180,9 @@ def conditions(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
 def decide(cfg: DictConfig, folder: Path, book: Logbook, attempt: Attempt) -> int:
     """Measures candidate and champion under the old and the new conditions, and carries out the gate's decision."""
     _, old, new = conditions(folder)
-    settings = [f"name={cfg.name}", f"version={attempt.version}", f"report={folder / 'gate'}"]
-    asked = compose("promote", [*settings, f"tracking_uri={cfg.tracking_uri}", "metrics=[psnr,ssim]", *cfg.promote])
+    settings = [setting("name", cfg.name), f"version={attempt.version}", setting("report", folder / "gate")]
+    settings += [setting("tracking_uri", cfg.tracking_uri), "metrics=[psnr,ssim]"]
+    asked = compose("promote", [*settings, *cfg.promote])
     part = {"_target_": "sr_lab.promotion.policy.Holdout", "benchmark": str(cfg.holdout)}
     asked.policy = OmegaConf.create(plain(cfg.policy))
     asked.policy.holdout = {"old": {**part, "degradation": old}, "new": {**part, "degradation": new}}

@@ -1,10 +1,12 @@
 """A typo anywhere in the configuration is an error that names the key and the nearest valid one."""
 
+import shlex
+
 import pytest
 
 from sr_lab.cli import config_dir
 from sr_lab.commands import _config
-from sr_lab.commands._config import ConfigError, build, compose, locate
+from sr_lab.commands._config import ConfigError, build, compose, locate, setting
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,7 @@ from sr_lab.commands._config import ConfigError, build, compose, locate
         ("model.network._target_=sr_lab.networks.edrs.EDSR", r"'sr_lab.networks.edrs'.*'edsr'"),
         ("experiment=nothing", r"'(experiment/)?nothing'"),
         ("max_steps", r"'max_steps'"),
-        ("max_steps=many", r"^max_steps=many: a number is needed, as 1000$"),
+        ("max_steps=many", r"^max_steps=many: give a number$"),
     ],
 )
 def test_typo_is_named_with_the_nearest_key(override, said):
@@ -46,6 +48,38 @@ def test_a_key_that_may_be_added_says_how(command, override, prefix):
         compose(command, [*required, override])
     assert str(caught.value).endswith(f"to add it, write {prefix}{override}")
     compose(command, [*required, prefix + override])
+
+
+@pytest.mark.parametrize("text", ["runs/a", "a b", "a (1), b=2", "it's", 'a"b', "\\'", "naïve", "null", "7", " "])
+def test_a_setting_is_taken_as_it_is(text):
+    assert compose("history", [setting("name", text)]).name == text
+    assert setting("name", "runs/a") == "name=runs/a"
+
+
+def test_text_that_cannot_be_read_is_shown_in_the_quotes_it_needs():
+    with pytest.raises(ConfigError, match="cannot read") as caught:
+        compose("history", ["name=photos (1)"])
+    quoted = str(caught.value).rpartition(" as ")[2]
+    assert compose("history", shlex.split(quoted)).name == "photos (1)"
+
+
+@pytest.mark.parametrize(
+    ("command", "override", "said"),
+    [
+        ("train", "resume=off", "resume=off: give true or false"),
+        ("train", "data.crop=large", "data.crop=large: give a number"),
+        ("history", "name=no", None),
+        ("train", "model.compile_network=max-autotune", None),
+        ("train", "trainer.devices=auto", None),
+        ("train", "max_steps=${val_every}", None),
+    ],
+)
+def test_a_word_is_no_number_and_no_switch(command, override, said):
+    if said is None:
+        compose(command, [override])
+    else:
+        with pytest.raises(ConfigError, match=said):
+            compose(command, [override])
 
 
 def test_misspelt_key_of_an_experiment_file(tmp_path, monkeypatch):

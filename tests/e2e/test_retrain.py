@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from sr_lab.cli import main
 from sr_lab.commands import demo_drift, train
+from sr_lab.commands._config import setting
 from sr_lab.monitoring import read_profile
 from sr_lab.tracking.aliases import aliases
 
@@ -28,23 +29,25 @@ class Loop:
         assert main(["prepare", "data=photos"]) == 0
         self.before, self.same, self.now, self.holdout = demo_drift.make_inputs(folder, noise=14, quality=50)
         champion = folder / "champion"
-        settings = ["experiment=edsr_tiny_x2_photos", "name=c", f"output={champion}", f"tracking.uri={self.store}"]
+        settings = ["experiment=edsr_tiny_x2_photos", "name=c", setting("output", champion)]
+        settings += [setting("tracking.uri", self.store)]
         steps = [f"max_steps={STEPS}", f"val_every={STEPS}", f"checkpoint_every={STEPS}", "tracking.drain_seconds=60"]
         assert main(["train", *settings, *steps, *TINY]) == 0
-        assert main(["register", f"run={champion}", "name=photos"]) == 0
+        assert main(["register", setting("run", champion), "name=photos"]) == 0
         floors = ["policy.checks.psnr_floor.value=10", "policy.checks.psnr_worst.value=5", "device=cpu"]
-        where = [f"policy.holdout.photos.benchmark={self.holdout}", f"tracking_uri={self.store}"]
+        where = [setting("policy.holdout.photos.benchmark", self.holdout), setting("tracking_uri", self.store)]
         assert main(["promote", "name=photos", *where, *floors, "metrics=[psnr,ssim]"]) == 0
         self.profile = folder / "first.parquet"
-        assert main(["profile", f"input={self.before}", f"output={self.profile}"]) == 0
+        assert main(["profile", setting("input", self.before), setting("output", self.profile)]) == 0
 
     def retrain(self, current: Path, reference: Path, output: Path, *more: str) -> int:
         checks = ["policy.checks.psnr_new.min_scenes=3", "policy.checks.psnr_old.min_scenes=3"]
         checks += ["policy.checks.psnr_old.margin=0.5", "~policy.checks.ssim_new", "~policy.checks.ssim_old"]
         checks += ["policy.checks.psnr_floor.value=10", "policy.checks.latency.limit=100"]
         tiny = "train=[" + ",".join(f'"{text}"' for text in [*TINY, "tracking.drain_seconds=60"]) + "]"
-        given = ["name=photos", "experiment=edsr_tiny_x2_photos", f"reference={reference}", f"current={current}"]
-        given += [f"holdout={self.holdout}", f"output={output}", f"steps={STEPS}", f"tracking_uri={self.store}"]
+        given = ["name=photos", "experiment=edsr_tiny_x2_photos", setting("reference", reference)]
+        given += [setting("current", current), setting("holdout", self.holdout), setting("output", output)]
+        given += [f"steps={STEPS}", setting("tracking_uri", self.store)]
         return main(["retrain", *given, *checks, tiny, 'promote=["device=cpu"]', "lr_factor=1", *more])
 
     @property
@@ -54,7 +57,8 @@ class Loop:
 
 @pytest.fixture(scope="module")
 def loop(tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("loop")
+    folder = tmp_path_factory.mktemp("loop") / "Ann's models (2), x=1"
+    folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield Loop(folder)
@@ -80,6 +84,27 @@ def test_cool_down_and_budget_refuse_with_the_numbers(loop, reference, tmp_path,
     (tmp_path / "out" / "logbook.json").write_text(json.dumps({"attempt": None, "ended": [past]}))
     assert loop.retrain(loop.now, reference, tmp_path / "out") == 6
     assert "cool-down: the last retraining was" in capsys.readouterr().out
+
+
+def test_what_would_end_a_retraining_shows_before_anything_is_looked_at(loop, reference, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sr_lab.commands.drift.run", lambda cfg: pytest.fail("it looked for drift"))
+    (low := tmp_path / "paired" / "LR").mkdir(parents=True)
+    for folder in (low, low.with_name("HR")):
+        shutil.copytree(loop.holdout, folder, dirs_exist_ok=True)
+    known = Path("data/photos/val")
+    for change, code, said in (
+        ("experiment=edsr_tiny_x2", 2, "Did you mean 'edsr_tiny_x2_photos'"),
+        ("experiment=edsr_tiny_x4_t91_bsds400", 1, "is for scale 4, the champion for 2"),
+        ('train=["data=t91_bsds400"]', 1, "data.val brings its own low images"),
+        ('promote=["event=hook"]', 2, "Did you mean 'events'"),
+        (setting("holdout", tmp_path / "nowhere"), 1, "is not a folder"),
+        (setting("holdout", low.parent), 1, "brings its own low images (LR/)"),
+        (setting("holdout", known), 1, f"trained or selected on {len(list(known.iterdir()))} of the"),
+        ("policy.checks.psnr_new.min_scenes=20", 1, "shows 3 scenes, policy retrain asks for 20 or more"),
+    ):
+        assert loop.retrain(loop.same, reference, tmp_path / "out", change) == code, change
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out" / "logbook.json").exists()
 
 
 def test_a_second_retraining_leaves_and_a_misspelt_share_is_refused(loop, reference, tmp_path, capsys):

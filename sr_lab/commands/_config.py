@@ -9,7 +9,7 @@ import inspect
 import pkgutil
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -135,20 +135,22 @@ def _unknown(node: Any, known: Any, *, path: str) -> Iterator[str]:
         return
     if "_target_" in node:
         yield from _unknown_arguments(node, path)
-    elif isinstance(known, dict) and "_target_" not in known and not _is_components(known, node):
+    elif isinstance(known, dict) and "_target_" not in known and known:
+        components = all(_is_component(value) for value in known.values())
+        keys = [key for key, child in node.items() if child is None or _is_component(child)] if components else [*known]
+        remedy = " Choose it too, or leave its settings out by ~{}." if components else ""
         for key in node:
-            if key not in known:
-                valid = f"{path}.{nearest_key}" if (nearest_key := _closest(key, known)) and path else nearest_key
-                hint = f" Did you mean {valid!r}?" if valid else f" Keys here: {', '.join(map(str, known))}."
-                yield f"unknown key {_join(path, key)!r}.{hint}"
+            if key not in keys:
+                place, near = _join(path, key), _closest(key, keys)
+                hint = f"Did you mean {_join(path, near)!r}?" if near else f"Keys here: {', '.join(map(str, keys))}."
+                yield f"unknown key {place!r}. {hint}{remedy.format(place)}"
     for key, child in node.items():
         yield from _unknown(child, known.get(key) if isinstance(known, dict) else None, path=_join(path, key))
 
 
-def _is_components(known: dict[Any, Any], node: dict[Any, Any]) -> bool:
-    """Whether a mapping is free (tags), or holds named components (losses, metrics), which may be added freely."""
-    values = [*known.values(), *node.values()]
-    return not known or all(isinstance(value, dict) and "_target_" in value for value in values)
+def _is_component(value: Any) -> bool:
+    """Whether a value of a mapping is one of its named components (losses, metrics), which may be added freely."""
+    return isinstance(value, dict) and "_target_" in value
 
 
 def _unknown_arguments(node: dict[Any, Any], path: str) -> Iterator[str]:
@@ -191,7 +193,7 @@ def _join(path: str, key: Any) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def _closest(key: Any, known: dict[Any, Any]) -> str:
+def _closest(key: Any, known: Iterable[Any]) -> str:
     hint = nearest(str(key), [str(k) for k in known])
     match = re.search(r"'([^']*)'", hint)
     return match.group(1) if match else ""

@@ -66,6 +66,17 @@ def test_named_components_may_be_added_and_removed():
     assert both.losses.frequency.weight == 0.2
 
 
+def test_settings_of_an_experiment_for_a_component_that_is_not_chosen_are_named_with_the_remedy():
+    words = ["experiment=esrgan_debug_x4_t91_bsds400", "losses=[l1,ldl]"]
+    with pytest.raises(ConfigError) as caught:
+        compose("train", words)
+    assert "unknown key 'losses.perceptual'. Keys here: l1, ldl." in str(caught.value)
+    assert "'losses.ldl'" not in str(caught.value), "it is chosen"
+    assert list(compose("train", [*words, "~losses.perceptual"]).losses) == ["l1", "ldl"]
+    with pytest.raises(ConfigError, match=r"unknown key 'losses.l1'.*~losses\.l1"):
+        compose("train", [words[0], "losses=[perceptual_squeeze]"])
+
+
 def test_valid_configuration_passes_unchanged():
     config = compose("train", ["max_steps=7", "optimizer.lr=0.5", "+model.network.value_range=1.0"])
     assert (config.max_steps, config.optimizer.lr, config.model.network.value_range) == (7, 0.5, 1.0)

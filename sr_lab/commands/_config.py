@@ -10,7 +10,7 @@ import pkgutil
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -155,15 +155,15 @@ def _unknown(node: Any, known: Any, *, path: str) -> Iterator[str]:
         return
     if "_target_" in node:
         yield from _unknown_arguments(node, path)
-    elif isinstance(known, dict) and known and "_target_" not in known:
+    elif isinstance(known, dict) and "_target_" not in known and known:
         components = all(_is_component(value) for value in known.values())
-        for key, child in node.items():
-            if key not in known and not (components and _is_component(child)):
-                valid = f"{path}.{nearest_key}" if (nearest_key := _closest(key, known)) and path else nearest_key
-                hint = f" Did you mean {valid!r}?" if valid else f" Keys here: {', '.join(map(str, known))}."
-                if components and not valid:
-                    hint += f" Choose it in {path}=[...], or leave it out by ~{_join(path, key)}"
-                yield f"unknown key {_join(path, key)!r}.{hint}"
+        keys = [key for key, child in node.items() if child is None or _is_component(child)] if components else [*known]
+        remedy = " Choose it too, or leave its settings out by ~{}." if components else ""
+        for key in node:
+            if key not in keys:
+                place, near = _join(path, key), _closest(key, keys)
+                hint = f"Did you mean {_join(path, near)!r}?" if near else f"Keys here: {', '.join(map(str, keys))}."
+                yield f"unknown key {place!r}. {hint}{remedy.format(place)}"
     for key, child in node.items():
         yield from _unknown(child, known.get(key) if isinstance(known, dict) else None, path=_join(path, key))
 
@@ -234,7 +234,7 @@ def _join(path: str, key: Any) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def _closest(key: Any, known: dict[Any, Any]) -> str:
+def _closest(key: Any, known: Iterable[Any]) -> str:
     hint = nearest(str(key), [str(k) for k in known])
     match = re.search(r"'([^']*)'", hint)
     return match.group(1) if match else ""

@@ -60,13 +60,10 @@ def require_fresh_holdouts(policies: Sequence[str], images: Sequence[Path]) -> d
 
 
 def _shared(images: Sequence[Path], tests: Sequence[Path]) -> list[str]:
-    """A line for each validation file that shows one of ``tests``; the audit passes over one and the same file."""
-    known = {file_sha256(file): file for file in tests}
-    same = {file: known[digest] for file in images if (digest := file_sha256(file)) in known}
-    others = [file for file in images if file not in same]
-    found = audit(others, tests).leaks if others else []
-    return [f"{file} is {other}" for file, other in same.items()] + [
-        f"{match.file} shows {match.other} ({match.kind})" for match in found
+    """A line for each pair of a validation file and one of ``tests`` that it is or shows."""
+    return [
+        f"{match.file} {'is' if match.kind == 'same file' else 'shows'} {match.other} ({match.kind})"
+        for match in audit(images, tests).leaks
     ]
 
 

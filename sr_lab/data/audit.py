@@ -19,7 +19,7 @@ import numpy as np
 from sr_lab.data.manifest import file_sha256, num_threads
 from sr_lab.images import ImageError, read_image
 
-VERSION = 1
+VERSION = 2
 SIDE = 160  # longer side of the pictures that candidates are compared at
 CROPS = (  # parts of the picture that are hashed: (part of each side, place from left, place from top)
     (1.0, 0.0, 0.0),
@@ -143,7 +143,7 @@ def audit(train: Sequence[Path], test: Sequence[Path], *, progress: Callable[[],
         looks = list(pool.map(look, [*train, *test]))
         train_looks = [item for item in looks[: len(train)] if isinstance(item, _Look)]
         test_looks = [item for item in looks[len(train) :] if isinstance(item, _Look)]
-        pairs = [(a, b) for a, b in _candidates(train_looks, test_looks)]
+        pairs = list(_candidates(train_looks, test_looks))
         leaks = [match for match in pool.map(lambda pair: _compare(*pair), pairs) if match]
         pairs = [(a, b) for a, b in _candidates(train_looks, train_looks) if b.file < a.file]
         duplicates = [match for match in pool.map(lambda pair: _compare(*pair), pairs) if match]
@@ -230,8 +230,7 @@ def _candidates(first: Sequence[_Look], second: Sequence[_Look]) -> Iterator[tup
     for look in first:
         best = _distances(look.hashes, other).min(axis=1)
         for hit in np.flatnonzero(best <= MAX_DISTANCE).tolist():
-            if second[hit].file != look.file:
-                yield look, second[hit]
+            yield look, second[hit]
 
 
 def _distances(mine: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -29,13 +29,6 @@ GREY = (0.299, 0.587, 0.114)
 _SEED = (0, 2.0**53)
 
 
-def gaussian_noise(seed: int, shape: tuple[int, ...], *, grey: bool) -> Array:
-    """Standard normal noise (H, W, C); ``grey`` gives all channels the same."""
-    if not grey:
-        return normals(seed, shape)
-    return np.broadcast_to(normals(seed, (*shape[:2], 1)), shape)
-
-
 class GaussianNoise(Operation):
     """Additive Gaussian noise.
 

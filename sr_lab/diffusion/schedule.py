@@ -108,11 +108,6 @@ def flow_state(start: Tensor, clean: Tensor, time: Tensor | float) -> Tensor:
     return time * clean + (1 - time) * start
 
 
-def flow_velocity(start: Tensor, clean: Tensor) -> Tensor:
-    """What the velocity field is trained to return on the whole line: ``clean - z0``."""
-    return clean - start
-
-
 def per_image(value: Tensor | float, images: Tensor) -> Tensor | float:
     """A number as it is, and (B,) numbers as (B, 1, 1, 1) of the type of ``images``."""
     return value.to(images).view(-1, 1, 1, 1) if isinstance(value, Tensor) and value.ndim else value

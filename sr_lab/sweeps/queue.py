@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-ORIGINAL, ATTEMPT, ERROR, SEED = "original", "attempt", "error", "seed"
+ORIGINAL, ATTEMPT, ERROR = "original", "attempt", "error"
 
 
 def original(trial: FrozenTrial) -> int:

@@ -88,11 +88,7 @@ def _status(client: "MlflowClient", spool: Spool, state: State, event: Event) ->
 
 
 def _artefact(client: "MlflowClient", spool: Spool, state: State, event: Event) -> None:
-    source = _source(spool, event)
-    if source.is_dir():
-        client.log_artifacts(state.run_id, str(source), event["folder"] or None)
-        return
-    with _named(source, event["name"]) as named:
+    with _named(_source(spool, event), event["name"]) as named:
         client.log_artifact(state.run_id, str(named), event["folder"] or None)
 
 

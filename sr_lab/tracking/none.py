@@ -40,9 +40,6 @@ class NoRun:
     def log_file(self, path: Path, folder: str = "") -> None:
         """Nothing."""
 
-    def log_directory(self, path: Path, folder: str) -> None:
-        """Nothing."""
-
     def log_model(self, path: Path, *, name: str = "model", step: int = 0) -> None:
         """Nothing."""
 

@@ -215,19 +215,6 @@ class Run:
             raise ValueError(f"{path} is not a file: nothing to record")
         self._append({"kind": "artefact", "source": self.spool.keep(path), "folder": folder, "name": path.name})
 
-    def log_directory(self, path: Path, folder: str) -> None:
-        """Record the content of a folder as the artefact folder ``folder``; a model's folder as ``log_model`` does.
-
-        Raises:
-            ValueError: if it does not exist.
-        """
-        if not path.is_dir():
-            raise ValueError(f"{path} is not a folder: nothing to record")
-        if (path / "MLmodel").is_file():
-            self.log_model(path, name=folder)
-            return
-        self._append({"kind": "artefact", "source": self.spool.keep(path), "folder": folder, "name": folder})
-
     def log_model(self, path: Path, *, name: str = "model", step: int = 0) -> None:
         """Record a folder made by ``models.save_model`` as an MLflow model: ``runs:/RUN_ID/NAME`` names it.
 

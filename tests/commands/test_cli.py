@@ -41,10 +41,11 @@ def test_every_command_has_help_and_a_configuration(capsys):
 
 def test_overview_lists_every_command(capsys):
     assert main(["--help"]) == 0
-    assert all(name in capsys.readouterr().out or name for name in commands())
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert listed == list(commands())
 
 
-def test_no_command_is_a_usage_error(capsys):
+def test_no_command_is_a_usage_error():
     assert main([]) == 2
 
 

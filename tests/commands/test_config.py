@@ -101,16 +101,20 @@ def test_named_components_may_be_added_and_removed():
     assert both.losses.frequency.weight == 0.2
 
 
-def test_of_components_the_one_without_a_target_is_named_and_the_way_out():
-    overrides = ["experiment=esrgan_tiny_x4_t91_bsds400", "losses=[l1,ldl]"]
-    with pytest.raises(ConfigError, match=r"^unknown key 'losses.lpips'.* by ~losses.lpips$"):
-        compose("train", overrides)
-    assert list(compose("train", [*overrides, "~losses.lpips"]).losses) == ["l1", "ldl"]
-
-
 def test_a_group_left_empty_is_named():
     with pytest.raises(ConfigError, match="'losses'"):
         compose("train", ["losses=[]"])
+
+
+def test_settings_of_an_experiment_for_a_component_that_is_not_chosen_are_named_with_the_remedy():
+    words = ["experiment=esrgan_debug_x4_t91_bsds400", "losses=[l1,ldl]"]
+    with pytest.raises(ConfigError) as caught:
+        compose("train", words)
+    assert "unknown key 'losses.perceptual'. Keys here: l1, ldl." in str(caught.value)
+    assert "'losses.ldl'" not in str(caught.value), "it is chosen"
+    assert list(compose("train", [*words, "~losses.perceptual"]).losses) == ["l1", "ldl"]
+    with pytest.raises(ConfigError, match=r"unknown key 'losses.l1'.*~losses\.l1"):
+        compose("train", [words[0], "losses=[perceptual_squeeze]"])
 
 
 def test_valid_configuration_passes_unchanged():

@@ -47,6 +47,15 @@ def names(report: AuditReport) -> list[tuple[str, str]]:
     return [(Path(match.file).stem, Path(match.other).stem) for match in report.leaks]
 
 
+def test_one_and_the_same_file_on_both_sides_is_a_leak(tmp_path: Path) -> None:
+    files = list_images(photos(tmp_path / "photos"))
+    report = audit(files, files[:1])
+    assert [(match.file, match.other, match.kind) for match in report.leaks] == [
+        (str(files[0]), str(files[0]), "same file")
+    ]
+    assert report.duplicates == []
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_finds_changed_copies_and_nothing_else(tmp_path: Path, change: str) -> None:
     train, test = photos(tmp_path / "train"), tmp_path / "test"

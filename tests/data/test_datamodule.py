@@ -196,7 +196,7 @@ def test_channels_convert_where_the_network_wants_three(module: Make, folder: Ma
 
 
 @pytest.mark.parametrize(("small", "shown"), [("skip", 5), ("pad", 6)])
-def test_small_images(module: Make, folder: Make, tmp_path: Path, small: str, shown: int) -> None:
+def test_small_images(module: Make, tmp_path: Path, small: str, shown: int) -> None:
     cv2.imwrite(str(tmp_path / "train" / "tiny.png"), np.random.default_rng(0).integers(0, 255, (20, 40, 3)))
     assert "tiny.png (40x20)" in module().problems()[0]
     data = module(small=small)
@@ -210,7 +210,7 @@ def test_nothing_left_after_skipping_is_a_problem(module: Make) -> None:
     assert "every training image is smaller than crop=128" in module(crop=128, small="skip").problems()[0]
 
 
-def test_16_bit_pairs_of_bands(module: Make, folder: Make, tmp_path: Path) -> None:
+def test_16_bit_pairs_of_bands(module: Make, tmp_path: Path) -> None:
     for name in ("train", "val"):
         high, low = tmp_path / f"{name}16/high", tmp_path / f"{name}16/low"
         for number in range(2):
@@ -331,7 +331,7 @@ def test_a_full_disk_is_a_problem_before_it_is_a_failure(module: Make, monkeypat
     assert "the decoded cache needs" in module().problems()[0]
 
 
-def test_cache_holds_aligned_pairs(module: Make, tmp_path: Path) -> None:
+def test_cache_holds_aligned_pairs(module: Make) -> None:
     data = module()
     data.setup()
     cache: DecodedCache = data.train_dataset.cache

@@ -9,7 +9,7 @@ from sr_lab.data.manifest import file_sha256
 from sr_lab.data.sources import FolderSource, PairedSource, convert_channels
 
 
-def test_folders_are_merged_with_unique_names(folder: Callable[..., Path], tmp_path: Path) -> None:
+def test_folders_are_merged_with_unique_names(folder: Callable[..., Path]) -> None:
     one, two, three = folder("x/photos", 2), folder("y/photos", 1), folder("scans", 1)
     assert [item.name for item in FolderSource(roots=one).items] == ["00.png", "01.png"]
     items = FolderSource(roots=[one, two, three]).items
@@ -55,7 +55,7 @@ def test_other_files_are_no_exclusion_lists(folder: Callable[..., Path], tmp_pat
         _ = FolderSource(roots=folder("more", 1), exclude=tmp_path / "missing.json").items
 
 
-def test_pairs_are_matched_by_stem(folder: Callable[..., Path], tmp_path: Path) -> None:
+def test_pairs_are_matched_by_stem(folder: Callable[..., Path]) -> None:
     high, low = folder("high", 2), folder("low", 2, height=32, width=36)
     (low / "01.png").rename(low / "01.tif.png")
     with pytest.raises(ValueError, match=r"2 images without a partner.*high/01 \(no low image\).*01\.tif \(no high"):

@@ -186,7 +186,7 @@ def test_a_folder_of_one_setting_has_a_narrower_range_than_its_estimates(photos:
     assert span.high - span.low < 0.6 * (np.percentile(values, 95) - np.percentile(values, 5)) + 1e-9
 
 
-def test_the_preset_builds_a_pipeline_that_gives_the_fit_back(fitted: Fit, photos: list[Pixels], shared: Path) -> None:
+def test_the_preset_builds_a_pipeline_that_gives_the_fit_back(fitted: Fit, shared: Path) -> None:
     import torch
 
     pipeline = instantiate(OmegaConf.create(preset(fitted, scale=2, source="photos")))

@@ -46,7 +46,7 @@ def make_run(fsrcnn_model: Path, tmp_path: Path) -> Callable[[str], Path]:
         )  # fmt: skip
         run.log_config({"seed": 1})
         run.log_metrics({"test/psnr_y": 30.0}, 1)
-        run.log_directory(fsrcnn_model, "model")
+        run.log_model(fsrcnn_model)
         run.finish()
         Shipper(run.spool).ship()
         return directory
@@ -94,14 +94,14 @@ def test_from_run_to_champion_and_back(
     assert aliases(uri, name) == {"champion": 1}
     assert main(["history", f"name={name}", f"tracking_uri={uri}"]) == 0
     assert "rollback: version 2 -> version 1" in capsys.readouterr().out
-    tampered = _stored_files(service, connect(uri), name, tmp_path)
+    tampered = _stored_files(service, connect(uri), name)
     (tampered / "config.yaml").write_bytes((tampered / "config.yaml").read_bytes() + b"\n")
     assert evaluate(uri, name, photos, tmp_path / "report") == 1
     told = capsys.readouterr().err
     assert f"models:/{name}@champion: config.yaml is not the file that was registered" in told
 
 
-def _stored_files(service: Any, client: Any, name: str, tmp_path: Path) -> Path:
+def _stored_files(service: Any, client: Any, name: str) -> Path:
     """Where the store keeps the files of the first version."""
     source = client.get_model_version_download_uri(name, "1")
     if isinstance(service, Server):

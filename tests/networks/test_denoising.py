@@ -154,7 +154,7 @@ def test_resshift_before_training_is_bicubic():
         torch.testing.assert_close(ResShift(denoiser=unet())(low), resize_bicubic(low, scale=4.0), atol=1e-5, rtol=1e-5)
 
 
-def test_an_artefact_of_pmrf_carries_its_mean(networks, tmp_path):
+def test_an_artefact_of_pmrf_carries_its_mean(tmp_path):
     """The mean is read from an artefact once; the artefact of the whole needs that file no more."""
     torch.manual_seed(1)
     source = randomised(EDSR(scale=4, num_blocks=1, num_features=4), 0.05)
@@ -184,7 +184,7 @@ def test_a_part_that_is_no_network_is_refused():
         build_network({"_target_": "sr_lab.networks.resshift.ResShift", "denoiser": {"_target_": "os.system"}})
 
 
-def test_one_export_serves_every_batch_and_size(networks):
+def test_one_export_serves_every_batch_and_size():
     """The exported graph is a sample of seed 0, noise included: the noise is a function of the pixel's number."""
     torch.manual_seed(0)
     network = randomised(ResShift(denoiser=unet(), num_steps=2), 0.05)

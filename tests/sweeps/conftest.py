@@ -1,4 +1,4 @@
-"""A sweep over a stub that takes milliseconds."""
+"""A sweep over a stub that takes milliseconds; a worker that a busy machine keeps waiting is not taken for dead."""
 
 import functools
 import sys
@@ -28,7 +28,7 @@ def make_plan(tmp_path: Path) -> Callable[..., Plan]:
             "objectives": {"val/score": "maximize"},
             "sampler": functools.partial(optuna.samplers.RandomSampler),
             "heartbeat": 1,
-            "grace": 2,
+            "grace": 60,
         }
         return Plan(**(arguments | changes))
 

@@ -6,6 +6,7 @@ import signal
 import stat
 import time
 
+import psutil
 import pytest
 
 from sr_lab.cluster import on_ray
@@ -97,7 +98,7 @@ def test_a_count_of_workers_that_is_none_is_named(launcher, count):
 
 
 def test_ray_runs_the_sweep_and_replaces_a_killed_worker(make_plan, ray, tmp_path):
-    plan = make_plan("steps=6", "hang=0000")
+    plan = make_plan("steps=6", "hang=0000", grace=5)
     study = prepare(plan, num_trials=3, settings={})
     killed = []
 
@@ -110,10 +111,8 @@ def test_ray_runs_the_sweep_and_replaces_a_killed_worker(make_plan, ray, tmp_pat
             return super().num_alive()
 
     def _workers() -> list[int]:
-        import psutil
-
-        family = psutil.Process().children(recursive=True)
-        return [p.ppid() for p in family if p.is_running() and "stub.py" in " ".join(p.cmdline())]
+        processes = psutil.process_iter(["ppid", "cmdline"])
+        return [p.info["ppid"] for p in processes if f"output={plan.trial_folder(0)}" in (p.info["cmdline"] or ())]
 
     start = time.monotonic()
     found = watch(plan, study, Killing(num_workers=1), tmp_path / "launcher", progress=lambda rows: None)

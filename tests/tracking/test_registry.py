@@ -92,7 +92,7 @@ def test_from_the_run_to_the_alias_and_back(
     run = make_run(tags={"protocol": "y_crop", "git.commit": "abc"})
     run.log_dataset("photos", "d" * 64, "data/photos", "training")
     run.log_metrics({"test/psnr_y": 31.5, "train/loss": 0.1}, 10)
-    run.log_directory(model, "model")
+    run.log_model(model)
     directory = run.spool.directory.parent
     run.finish()
     with pytest.raises(ValueError, match="events are not on the server yet: run  srlab sync"):
@@ -146,7 +146,7 @@ def test_a_model_that_is_sent_twice_is_one_model(make_run: MakeRun, client: Any,
     assert found.status.name == "READY"
 
 
-def test_what_does_not_exist_is_named(make_run: MakeRun, client: Any, store: str, tmp_path: Path) -> None:
+def test_what_does_not_exist_is_named(make_run: MakeRun, store: str, tmp_path: Path) -> None:
     run = make_run()
     Shipper(run.spool).ship()
     run_id = str(run.run_id)
@@ -175,6 +175,6 @@ def test_what_does_not_exist_is_named(make_run: MakeRun, client: Any, store: str
             download(uri, tracking_uri=store, directory=tmp_path / "download")
 
 
-def test_an_absent_server_is_an_error(tmp_path: Path) -> None:
+def test_an_absent_server_is_an_error() -> None:
     with pytest.raises((RuntimeError, ValueError), match=r"127\.0\.0\.1:9"):
         register("http://127.0.0.1:9", "0" * 32, "tiny")

@@ -37,9 +37,8 @@ def _log_everything(run: Run, folder: Path) -> None:
     run.log_metrics({"train/nan": math.nan, "train/inf": math.inf}, 3)
     run.log_tags({"protocol": "y_crop"})
     run.log_text("hello", "notes/hello.txt")
-    (folder / "some").mkdir()
-    (folder / "some" / "a.txt").write_text("a")
-    run.log_directory(folder / "some", "some")
+    (folder / "a.txt").write_text("a")
+    run.log_file(folder / "a.txt", "some")
     for step in (0, 100):
         run.log_image(np.full((300, 600, 3), step, np.uint8), "val/butterfly", step)
     run.log_image(np.zeros((8, 8, 1), np.uint8), "val/grey", 0)

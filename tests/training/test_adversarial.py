@@ -412,7 +412,7 @@ def test_best_weights_can_be_those_of_the_least_value(make, make_trainer, data):
     assert best.best == min(kept)
 
 
-def test_refuses(make, make_trainer, data):
+def test_refuses(make):
     with pytest.raises(ValueError, match=r"ldl compares with the averaged weights: give model\.ema_decay"):
         make(losses={"ldl": LDL()}, ema_decay=None)
     with pytest.raises(ValueError, match="losses names 'gan'"):

@@ -68,8 +68,7 @@ class GaussianNoise(Operation):
     def degrade(self, image: Array, sample: Sample, *, high: Size) -> Array:
         """(H, W, C) with noise, cut to [0, 1]."""
         colour, sigma = COLOURS[sample["colour"]], sample["sigma"] / 255
-        if colour == "correlated":
-            _check_rgb(image.shape[2])
+        if colour == "correlated" and image.shape[2] == 3:
             matrix = np.asarray(sample["mixture"]).T * sigma
             noise = cv2.transform(normals(sample["seed"], image.shape), matrix)
             noise += image
@@ -78,8 +77,10 @@ class GaussianNoise(Operation):
             noise *= np.float32(sigma)
             noise = noise + image
         else:
+            _check_channels(colour == "correlated", image.shape[2])
+            strength = np.linalg.norm(np.asarray(sample["mixture"])[:, 0]) if colour == "correlated" else 1.0
             noise = normals(sample["seed"], image.shape)
-            noise *= np.float32(sigma)
+            noise *= np.float32(sigma * strength)
             noise += image
         result: Array = np.clip(noise, 0, 1, out=noise)
         return result
@@ -89,17 +90,18 @@ class GaussianNoise(Operation):
         pixels = canvas.pixels
         channels = pixels.shape[1]
         colour = columns["colour"]
-        if (colour == 2).any():
-            _check_rgb(channels)
+        correlated = colour == 2
+        _check_channels(bool(correlated.any()) and channels != 3, channels)
         noise = normals_tensor(columns["seed"], canvas.positions(channels))
-        sigma = _spread(columns["sigma"] / 255, pixels)
+        strength = np.linalg.norm(columns["mixture"][:, :, 0], axis=1) if channels == 1 else 1.0
+        sigma = _spread(columns["sigma"] / 255 * np.where(correlated, strength, 1.0), pixels)
         if (colour == 1).any():
             grey = normals_tensor(columns["seed"], canvas.positions(1))
             noise = torch.where(_spread(colour == 1, pixels), grey, noise)
-        if (colour == 2).any():
+        if correlated.any() and channels == 3:
             matrix = upload(columns["mixture"].astype(np.float32), pixels.device)
             mixed = torch.einsum("bihw,bij->bjhw", noise, matrix)
-            noise = torch.where(_spread(colour == 2, pixels), mixed, noise)
+            noise = torch.where(_spread(correlated, pixels), mixed, noise)
         return canvas.with_pixels((noise * sigma + pixels).clamp(0, 1))
 
 
@@ -225,6 +227,6 @@ def _spread(values: npt.NDArray[Any], like: Tensor) -> Tensor:
     return upload(values, like.device)[:, None, None, None]
 
 
-def _check_rgb(channels: int) -> None:
-    if channels != 3:
+def _check_channels(correlated: bool, channels: int) -> None:
+    if correlated and channels != 1:
         raise ValueError(f"colours.correlated mixes three channels, the image has {channels}: set its weight to 0")

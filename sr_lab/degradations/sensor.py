@@ -25,7 +25,8 @@ class CameraSensor(Operation):
 
     Inverse gamma 2.2, white balance undone, RGGB mosaic, noise of variance ``shot x + read`` (Brooks et al., CVPR 2019,
     whose ranges these are), bilinear demosaicking, white balance, gamma. Noise gets the colour and grain of a real one,
-    and fine detail the softness of demosaicking.
+    and fine detail the softness of demosaicking. A grey image is taken by a grey sensor: the same noise without mosaic
+    and white balance.
 
     Args:
         shot: variance per unit of linear signal, drawn log-uniformly.
@@ -76,16 +77,19 @@ class CameraSensor(Operation):
         }
 
     def degrade(self, image: Array, sample: Sample, *, high: Size) -> Array:
-        """(H, W, 3) taken again by the camera."""
-        _check_rgb(image.shape[2])
+        """(H, W, 3) or (H, W, 1) taken again by the camera."""
+        _check_channels(image.shape[2])
         gains = np.array([sample["red"], 1.0, sample["blue"]], dtype=np.float32)
-        linear = cv2.pow(image, _GAMMA)
-        raw = np.empty(image.shape[:2], dtype=np.float32)
-        for y, x, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
-            raw[y::2, x::2] = linear[y::2, x::2, channel] / gains[channel]
+        linear = cv2.pow(image, _GAMMA).reshape(image.shape)
+        raw = linear[:, :, 0].copy()
+        if image.shape[2] == 3:
+            for y, x, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
+                raw[y::2, x::2] = linear[y::2, x::2, channel] / gains[channel]
         noise = normals(sample["seed"], raw.shape)
         noise *= np.sqrt(raw * np.float32(sample["shot"]) + np.float32(sample["read"]))
         raw = np.clip(raw + noise, 0, 1)
+        if image.shape[2] == 1:
+            return np.asarray(cv2.pow(raw, 1 / _GAMMA), dtype=np.float32)[:, :, None]
         planes = []
         for channel, taps in enumerate((_FULL, _QUINCUNX, _FULL)):
             plane = np.zeros_like(raw)
@@ -98,8 +102,8 @@ class CameraSensor(Operation):
     def degrade_canvas(self, canvas: Canvas, columns: Columns, *, high: Size) -> Canvas:
         """The batch with the same noise; equals ``degrade`` up to 1e-4."""
         pixels = canvas.pixels
-        _check_rgb(pixels.shape[1])
-        device = pixels.device
+        _check_channels(pixels.shape[1])
+        colour, device = pixels.shape[1] == 3, pixels.device
         ones = np.ones_like(columns["red"])
         gains = upload(np.stack([columns["red"], ones, columns["blue"]], 1).astype(np.float32), device)[
             :, :, None, None
@@ -108,12 +112,15 @@ class CameraSensor(Operation):
         for channel in range(3):
             for y, x in _SITES[channel]:
                 site[channel, y::2, x::2] = 1
-        raw = (pixels.clamp(min=0).pow(_GAMMA) / gains * site).sum(1, keepdim=True)
+        linear = pixels.clamp(min=0).pow(_GAMMA)
+        raw = (linear / gains * site).sum(1, keepdim=True) if colour else linear
         shot, read = (
             upload(columns[name].astype(np.float32), device)[:, None, None, None] for name in ("shot", "read")
         )
         noise = normals_tensor(columns["seed"], canvas.positions(1))
         raw = (raw + noise * (raw * shot + read).sqrt()).clamp(0, 1)
+        if not colour:
+            return canvas.with_pixels(raw.clamp(min=1e-12).pow(1 / _GAMMA))
         mosaic = Canvas(raw * site, canvas.sizes).extended(1, border="reflect")
         taps = upload(np.stack([_FULL, _QUINCUNX, _FULL]), device)[:, None]
         planes: Tensor = torch.nn.functional.conv2d(mosaic, taps, groups=3) * gains
@@ -123,8 +130,6 @@ class CameraSensor(Operation):
 _SITES = (((0, 0),), ((0, 1), (1, 0)), ((1, 1),))
 
 
-def _check_rgb(channels: int) -> None:
-    if channels != 3:
-        raise ValueError(
-            f"CameraSensor has a Bayer mosaic: it needs 3 channels, the image has {channels}: leave it out"
-        )
+def _check_channels(channels: int) -> None:
+    if channels not in (1, 3):
+        raise ValueError(f"CameraSensor takes grey or RGB images, the image has {channels} channels: leave it out")

@@ -24,7 +24,8 @@ def code_clip(frames: Sequence[Bytes], *, codec: Codec, quality: int) -> list[By
     """Encodes and decodes a clip, in memory, on one thread (so that equal input gives equal output).
 
     Args:
-        frames: (H, W, 3) RGB, all of one size; odd or tiny ones are continued at the right and bottom for the codec.
+        frames: (H, W, 3) RGB or (H, W, 1) grey, all of one size; odd or tiny ones are continued at the right and bottom
+            for the codec.
         codec: see ``Codec``; the first frame is coded by itself, the others also from their neighbours.
         quality: CRF of H.264 and H.265 (0..51), fixed quantiser of MPEG-2 and MPEG-4 (1..31); higher is worse.
 
@@ -32,15 +33,16 @@ def code_clip(frames: Sequence[Bytes], *, codec: Codec, quality: int) -> list[By
         As many frames of the same size.
 
     Raises:
-        ValueError: if the frames are not RGB of one size, or PyAV or its encoder is missing.
+        ValueError: if the frames are not RGB or grey of one size, or PyAV or its encoder is missing.
     """
     av = _load(codec)
     shapes = {frame.shape for frame in frames}
-    if len(shapes) != 1 or (shape := shapes.pop())[2] != 3:
+    if len(shapes) != 1 or (shape := shapes.pop())[2] not in (1, 3):
         raise ValueError(
-            f"{codec} needs RGB frames (H, W, 3) of one size, got {[frame.shape for frame in frames][:3]}: leave "
-            "VideoCodec out of grey images"
+            f"{codec} takes RGB or grey frames of one size, got {[frame.shape for frame in frames][:3]}: leave "
+            "VideoCodec out"
         )
+    pixels = "rgb24" if shape[2] == 3 else "gray"
     height, width = (max(_LEAST_SIDE, -(-side // 2) * 2) for side in shape[:2])
     pad = ((0, height - shape[0]), (0, width - shape[1]), (0, 0))
     encoder = av.CodecContext.create(_ENCODERS[codec], "w")
@@ -54,7 +56,8 @@ def code_clip(frames: Sequence[Bytes], *, codec: Codec, quality: int) -> list[By
         encoder.bit_rate = 1_000_000_000
     packets = []
     for number, frame in enumerate(frames):
-        picture = av.VideoFrame.from_ndarray(np.pad(frame, pad, mode="edge"), format="rgb24")
+        padded = np.pad(frame, pad, mode="edge")
+        picture = av.VideoFrame.from_ndarray(padded if shape[2] == 3 else padded[:, :, 0], format=pixels)
         picture.pts = number
         packets += encoder.encode(picture)
     packets += encoder.encode(None)
@@ -65,7 +68,9 @@ def code_clip(frames: Sequence[Bytes], *, codec: Codec, quality: int) -> list[By
     pictures = [picture for packet in [*packets, None] for picture in decoder.decode(packet)]
     if len(pictures) != len(frames):
         raise RuntimeError(f"{codec} gave {len(pictures)} of {len(frames)} frames back")
-    return [picture.to_ndarray(format="rgb24")[: shape[0], : shape[1]] for picture in pictures]
+    return [
+        picture.to_ndarray(format=pixels).reshape(height, width, -1)[: shape[0], : shape[1]] for picture in pictures
+    ]
 
 
 class VideoCodec(Operation):
@@ -99,7 +104,7 @@ class VideoCodec(Operation):
         return {"quality": integers(uniform[:, 0], self._quality)}
 
     def degrade(self, image: Array, sample: Sample, *, high: Size) -> Array:
-        """(H, W, 3) as a clip of one frame."""
+        """(H, W, C) as a clip of one frame."""
         return self.degrade_clip([image], sample, high=high)[0]
 
     def degrade_clip(self, frames: list[Array], sample: Sample, *, high: Size) -> list[Array]:

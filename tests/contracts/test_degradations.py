@@ -89,6 +89,19 @@ def test_canvas_equals_arrays_but_for_the_codec(name: str, high: Tensor) -> None
         assert (difference > 1.01).float().mean() < 0.005
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_takes_grey_images_whatever_is_drawn(name: str, high: Tensor) -> None:
+    degradation = build(name)
+    keys = [(3, 0, index) for index in range(24)]
+    params = degradation.draw_keyed(keys)
+    grey = high[:1, 1:2].expand(24, -1, -1, -1)
+    low = degradation.apply(grey, params)
+    assert low.shape[1] == 1
+    assert low.isfinite().all()
+    difference = (degradation.apply_canvas(grey, degradation.checked(params, 24)) - low).abs() * 255
+    assert difference.mean() < (3 if codes(degradation) else 0.02)
+
+
 def codes(degradation: Operation) -> bool:
     """Whether there is a JPEG, which is another codec on a canvas."""
     inside = degradation.ops.values() if isinstance(degradation, Chain) else []

@@ -146,9 +146,19 @@ def test_bad_video_arguments_are_refused_when_built() -> None:
 
 
 @needs_av
-def test_a_grey_frame_is_refused_with_the_remedy() -> None:
-    with pytest.raises(ValueError, match=r"h264 needs RGB frames.*leave VideoCodec out"):
-        code_clip([np.zeros((64, 64, 1), dtype=np.uint8)], codec="h264", quality=30)
+@pytest.mark.parametrize(("codec", "quality"), [("h264", 10), ("h265", 10), ("mpeg4", 2), ("mpeg2", 2)])
+def test_a_grey_frame_keeps_its_range(photos: Tensor, codec, quality: int) -> None:
+    grey = photos[:1, :1, :51, :67]
+    coded = VideoCodec(codec=codec, quality=quality).apply(grey, {"quality": torch.tensor([quality])})
+    assert coded.shape == grey.shape
+    assert (coded - grey).abs().mean() < 0.02
+    assert coded.mean().item() == pytest.approx(grey.mean().item(), abs=0.005)
+
+
+@needs_av
+def test_frames_of_other_channels_are_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"h264 takes RGB or grey frames.*leave VideoCodec out"):
+        code_clip([np.zeros((64, 64, 4), dtype=np.uint8)], codec="h264", quality=30)
 
 
 def test_missing_pyav_is_refused_when_built(monkeypatch: pytest.MonkeyPatch) -> None:

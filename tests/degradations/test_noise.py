@@ -174,10 +174,33 @@ def test_bad_arguments_are_refused_when_built(build, message: str) -> None:
         build()
 
 
-def test_correlated_noise_and_a_camera_need_three_channels() -> None:
+def test_grey_images_get_the_correlated_noise_of_one_channel() -> None:
     noise = GaussianNoise(sigma=10, colours={"correlated": 1})
-    with pytest.raises(ValueError, match="mixes three channels, the image has 1"):
-        noise.apply(GREY_128[:, :1], noise.draw(1, keyed_generator(0)))
-    camera = CameraSensor()
-    with pytest.raises(ValueError, match="it needs 3 channels, the image has 1: leave it out"):
-        camera.apply(GREY_128[:, :1], camera.draw(1, keyed_generator(0)))
+    params = noise.draw(400, keyed_generator(0))
+    image = torch.full((400, 1, 32, 32), 0.5)
+    found = (noise.apply(image, params) - image).std(dim=(1, 2, 3)) * 255
+    expected = 10 * params["mixture"][:, :, 0].norm(dim=1)
+    torch.testing.assert_close(found, expected.float(), rtol=0.1, atol=0.0)
+    canvas = noise.apply_canvas(image, noise.checked(params, 400))
+    torch.testing.assert_close(canvas, noise.apply(image, params), atol=1e-5, rtol=0)
+
+
+def test_a_grey_camera_has_the_noise_and_no_mosaic() -> None:
+    camera = CameraSensor(shot=0.004, spread=0.0)
+    params = camera.draw(1, keyed_generator(0))
+    ramp = torch.linspace(0.3, 0.9, 256).expand(1, 1, 512, 256).contiguous()
+    taken = camera.apply(ramp, params)
+    linear = ramp.pow(2.2)
+    variance = (taken.pow(2.2) - linear).var(dim=2)[0, 0]
+    expected = (linear * 0.004 + params["read"].item())[0, 0, 0]
+    assert (variance / expected).mean().item() == pytest.approx(1, abs=0.03)
+    torch.testing.assert_close(camera.apply_canvas(ramp, camera.checked(params, 1)), taken, atol=1e-4, rtol=0)
+
+
+def test_other_numbers_of_channels_are_refused_with_the_remedy() -> None:
+    noise, camera = GaussianNoise(sigma=10, colours={"correlated": 1}), CameraSensor()
+    image = torch.full((1, 4, 16, 16), 0.5)
+    with pytest.raises(ValueError, match="mixes three channels, the image has 4: set its weight to 0"):
+        noise.apply(image, noise.draw(1, keyed_generator(0)))
+    with pytest.raises(ValueError, match="takes grey or RGB images, the image has 4 channels: leave it out"):
+        camera.apply(image, camera.draw(1, keyed_generator(0)))

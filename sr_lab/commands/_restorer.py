@@ -51,17 +51,23 @@ def load_restorer(
     if artefact.scale != scale:
         raise ValueError(f"restorer={name} enlarges by {artefact.scale}, the evaluation is at scale={scale}")
     metadata = {key: value for key, value in artefact.metadata.items() if key != "images"}
-    if backbones := perceptual_backbones(artefact.config):
+    if backbones := perceptual_backbones(artefact.config, artefact.metadata):
         metadata["perceptual_backbones"] = backbones
     network = SelfEnsemble(artefact.network) if self_ensemble else artefact.network
     restorer = NetworkRestorer(network, tile=tile, overlap=overlap, device=device, seed=seed, num_steps=num_steps)
     return restorer, metadata
 
 
-def perceptual_backbones(config: Mapping[str, Any]) -> list[str]:
-    """The ImageNet networks, as LPIPS calls them, that a run's losses have looked through: ``alex``, for example."""
+def perceptual_backbones(config: Mapping[str, Any], *lineage: Mapping[str, Any]) -> list[str]:
+    """The ImageNet networks, as LPIPS calls them, that losses have looked through: ``alex``, for example.
+
+    Args:
+        config: of a run.
+        lineage: metadata of what its weights were made from.
+    """
     losses = config.get("losses", {})
     named = {str(loss.get(key, "")) for loss in losses.values() for key in ("net", "backbone")}
+    named.update(net for metadata in lineage for net in metadata.get("perceptual_backbones", []))
     return [net for net in get_args(Net) if any(name.startswith(net) for name in named)]
 
 

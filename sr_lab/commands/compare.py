@@ -93,7 +93,7 @@ def _page(cfg: DictConfig, versus: Versus, contest: Contest) -> tuple[list[Line]
             "files' SHA-256": versus.sha256,
             "protocol": versus.protocol.definition,
             "not measured": "; ".join(f"{key}: {why}" for key, why in versus.not_measured.items()) or "nothing",
-            "code": git_state(Path(__file__).parent).commit or "unknown",
+            "code": git_state().commit or "unknown",
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )

@@ -67,8 +67,8 @@ def evaluation_of(cfg: DictConfig) -> tuple[Evaluation, dict[str, Any]]:
     facts: dict[str, Any] = {}
     if metadata is not None:
         facts = {"tile": cfg.tile, "overlap": cfg.overlap, "restorer_metadata": metadata}
-    if isinstance(restorer, NetworkRestorer) and restorer.generative:
-        facts |= {"seed": cfg.seed, "num_steps": cfg.num_steps}
+    if any(isinstance(member, NetworkRestorer) and member.generative for member, _ in loaded):
+        facts |= {"seed": cfg.seed, "num_steps": cfg.num_steps, "samples": cfg.samples}
     metrics = {name: build(node) for name, node in cfg.metrics.items()}
     if cfg.samples > 1:
         metrics["sample_variance"] = SampleVariance()
@@ -86,7 +86,7 @@ def evaluation_of(cfg: DictConfig) -> tuple[Evaluation, dict[str, Any]]:
     )
     facts |= {
         "device": str(device),
-        "commit": git_state(Path(__file__).parent).commit,
+        "commit": git_state().commit,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "cautions": cautions(evaluation, metadata or {}),
     }

@@ -198,7 +198,7 @@ def _measure(cfg: DictConfig, policy: Policy, contest: Contest, artefacts: Mappi
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": f"{versus.seconds:.1f}",
         "device": str(contest.device),
-        "code": git_state(Path(__file__).parent).commit or "unknown",
+        "code": git_state().commit or "unknown",
         "not measured": "; ".join(f"{key}: {reason}" for key, reason in missing.items()) or "nothing",
         "not scored": "; ".join(
             f"{name} on {image}: {reason}" for name, found in versus.failures.items() for image, reason in found.items()

@@ -28,7 +28,7 @@ def run(cfg: DictConfig) -> int:
     node = {**config["model"]["network"], "widths": [int(mask.sum()) for mask in keep]}
     pruned = build_network(node)
     pruned.load_state_dict(narrowed_state(network, keep))
-    known = ("data_version", "images", "protocol", "commit")
+    known = ("data_version", "images", "perceptual_backbones", "protocol", "commit")
     metadata = {key: artefact.metadata[key] for key in known if key in artefact.metadata}
     metadata |= {"parents": [parent_of(str(cfg.artefact), artefact)]}
     metadata |= {"pruning": {"amount": cfg.amount, "criterion": plain(cfg.criterion)}}

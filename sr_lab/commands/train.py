@@ -29,6 +29,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities import rank_zero_only
 
 from sr_lab.commands._config import build, plain
+from sr_lab.commands._restorer import perceptual_backbones
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.degradations.base import record
 from sr_lab.files import write_text
@@ -120,9 +121,10 @@ def train(cfg: DictConfig, output: Path, *, first: bool = True) -> None:
     trainer_config |= {"enable_model_summary": False, "default_root_dir": str(output)}
     if cfg.preflight and first:
         _preflight(cfg, trainer_config, module, data, output)
-    code = git_state(Path.cwd())
+    code = git_state()
     lineage: dict[str, Any] = {"commit": code.commit, "dirty": code.dirty, "data_version": data.data_version}
     lineage |= {"protocol": build(cfg.protocol).name, "images": _images(data, ancestors, cfg.selected_on)}
+    lineage |= {"perceptual_backbones": perceptual_backbones(config, *ancestors)}
     if resumed is not None:
         _require_same_data(resumed["data_version"], data, last)
     node = complete_config(config["model"]["network"], module.network)

@@ -42,8 +42,8 @@ class GitState:
 
 
 def git_state(root: Path | None = None) -> GitState:
-    """State of the git repository that holds ``root``, the working directory if not given; never raises."""
-    root = root or Path.cwd()
+    """State of the git repository that holds ``root``, if not given the code of ``sr_lab``; never raises."""
+    root = root or Path(__file__).parent
     try:
         commit = _git(root, "rev-parse", "HEAD").strip()
         status = _git(root, "status", "--porcelain", "--untracked-files=normal")

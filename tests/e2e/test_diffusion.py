@@ -36,7 +36,7 @@ def run(photos, tmp_path_factory, shared) -> Path:
         folder / "mean",
         EDSR(scale=2, num_blocks=1, num_features=4),
         config={"model": {"network": SMALL_EDSR}},
-        metadata={"images": {"train": ["seen by the mean"], "val": []}},
+        metadata={"images": {"train": ["seen by the mean"], "val": []}, "perceptual_backbones": ["alex"]},
     )
     line = ["train", "data=folder", f"data.train.roots={photos / 'train'}", f"data.val.roots={photos / 'val'}"]
     line += ["data.crop=24", "data.batch_size=2", f"data.cache={folder / 'cache'}", "tracking=none"]
@@ -60,6 +60,7 @@ def test_the_artefact_is_whole_and_knows_what_its_mean_has_seen(run):
     assert artefact.config["model"]["network"]["mean"] == SMALL_EDSR
     assert "seen by the mean" in artefact.metadata["images"]["train"]
     assert len(artefact.metadata["images"]["train"]) == 4
+    assert artefact.metadata["perceptual_backbones"] == ["alex"]
 
 
 def test_the_exported_graph_is_the_sample_of_seed_0(run):

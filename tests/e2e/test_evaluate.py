@@ -103,10 +103,13 @@ def test_cautions_about_a_backbone_used_in_training_and_about_unknown_low_images
     node = {"_target_": "sr_lab.networks.fsrcnn.FSRCNN", **NETWORK}
     losses = {"perceptual": {"_target_": "sr_lab.losses.perceptual.Perceptual", "backbone": "alexnet"}}
     config = {"model": {"network": node}, "losses": losses}
-    seen = save_artefact(tmp_path / "seen", load_artefact(artefact).network, config=config, metadata={})
+    network, later = load_artefact(artefact).network, {"model": {"network": node}}
+    seen = save_artefact(tmp_path / "seen", network, config=config, metadata={})
+    tuned = save_artefact(tmp_path / "tuned", network, config=later, metadata={"perceptual_backbones": ["alex"]})
     where = [f"metrics.lpips.weights={shared / 'weights'}", "missing=error"]
-    assert main(arguments(photos, tmp_path / "out", *where, restorer=str(seen))) == 0
-    assert "LPIPS (alex) is no independent judge" in capsys.readouterr().out
+    for restorer in (seen, tuned):
+        assert main(arguments(photos, tmp_path / "out", *where, restorer=str(restorer))) == 0
+        assert "LPIPS (alex) is no independent judge" in capsys.readouterr().out
     assert "no independent judge" in (tmp_path / "out" / "report.html").read_text()
     assert main(arguments(photos, tmp_path / "out", *where, "metrics.lpips.net=squeeze", restorer=str(seen))) == 0
     assert read(tmp_path / "out")["cautions"] == []

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+import sr_lab
 from sr_lab.tracking.environment import GitState, git_state, hardware, packages
 from sr_lab.tracking.system import SystemSampler
 
@@ -62,6 +63,12 @@ def test_no_repository_no_git_no_folder(tmp_path: Path, monkeypatch: pytest.Monk
     state = git_state(tmp_path)
     assert state.reason == "git is not installed"
     assert state.tags() == {"git.commit": "unknown: git is not installed"}
+
+
+def test_the_code_is_meant_and_not_the_working_directory(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+    assert git_state().commit != git_state(repository).commit
+    assert git_state().commit == git_state(Path(sr_lab.__file__).parent).commit
 
 
 def test_packages_and_hardware_are_those_of_this_process() -> None:

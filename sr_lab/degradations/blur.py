@@ -13,7 +13,7 @@ from torch import Tensor
 from sr_lab.degradations import kernels
 from sr_lab.degradations.canvas import Canvas
 from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
-from sr_lab.degradations.ranges import Range, between, bounds, integers, pick, weights_of
+from sr_lab.degradations.ranges import Range, between, bounds, integer_bounds, integers, pick, weights_of
 from sr_lab.randomness import Floats, upload
 
 Kind = Literal[
@@ -154,7 +154,7 @@ class Blur(Operation):
         self.length, self.radius = length, radius
         names, self._cumulative = weights_of("kinds", kinds, KINDS)
         self._codes = np.array([KINDS.index(name) for name in names], dtype=np.int64)
-        first, last = bounds("sizes", sizes, low=1, high=255)
+        first, last = integer_bounds("sizes", sizes, low=1, high=255)
         if first % 2 != 1 or last % 2 != 1:
             raise ValueError(f"sizes={sizes!r}: a kernel needs an odd size, so that it has a centre")
         self._halves = (first // 2, last // 2)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sr_lab.degradations.canvas import Canvas
 from sr_lab.degradations.jpeg import code_canvas
 from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
-from sr_lab.degradations.ranges import Range, bounds, integers
+from sr_lab.degradations.ranges import Range, integer_bounds, integers
 from sr_lab.randomness import Floats, upload
 
 Bytes = npt.NDArray[np.uint8]
@@ -64,7 +64,7 @@ class _Picture(Operation):
     def __init__(self, *, quality: Range, probability: float = 1.0) -> None:
         super().__init__(probability=probability)
         self.quality = quality
-        self._quality = bounds("quality", quality, low=1, high=100)
+        self._quality = integer_bounds("quality", quality, low=1, high=100)
         if not cv2.haveImageWriter(f"x{self.suffix}"):
             raise ValueError(
                 f"OpenCV was built without {self.suffix[1:]}: install the opencv-python-headless wheel, or leave "

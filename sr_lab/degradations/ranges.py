@@ -1,5 +1,6 @@
 """Ranges and weights as configurations give them, checked, and the draws from them."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -33,6 +34,18 @@ def bounds(name: str, value: Range, *, low: float = -np.inf, high: float = np.in
     return first, last
 
 
+def integer_bounds(name: str, value: Range, *, low: int, high: int) -> tuple[int, int]:
+    """(smallest, largest) whole number of a range; see ``bounds``.
+
+    Raises:
+        ValueError: if there is none, too.
+    """
+    first, last = bounds(name, value, low=low, high=high)
+    if math.ceil(first) > math.floor(last):
+        raise ValueError(f"{name}={value!r}: holds no whole number")
+    return math.ceil(first), math.floor(last)
+
+
 def weights_of(name: str, weights: Mapping[str, float], known: Sequence[str]) -> tuple[list[str], Floats]:
     """Names and cumulative probabilities of a mapping from name to weight.
 
@@ -56,10 +69,9 @@ def between(uniform: Floats, limits: tuple[float, float]) -> Floats:
     return limits[0] + uniform * (limits[1] - limits[0])
 
 
-def integers(uniform: Floats, limits: tuple[float, float]) -> npt.NDArray[np.int64]:
+def integers(uniform: Floats, limits: tuple[int, int]) -> npt.NDArray[np.int64]:
     """Uniform integers of a closed range."""
-    first = int(np.ceil(limits[0]))
-    return first + np.floor(uniform * (int(np.floor(limits[1])) - first + 1)).astype(np.int64)
+    return limits[0] + np.floor(uniform * (limits[1] - limits[0] + 1)).astype(np.int64)
 
 
 def pick(uniform: Floats, cumulative: Floats) -> npt.NDArray[np.int64]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sr_lab.degradations.compression import Bytes, to_bytes, to_floats
 from sr_lab.degradations.operation import Array, Operation, Sample, Size
-from sr_lab.degradations.ranges import Range, bounds, integers
+from sr_lab.degradations.ranges import Range, integer_bounds, integers
 from sr_lab.randomness import Floats
 
 Codec = Literal["h264", "h265", "mpeg4", "mpeg2"]
@@ -96,7 +96,7 @@ class VideoCodec(Operation):
         if codec not in _ENCODERS:
             raise ValueError(f"codec={codec!r} is not known: choose from {', '.join(_ENCODERS)}")
         low, high = _QUALITIES[codec]
-        self._quality = bounds("quality", quality, low=low, high=high)
+        self._quality = integer_bounds("quality", quality, low=low, high=high)
         _load(codec)
 
     def parameters(self, uniform: Floats) -> dict[str, npt.NDArray[Any]]:

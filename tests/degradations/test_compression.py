@@ -143,6 +143,8 @@ def test_bad_video_arguments_are_refused_when_built() -> None:
         VideoCodec(codec="vp9", quality=30)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"quality=40: must ascend and lie in 1\.\.31"):
         VideoCodec(codec="mpeg4", quality=40)
+    with pytest.raises(ValueError, match=r"quality=\[30.2, 30.8\]: holds no whole number"):
+        VideoCodec(codec="mpeg4", quality=[30.2, 30.8])
 
 
 @needs_av

@@ -58,7 +58,8 @@ def run(cfg: DictConfig) -> int:
     print(done.decision.text)
     print(f"page: {done.page}\nrecord {done.record.number}: srlab history name={name}", flush=True)
     if done.decision.outcome == "needs_approval":
-        print(f'to agree: srlab approve name={name} by="..."  and then this command again', flush=True)
+        agree = f'srlab approve name={name} version={done.record.target} by="..."'
+        print(f"to agree: {agree}  and then this command again", flush=True)
     if done.decision.outcome == "promote":
         print(f"{name} version {done.record.target} is models:/{name}@champion", flush=True)
         return fire(hook, done.record, name=name, uri=cfg.tracking_uri)

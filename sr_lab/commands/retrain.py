@@ -202,7 +202,8 @@ def decide(cfg: DictConfig, folder: Path, book: Logbook, attempt: Attempt) -> in
     if outcome == "proposed":
         attempt.tries = 0  # waiting is no failure
         book.write()
-        print(f'to agree: srlab approve name={cfg.name} by="..."  and then this command again', flush=True)
+        agree = f'srlab approve name={cfg.name} version={attempt.version} by="..."'
+        print(f"to agree: {agree}  and then this command again", flush=True)
     else:
         book.end(outcome, now=utc_now())
     print(f"{outcome}: {cfg.name} version {attempt.version}\nreport: {folder / 'retrain.html'}", flush=True)

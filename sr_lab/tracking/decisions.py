@@ -93,7 +93,7 @@ def open_request(uri: str, name: str) -> tuple[Record | None, Record | None]:
     return waiting(history(uri, name))
 
 
-def approve(uri: str, name: str, *, by: str, user: str) -> Record:
+def approve(uri: str, name: str, *, by: str, user: str, version: int | None = None) -> Record:
     """Writes into the audit that a person agrees to the decision that waits; nothing else is changed.
 
     Args:
@@ -101,12 +101,13 @@ def approve(uri: str, name: str, *, by: str, user: str) -> Record:
         name: registered model.
         by: the person.
         user: login name of whoever calls this.
+        version: the candidate that the person has looked at; None: whichever waits.
 
     Returns:
         The record, whose ``decision`` is what was agreed to.
 
     Raises:
-        ValueError: if no decision waits, or the champion is another one by now.
+        ValueError: if no decision waits, another one does, or the champion is another one by now.
         PermissionError: if the server does not allow it to the user.
         RuntimeError: if the store does not answer, or refuses.
     """
@@ -117,6 +118,11 @@ def approve(uri: str, name: str, *, by: str, user: str) -> Record:
         request, consent = waiting(audit.records)
         if request is None:
             raise ValueError(f"no decision on {name} waits for approval: run  srlab promote name={name}  first")
+        if version not in (None, request.target):
+            raise ValueError(
+                f"version={version} does not wait for approval, version {request.target} does: look at that one "
+                f"(srlab history name={name})"
+            )
         if consent is not None:
             raise ValueError(f"{consent.who} has approved it already: run  srlab promote name={name}")
         found = {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}

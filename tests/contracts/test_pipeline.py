@@ -173,6 +173,7 @@ def test_workflow_gives_settings_that_compose(name):
         arguments = {**job["env"], **step.get("env", {})}.get("ARGS")
         if "run" in step and arguments:
             text = arguments.replace("${{ vars.SRLAB_RETRAIN }}", needed)
+            text = text.replace("${{ inputs.version }}", "3")
             words = shlex.split(re.sub(r"\$\{\{ [\w.]+ \}\}", "state", text))
             cfg = compose(step["run"].split()[1], words)
             checked += 1

@@ -224,7 +224,9 @@ def test_approval_is_for_exactly_what_was_measured(
     assert "waits for approval" in capsys.readouterr().err
     add(net, 0.4)
     assert go(net, photos, ask) == 4
-    assert "APPROVAL NEEDED" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "APPROVAL NEEDED" in said
+    assert f"srlab approve name={name} version=2" in said
     assert net.aliases == {"champion": 1, "candidate": 2}
     asked = net.records[-1].decision
     assert asked is not None
@@ -236,7 +238,9 @@ def test_approval_is_for_exactly_what_was_measured(
     assert go(net, photos, ask) == 4, "still waiting for the same decision"
     assert net.records[-1].decision == asked
     capsys.readouterr()
-    assert main(["approve", f"name={name}", "by=Anna Smith"]) == 0
+    assert main(["approve", f"name={name}", "by=Anna Smith", "version=1"]) == 1
+    assert "version=1 does not wait for approval, version 2 does" in capsys.readouterr().err
+    assert main(["approve", f"name={name}", "by=Anna Smith", "version=2"]) == 0
     said = capsys.readouterr().out
     assert "pass  psnr: psnr_y on all: gain +" in said, "what is agreed to is shown"
     assert f"Anna Smith agrees to decision {asked[:12]} on {name} version 2" in said

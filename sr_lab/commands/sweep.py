@@ -30,10 +30,10 @@ from sr_lab.commands._config import ConfigError, build, compose, plain
 from sr_lab.commands._selection import hashes, require_fresh_holdouts, selection_images
 from sr_lab.commands._winner import winner_text, write_winner
 from sr_lab.files import write_text
-from sr_lab.sweeps.outcome import TRIALS, Row, best, front
+from sr_lab.sweeps.outcome import TRIALS, Row, best, front, rows
 from sr_lab.sweeps.plan import Plan
 from sr_lab.sweeps.report import REPORT, write_report
-from sr_lab.sweeps.session import prepare, watch
+from sr_lab.sweeps.session import GivenUp, prepare, watch
 from sr_lab.sweeps.space import Choice, Parameter
 from sr_lab.sweeps.worker import words
 
@@ -73,10 +73,14 @@ def sweep(cfg: DictConfig, output: Path) -> int:
         settings = {"training": config_of(config), "space": plain(cfg.space), "objectives": plain(cfg.objectives)}
         study = prepare(plan, num_trials=cfg.num_trials, settings=settings)
         tracked.log_config(plain(cfg))
+        given_up = None
         with tqdm(desc=cfg.name, unit="trial", total=0) as bar:
-            found = watch(
-                plan, study, build(cfg.launcher), output / "launcher", progress=lambda rows: _show(bar, rows, plan)
-            )
+            try:
+                found = watch(
+                    plan, study, build(cfg.launcher), output / "launcher", progress=lambda seen: _show(bar, seen, plan)
+                )
+            except GivenUp as error:
+                found, given_up = rows(study, plan), error
         write_text(output / TABLE, _table(found, plan))
         trials = {"objectives": dict(plan.objectives), "trials": [row.as_dict() for row in found]}
         write_text(output / TRIALS, json.dumps(trials, indent=1))
@@ -88,6 +92,8 @@ def sweep(cfg: DictConfig, output: Path) -> int:
             tracked.log_metrics(dict(zip(plan.objectives, top.values, strict=True)), top.number)
     print(_summary(found, plan))
     print(f"report: {output / REPORT}\ntable: {output / TABLE}")
+    if given_up is not None:
+        raise given_up
     failed = [row for row in found if row.state == "failed"]
     for row in failed[:5]:
         print(f"srlab sweep: trial {row.number} failed: {shorten(row.error, 300)}", file=sys.stderr)

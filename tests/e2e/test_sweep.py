@@ -37,7 +37,7 @@ def overrides(photos: Path, folder: Path, *more: str, key: str = "val/psnr_y") -
     space = "+space.lr={_target_: sr_lab.sweeps.space.Choice, key: optimizer.lr, values: [0.003, 1.0e+30]}"
     how = ["sampler=grid", "num_trials=null", "pruner=median"]
     where = [f"output={folder / 'sweep'}", "name=tiny", "tracking.ship=false", "tracking.system_seconds=0"]
-    store = [f"tracking.uri=sqlite:///{folder / 'm.db'}", "launcher.num_workers=1", "heartbeat=1", "grace=3"]
+    store = [f"tracking.uri=sqlite:///{folder / 'm.db'}", "launcher.num_workers=1", "heartbeat=1", "grace=60"]
     return [
         "sweep",
         "experiment=edsr_tiny_x2_photos",
@@ -83,6 +83,18 @@ def test_a_sweep_ends_with_report_winner_and_the_error_of_the_trial_that_failed(
     assert (folder / "trials" / "0000" / "result.json").stat().st_mtime_ns == done
     assert main(overrides(photos, tmp_path, key="val/ssim_y")) == 1
     assert "objectives changed" in capsys.readouterr().err
+
+
+def test_a_sweep_that_gives_up_shows_what_failed(photos, tmp_path, capsys):
+    given = overrides(photos, tmp_path, "space.lr.values=[1.0e+30,2.0e+30,3.0e+30]", "give_up=2")
+    assert main(given) == 1
+    said = capsys.readouterr()
+    assert "the first 2 trials all failed, so the other 1 are not done" in said.err
+    assert "Lower optimizer.lr" in said.err
+    assert "Lower optimizer.lr" in (tmp_path / "sweep" / "report.html").read_text()
+    with (tmp_path / "sweep" / "trials.csv").open() as stream:
+        assert [row["state"] for row in csv.DictReader(stream)][:2] == ["failed", "failed"]
+    assert "trials.csv" in said.out
 
 
 def test_a_sweep_does_not_select_on_the_hold_out(photos, tmp_path, monkeypatch, capsys):

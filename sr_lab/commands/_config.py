@@ -134,6 +134,8 @@ def _known(command: str) -> DictConfig:
 def _check(command: str, config: DictConfig, known: DictConfig) -> None:
     """Refuses keys that neither the command's own configuration nor a ``_target_``'s signature knows."""
     given, own = OmegaConf.to_container(config), OmegaConf.to_container(known)
+    if lost := [str(key) for key in own if key not in given]:
+        raise ConfigError(f"{lost[0]} is empty: give {lost[0]}=... (srlab {command} --help)")
     if errors := list(_unknown(given, own, path="")) or list(_words(given, own, path="")):
         raise ConfigError("\n".join(errors))
     try:

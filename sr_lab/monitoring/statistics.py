@@ -44,7 +44,12 @@ def energy_test(first: Array, second: Array, *, num_permutations: int = 9999, se
         second: (M, F).
         num_permutations: the smallest p-value is ``1 / (num_permutations + 1)``.
         seed: of the permutations.
+
+    Raises:
+        ValueError: if no permutation is asked for.
     """
+    if num_permutations < 1:
+        raise ValueError(f"num_permutations={num_permutations}: must be at least 1")
     n, m = len(first), len(second)
     pooled = np.concatenate([first, second])
     distances = cdist(pooled, pooled).astype(np.float32)

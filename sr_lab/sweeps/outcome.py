@@ -102,7 +102,8 @@ def _row(trial: FrozenTrial, plan: Plan, seconds: float) -> Row:
     result = _read(plan.trial_folder(original(trial)) / RESULT)
     error = str(trial.user_attrs.get(ERROR, ""))
     if trial.state == TrialState.FAIL and not error:
-        error = f"its process was killed {attempt(trial)} times"
+        times = attempt(trial)
+        error = f"its process was killed {times} time{'s' * (times != 1)}"
     return Row(
         number=original(trial),
         state=_STATES[trial.state],

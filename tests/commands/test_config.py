@@ -102,8 +102,10 @@ def test_named_components_may_be_added_and_removed():
 
 
 def test_a_group_left_empty_is_named():
-    with pytest.raises(ConfigError, match="'losses'"):
+    with pytest.raises(ConfigError, match=r"^losses is empty: give losses=... \(srlab train --help\)$"):
         compose("train", ["losses=[]"])
+    with pytest.raises(ConfigError, match=r"^metrics is empty"):
+        compose("evaluate", ["restorer=bicubic", "metrics=[]"])
 
 
 def test_settings_of_an_experiment_for_a_component_that_is_not_chosen_are_named_with_the_remedy():

@@ -71,3 +71,8 @@ def test_population_stability_of_known_shares():
     p, q = np.full(10, 10.5 / 105), np.array([50.5, *[0.5] * 8, 50.5]) / 105
     assert population_stability(reference, current) == pytest.approx(((q - p) * np.log(q / p)).sum(), rel=1e-6)
     assert np.isfinite(population_stability(np.ones(30), np.zeros(30)))
+
+
+def test_no_permutation_is_refused():
+    with pytest.raises(ValueError, match="num_permutations=-1: must be at least 1"):
+        energy_test(np.zeros((5, 1)), np.ones((5, 1)), num_permutations=-1)

@@ -73,7 +73,7 @@ def test_killed_trials_go_on_from_their_checkpoint_and_are_given_up_at_the_cap(m
     assert history(plan, 0) == ["start at 0", "start at 3", "end"]
     plan = make_plan("kill=1", "steps=4", max_retries=0, name="given up", folder=plan.folder / "given_up")
     (row,) = run(plan, 1)
-    assert (row.state, row.attempts, row.error) == ("failed", 1, "its process was killed 1 times")
+    assert (row.state, row.attempts, row.error) == ("failed", 1, "its process was killed 1 time")
     assert history(plan, 0) == ["start at 0"]
 
 

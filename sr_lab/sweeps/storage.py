@@ -28,7 +28,8 @@ def create_storage(uri: str) -> None:
     """Makes the tables where they are missing, one process at a time.
 
     Raises:
-        ValueError: if there is no such kind of database, its driver is not installed, or the uri holds a password.
+        ValueError: if there is no such kind of database, its driver is not installed, the uri holds a password, or the
+            database belongs to another program (MLflow's, for one, keeps its version in a table of the same name).
         ConnectionError: if the database does not answer, or does not know the user.
     """
     if not uri.startswith(_SQLITE):
@@ -63,7 +64,8 @@ def open_storage(
         create: whether missing tables are made.
 
     Raises:
-        ValueError: if there is no such kind of database, its driver is not installed, or the uri holds a password.
+        ValueError: if there is no such kind of database, its driver is not installed, the uri holds a password, or the
+            database belongs to another program (MLflow's, for one, keeps its version in a table of the same name).
         ConnectionError: if the database does not answer, or does not know the user.
     """
     resolved = _with_driver(uri)
@@ -84,6 +86,10 @@ def open_storage(
             )
     except ImportError as error:
         raise ValueError(f"storage={uri} needs its driver: PostgreSQL's is pip install 'sr-lab[postgres]'") from error
+    except RuntimeError as error:  # of Optuna, where it does not know the version that its tables' record tells
+        raise ValueError(
+            f"storage={uri} holds tables of another program or of another Optuna: give one of its own"
+        ) from error
     except OperationalError as error:
         raise ConnectionError(f"storage={uri}: {str(error.orig).splitlines()[0]}") from error
     if sqlite:

@@ -118,7 +118,7 @@ def test_a_sweep_does_not_select_on_the_hold_out(photos, tmp_path, monkeypatch, 
         ("seed=0", "val/latency_ms", "callbacks=[cost]"),
         ("policies=[defualt]", "val/psnr_y", "Did you mean 'default'"),
         ("~space.lr", "val/psnr_y", "space is empty"),
-        ("num_trials=abc", "val/psnr_y", "num_trials=abc: at least 1"),
+        ("num_trials=abc", "val/psnr_y", "num_trials=abc: give a number"),
         ("+space.a={low: 1, high: 2}", "val/psnr_y", "space.a is no parameter"),
         (
             "+space.a={_target_: sr_lab.sweeps.space.Float, key: optimizer.lr, low: low, high: 1}",

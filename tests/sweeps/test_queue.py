@@ -23,9 +23,21 @@ def claims(uri: str) -> list[int]:
     return taken
 
 
+def new_database(server: str, name: str) -> str:
+    """Uri of a new database: MLflow's tables, of other tests, lie in the server's first one."""
+    import psycopg2
+
+    server = server.replace("+psycopg2", "")
+    connection = psycopg2.connect(server)
+    connection.autocommit = True
+    connection.cursor().execute(f"CREATE DATABASE {name}")
+    connection.close()
+    return f"{server.rpartition('/')[0]}/{name}"
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_processes_that_take_at_the_same_time_never_take_the_same(make_plan, request, kind):
-    uri = {} if kind == "sqlite" else {"storage": request.getfixturevalue("postgres").replace("+psycopg2", "")}
+    uri = {} if kind == "sqlite" else {"storage": new_database(request.getfixturevalue("postgres"), "sweeps")}
     plan = make_plan(**uri)
     study = prepare(plan, num_trials=40, settings={})
     with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("fork")) as pool:
@@ -46,6 +58,14 @@ def test_a_storage_that_cannot_be_used_is_named_without_its_password(make_plan, 
     with pytest.raises(error, match=f"storage=.*{message}") as caught:
         prepare(make_plan(storage=uri), num_trials=1, settings={})
     assert "geheim" not in str(caught.value)
+
+
+def test_the_database_of_another_program_is_refused(make_plan, tmp_path):
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        database.execute("INSERT INTO alembic_version VALUES ('bf29a5ff90ea')")
+    with pytest.raises(ValueError, match=r"mlflow.db holds tables of another program .* give one of its own"):
+        prepare(make_plan(storage=f"sqlite:///{tmp_path / 'mlflow.db'}"), num_trials=1, settings={})
 
 
 def test_storage_is_in_wal_mode_before_a_worker_opens_it(make_plan, tmp_path):

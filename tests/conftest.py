@@ -20,7 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """The same random numbers in each test, whichever ran before; nobody else's seed, so that nothing is equal by it."""
+    """The same random numbers in each test, whichever ran before; no other test's seed, so nothing is equal by it."""
     import torch
 
     random.seed(SEED)

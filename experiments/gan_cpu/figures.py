@@ -1,9 +1,9 @@
-"""The figures of this study: crops of each model, and the instruments of a run that broke.
+"""The figures of this study: crops of each model, the instruments of a run that broke, the grid in the images.
 
-    python experiments/gan_cpu/figures.py START GAN BENCHMARK EVENTS
+    python experiments/gan_cpu/figures.py START LPIPS GAN BENCHMARK EVENTS
 
-START and GAN are artefacts, BENCHMARK holds Set5/x4 and Set14/x4, EVENTS is ``tracking/events.jsonl`` of the
-longer run.
+START, LPIPS and GAN are artefacts, BENCHMARK holds Set5/x4 and Set14/x4, EVENTS is ``tracking/events.jsonl`` of the
+run that broke. The grid is printed: ``lattice_amplitude`` of period 4, mean over Set5.
 """
 
 import json
@@ -13,8 +13,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
-from sr_lab.images import read_image, resize_bicubic, to_tensor
+from sr_lab.images import list_images, read_image, resize_bicubic, to_tensor
 from sr_lab.inference.artefact import load_artefact
+from sr_lab.networks.base import Network
+from sr_lab.training.instruments import lattice_amplitude
 from sr_lab.training.pictures import most_detailed_crop
 
 IMAGES = ("Set5/x4/{}/img_001.png", "Set5/x4/{}/img_003.png", "Set14/x4/{}/img_001.png", "Set14/x4/{}/img_014.png")
@@ -22,10 +24,9 @@ SIDE, HERE = 96, Path(__file__).parent
 LIMITS = {"top_octave": 4.0, "checkerboard": 0.03, "colour_bias": 0.1}
 
 
-def comparison(start: Path, gan: Path, benchmark: Path) -> None:
+def comparison(networks: dict[str, Network], benchmark: Path) -> None:
     """comparison.png: one row an image, its most detailed crop."""
-    networks = {"PSNR start": load_artefact(start).network, "GAN": load_artefact(gan).network}
-    figure, axes = plt.subplots(len(IMAGES), 4, figsize=(10, 2.6 * len(IMAGES)))
+    figure, axes = plt.subplots(len(IMAGES), 2 + len(networks), figsize=(12.5, 2.6 * len(IMAGES)))
     for row, name in zip(axes, IMAGES, strict=True):
         high, low = (to_tensor(read_image(benchmark / name.format(part))) for part in ("HR", "LR"))
         with torch.no_grad():
@@ -39,6 +40,18 @@ def comparison(start: Path, gan: Path, benchmark: Path) -> None:
             axis.axis("off")
     figure.tight_layout()
     figure.savefig(HERE / "comparison.png", dpi=100)
+
+
+def grid(networks: dict[str, Network], benchmark: Path) -> dict[str, float]:
+    """How strong a pattern of period 4 the images of Set5 bear, by model."""
+    found: dict[str, list[float]] = {}
+    for file in list_images(benchmark / "Set5/x4/LR"):
+        low, high = (to_tensor(read_image(benchmark / "Set5/x4" / part / file.name)) for part in ("LR", "HR"))
+        with torch.no_grad():
+            shown = {"HR": high} | {label: network(low) for label, network in networks.items()}
+        for label, image in shown.items():
+            found.setdefault(label, []).append(lattice_amplitude(image, period=4).item())
+    return {label: sum(values) / len(values) for label, values in found.items()}
 
 
 def instruments(events: Path) -> None:
@@ -61,6 +74,9 @@ def instruments(events: Path) -> None:
 
 
 if __name__ == "__main__":
-    start, gan, benchmark, events = (Path(argument) for argument in sys.argv[1:])
-    comparison(start, gan, benchmark)
+    *artefacts, benchmark, events = (Path(argument) for argument in sys.argv[1:])
+    labels = ("PSNR start", "LPIPS", "GAN")
+    networks = {label: load_artefact(path).network for label, path in zip(labels, artefacts, strict=True)}
+    comparison(networks, benchmark)
     instruments(events)
+    print(", ".join(f"{label} {value:.4f}" for label, value in grid(networks, benchmark).items()))

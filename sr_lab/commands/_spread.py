@@ -8,7 +8,20 @@ from tqdm import tqdm
 
 from sr_lab.cluster import Work, here, on_ray
 from sr_lab.commands._config import build
+from sr_lab.data.stores import Store
 from sr_lab.sweeps.launchers import Local, Ray
+
+
+def stores(cfg: DictConfig) -> tuple[Store, Store]:
+    """Where the images are taken from and written to.
+
+    Raises:
+        ValueError: if ``cfg.output`` lies in ``cfg.input``.
+    """
+    source, target = Store(cfg.input), Store(cfg.output)
+    if target.lies_in(source):
+        raise ValueError(f"output={cfg.output} lies in input={cfg.input}: its images would become input")
+    return source, target
 
 
 def spread(cfg: DictConfig, names: Sequence[str], make: Callable[[], Work], title: str, unit: str = "image") -> int:

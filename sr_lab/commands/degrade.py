@@ -17,7 +17,6 @@ operation by operation, several draws, the severity ladder. Estimate reads noise
 low images alone and writes preset.yaml, fit.json and fit.png.
 """
 
-import functools
 import json
 import sys
 import uuid
@@ -31,7 +30,7 @@ from tqdm import tqdm
 from sr_lab.cli import config_dir
 from sr_lab.commands._config import build, plain
 from sr_lab.commands._replay import rebuild
-from sr_lab.commands._spread import spread
+from sr_lab.commands._spread import spread, stores
 from sr_lab.data.degraded import HIGH, LOW, DegradeImages, Unit, drawn_units
 from sr_lab.data.degraded_rows import MANIFEST, Row, read_rows
 from sr_lab.data.manifest import write_json
@@ -104,18 +103,10 @@ def _made(
     cfg: DictConfig, units: Sequence[Unit], degradation: Degradation, config: Mapping[str, Any]
 ) -> list[Row] | None:
     """Makes the units, where the launcher says; their rows, None if an image failed."""
-    if Store(cfg.output).lies_in(Store(cfg.input)):
-        raise ValueError(f"output={cfg.output} lies in input={cfg.input}: its images would become input")
-    make = functools.partial(
-        DegradeImages,
-        source=str(cfg.input),
-        target=str(cfg.output),
-        units=units,
-        degradation=degradation,
-        config=config,
-    )
-    work = make()
-    return None if spread(cfg, list(work.units), make, "degrade", "clip" if cfg.clips else "image") else work.finish()
+    source, target = stores(cfg)
+    work = DegradeImages(source=source, target=target, units=units, degradation=degradation, config=config)
+    unit = "clip" if cfg.clips else "image"
+    return None if spread(cfg, list(work.units), lambda: work, "degrade", unit) else work.finish()
 
 
 def preview(cfg: DictConfig) -> int:

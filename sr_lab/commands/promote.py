@@ -50,6 +50,11 @@ class Release:
     page: Path
 
 
+def how_to_agree(name: str, version: int | None) -> str:
+    """What a person does about a decision that waits for approval."""
+    return f'to agree: srlab approve name={name} version={version} by="..."  and then this command again'
+
+
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
     hook = None if cfg.events is None else build(cfg.events)
@@ -58,8 +63,7 @@ def run(cfg: DictConfig) -> int:
     print(done.decision.text)
     print(f"page: {done.page}\nrecord {done.record.number}: srlab history name={name}", flush=True)
     if done.decision.outcome == "needs_approval":
-        agree = f'srlab approve name={name} version={done.record.target} by="..."'
-        print(f"to agree: {agree}  and then this command again", flush=True)
+        print(how_to_agree(name, done.record.target), flush=True)
     if done.decision.outcome == "promote":
         print(f"{name} version {done.record.target} is models:/{name}@champion", flush=True)
         return fire(hook, done.record, name=name, uri=cfg.tracking_uri)

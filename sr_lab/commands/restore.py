@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sr_lab.commands._restorer import choose_device, fetch_artefact, load_restorer
-from sr_lab.commands._spread import spread
+from sr_lab.commands._spread import spread, stores
 from sr_lab.data.stores import Store, distinct_stems
 from sr_lab.inference.batch import RestoreImages
 
@@ -28,9 +28,7 @@ def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
     if cfg.format not in FORMATS:
         raise ValueError(f"format={cfg.format}: one of {', '.join(FORMATS)}")
-    source, target = Store(cfg.input), Store(cfg.output)
-    if target.lies_in(source):
-        raise ValueError(f"output={cfg.output} lies in input={cfg.input}: its images would become input")
+    source, target = stores(cfg)
     names = source.images()
     distinct_stems(names)
     settings = restorer_settings(cfg)

@@ -202,8 +202,7 @@ def decide(cfg: DictConfig, folder: Path, book: Logbook, attempt: Attempt) -> in
     if outcome == "proposed":
         attempt.tries = 0  # waiting is no failure
         book.write()
-        agree = f'srlab approve name={cfg.name} version={attempt.version} by="..."'
-        print(f"to agree: {agree}  and then this command again", flush=True)
+        print(promote.how_to_agree(cfg.name, attempt.version), flush=True)
     else:
         book.end(outcome, now=utc_now())
     print(f"{outcome}: {cfg.name} version {attempt.version}\nreport: {folder / 'retrain.html'}", flush=True)

@@ -7,6 +7,7 @@ any two skies equal.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -15,8 +16,10 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from filelock import FileLock
+from tqdm import tqdm
 
-from sr_lab.data.manifest import file_sha256, num_threads
+from sr_lab.data.manifest import combined_digest, file_sha256, num_threads, write_json
 from sr_lab.images import ImageError, read_image
 
 VERSION = 2
@@ -159,6 +162,31 @@ def audit(train: Sequence[Path], test: Sequence[Path], *, progress: Callable[[],
         duplicates=duplicates,
         exclusions=[_exclusion(Path(file), reason) for file, reason in sorted(reasons.items())],
     )
+
+
+def kept_exclusions(
+    train: Sequence[Path], test: Sequence[Path], digests: Sequence[str], *, folder: Path
+) -> dict[str, str]:
+    """Why which training images are left out, by their names; ``audit`` looks once, under a progress bar.
+
+    Args:
+        train: image files that a model may learn from.
+        test: files of validation and test images.
+        digests: of all these files, in an order of their own.
+        folder: where the reasons are kept.
+    """
+    key = combined_digest([str(VERSION), str(len(train)), *digests])[:32]
+    report = folder / f"{key}.json"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{report}.lock"):
+        if report.is_file():
+            reasons: dict[str, str] = json.loads(report.read_text(encoding="utf-8"))
+            return reasons
+        with tqdm(total=len(train) + len(test), desc="audit", unit="file", delay=2, leave=False) as bar:
+            found = audit(train, test, progress=bar.update)
+        reasons = {entry["file"]: entry["reason"] for entry in found.exclusions}
+        write_json(report, reasons)
+    return reasons
 
 
 def _exclusion(file: Path, reason: str) -> dict[str, Any]:

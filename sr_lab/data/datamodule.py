@@ -1,6 +1,5 @@
 """The Lightning data module: sources, degradation and cache become batches."""
 
-import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -11,16 +10,13 @@ from typing import Any, Literal
 import cv2
 import pytorch_lightning as pl
 import torch
-from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
-from tqdm import tqdm
 
-from sr_lab.data.audit import VERSION as AUDIT_VERSION
-from sr_lab.data.audit import audit
+from sr_lab.data.audit import kept_exclusions
 from sr_lab.data.blocks import Block
 from sr_lab.data.datasets import NUM_OPERATIONS, Augment, Batch, CropDataset, ImageDataset, degrade, to_float
-from sr_lab.data.manifest import FileIndex, combined_digest, file_sha256, write_json
+from sr_lab.data.manifest import FileIndex, combined_digest, file_sha256
 from sr_lab.data.parts import DataPart
 from sr_lab.data.resident import DrawDataset, ResidentImages
 from sr_lab.data.sampler import KeyedBatchSampler
@@ -395,17 +391,7 @@ class SRDataModule(pl.LightningDataModule):
         files = [item.high for item, _ in train.whole]
         digests = [f"{item.high} {entries[0].sha256}" for item, entries in [*train.whole, *val.whole]]
         digests += [f"{file} {file_sha256(file)}" for file in tests[len(val.whole) :]]
-        key = combined_digest([str(AUDIT_VERSION), str(len(files)), *digests])[:32]
-        report = self.cache / "audits" / f"{key}.json"
-        report.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{report}.lock"):
-            if report.is_file():
-                reasons = json.loads(report.read_text(encoding="utf-8"))
-            else:
-                with tqdm(total=len(files) + len(tests), desc="audit", unit="file", delay=2, leave=False) as bar:
-                    found = audit(files, tests, progress=bar.update)
-                reasons = {entry["file"]: entry["reason"] for entry in found.exclusions}
-                write_json(report, reasons)
+        reasons = kept_exclusions(files, tests, digests, folder=self.cache / "audits")
         train.keep({item for item in train.items if str(item.high) not in reasons})
         self.excluded = [f"{file}: {reason}" for file, reason in reasons.items()]
         for line in self.excluded:

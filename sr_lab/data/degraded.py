@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.data.degraded_rows import MANIFEST, Row, library_versions, parse_rows, write_rows
-from sr_lab.data.manifest import file_sha256
+from sr_lab.data.manifest import combined_digest, file_sha256
 from sr_lab.data.stores import Store, distinct_stems
 from sr_lab.degradations.base import Degradation, Params, params_from_records, record
 from sr_lab.images import crop_to_multiple, read_image, to_levels, to_tensor
@@ -74,13 +74,13 @@ class DegradeImages:
     def __init__(
         self,
         *,
-        source: str,
-        target: str,
+        source: Store,
+        target: Store,
         units: Sequence[Unit],
         degradation: Degradation,
         config: Mapping[str, Any],
     ) -> None:
-        self.source, self.target = Store(source), Store(target)
+        self.source, self.target = source, target
         self.degradation = degradation
         self.units = {unit.names[0]: unit for unit in units}
         self.numbers = {name: number for number, name in enumerate(self.units)}
@@ -92,7 +92,8 @@ class DegradeImages:
         }
         self.recipe = _recipe({name: unit.key for unit in units for name in unit.names}, self.common)
         manifest = self.target.read_bytes(MANIFEST)
-        self.finished = None if manifest is None else parse_rows(manifest, f"{target}/{MANIFEST}")
+        rows = None if manifest is None else parse_rows(manifest, f"{target.uri}/{MANIFEST}")
+        self.finished = None if rows is None else {row.name: row for row in rows}
         self._check(set(distinct_stems([name for unit in units for name in unit.names])))
 
     def __call__(self, name: str) -> None:
@@ -104,7 +105,7 @@ class DegradeImages:
         """
         unit = self.units[name]
         if self.finished is not None:
-            self._verify(unit)
+            self._verify([self.finished[image] for image in unit.names])
         elif not self.target.has(self._row_name(name)):
             params = (
                 self.degradation.draw_keyed([unit.key])
@@ -127,7 +128,7 @@ class DegradeImages:
             ValueError: if a row is missing.
         """
         if self.finished is not None:
-            return self.finished
+            return list(self.finished.values())
         rows = []
         for name in self.units:
             content = self.target.read_bytes(self._row_name(name))
@@ -160,8 +161,8 @@ class DegradeImages:
     def _check(self, stems: set[str]) -> None:
         """Refuses a target that holds anything but what this call makes."""
         if self.finished is not None:
-            keys = {row.name: (row.seed, row.epoch, row.index) for row in self.finished}
-            before = _recipe(keys, asdict(self.finished[0]))
+            rows = self.finished.values()
+            before = _recipe({row.name: (row.seed, row.epoch, row.index) for row in rows}, asdict(next(iter(rows))))
         else:
             found = self.target.read_bytes(_RECIPE)
             before = {} if found is None else json.loads(found)
@@ -174,14 +175,11 @@ class DegradeImages:
         if changed := [key for key, value in before.items() if value != self.recipe[key]]:
             raise ValueError(f"{self.target.uri} holds images of another {' and '.join(changed)}: give another output")
 
-    def _verify(self, unit: Unit) -> None:
-        for row in self.finished or ():
-            if row.name in unit.names:
-                for file, digest in ((row.low, row.low_sha256), (row.target, row.target_sha256)):
-                    if file and self._sha256(file) != digest:
-                        raise ValueError(
-                            f"{self.target.uri}/{file} is missing or has changed since: give another output"
-                        )
+    def _verify(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            for file, digest in ((row.low, row.low_sha256), (row.target, row.target_sha256)):
+                if file and self._sha256(file) != digest:
+                    raise ValueError(f"{self.target.uri}/{file} is missing or has changed since: give another output")
 
     def _sha256(self, name: str) -> str:
         content = self.target.read_bytes(name)
@@ -227,9 +225,8 @@ def degrade_files(
 
 def _recipe(keys: Mapping[str, tuple[int, int, int]], common: Mapping[str, Any]) -> dict[str, Any]:
     """What decides over all images, by the word for it in the error where it has changed."""
-    listed = sorted([name, *key[1:]] for name, key in keys.items())
     return {
-        "input": hashlib.sha256(json.dumps(listed).encode()).hexdigest(),
+        "input": combined_digest(f"{name} {key[1]} {key[2]}" for name, key in sorted(keys.items())),
         "seed": sorted({key[0] for key in keys.values()}),
         "degradation": [common["settings"], common["config"]],
     }

@@ -68,19 +68,17 @@ class GaussianNoise(Operation):
     def degrade(self, image: Array, sample: Sample, *, high: Size) -> Array:
         """(H, W, C) with noise, cut to [0, 1]."""
         colour, sigma = COLOURS[sample["colour"]], sample["sigma"] / 255
-        if colour == "correlated" and image.shape[2] == 3:
-            matrix = np.asarray(sample["mixture"]).T * sigma
-            noise = cv2.transform(normals(sample["seed"], image.shape), matrix)
+        if colour == "correlated":
+            matrix = _mixture(np.asarray(sample["mixture"]), image.shape[2]).T * sigma
+            noise = cv2.transform(normals(sample["seed"], image.shape), matrix).reshape(image.shape)
             noise += image
         elif colour == "grey" and image.shape[2] > 1:
             noise = normals(sample["seed"], (*image.shape[:2], 1))
             noise *= np.float32(sigma)
             noise = noise + image
         else:
-            _check_channels(colour == "correlated", image.shape[2])
-            strength = np.linalg.norm(np.asarray(sample["mixture"])[:, 0]) if colour == "correlated" else 1.0
             noise = normals(sample["seed"], image.shape)
-            noise *= np.float32(sigma * strength)
+            noise *= np.float32(sigma)
             noise += image
         result: Array = np.clip(noise, 0, 1, out=noise)
         return result
@@ -90,18 +88,15 @@ class GaussianNoise(Operation):
         pixels = canvas.pixels
         channels = pixels.shape[1]
         colour = columns["colour"]
-        correlated = colour == 2
-        _check_channels(bool(correlated.any()) and channels != 3, channels)
         noise = normals_tensor(columns["seed"], canvas.positions(channels))
-        strength = np.linalg.norm(columns["mixture"][:, :, 0], axis=1) if channels == 1 else 1.0
-        sigma = _spread(columns["sigma"] / 255 * np.where(correlated, strength, 1.0), pixels)
+        sigma = _spread(columns["sigma"] / 255, pixels)
         if (colour == 1).any():
             grey = normals_tensor(columns["seed"], canvas.positions(1))
             noise = torch.where(_spread(colour == 1, pixels), grey, noise)
-        if correlated.any() and channels == 3:
-            matrix = upload(columns["mixture"].astype(np.float32), pixels.device)
+        if (colour == 2).any():
+            matrix = upload(_mixture(columns["mixture"], channels).astype(np.float32), pixels.device)
             mixed = torch.einsum("bihw,bij->bjhw", noise, matrix)
-            noise = torch.where(_spread(correlated, pixels), mixed, noise)
+            noise = torch.where(_spread(colour == 2, pixels), mixed, noise)
         return canvas.with_pixels((noise * sigma + pixels).clamp(0, 1))
 
 
@@ -227,6 +222,10 @@ def _spread(values: npt.NDArray[Any], like: Tensor) -> Tensor:
     return upload(values, like.device)[:, None, None, None]
 
 
-def _check_channels(correlated: bool, channels: int) -> None:
-    if correlated and channels != 1:
+def _mixture(drawn: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
+    """(..., C, C) of (..., 3, 3): a grey image gets the noise that the first of three channels would have."""
+    if channels == 1:
+        return np.asarray(np.linalg.norm(drawn[..., 0], axis=-1))[..., None, None]
+    if channels != 3:
         raise ValueError(f"colours.correlated mixes three channels, the image has {channels}: set its weight to 0")
+    return drawn

@@ -89,9 +89,10 @@ def watch(
     """
     seen: list[Row] | None = None
     _put_back_lost(plan, study)
-    before = {row.number for row in rows(study, plan) if row.ended}
+    found = rows(study, plan)
     if not unfinished(study):
-        return rows(study, plan)
+        return found
+    before = {row.number for row in found if row.ended}
     launcher.start(worker_task(plan), folder)
     next_look = 0.0
     try:

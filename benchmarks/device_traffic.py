@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sr_lab.commands._config import compose
+from sr_lab.config.compose import compose
 
 VIEWS = {"alias", "as_strided", "detach", "device", "expand", "permute", "reshape", "select", "slice", "split"}
 VIEWS |= {"squeeze", "t", "transpose", "unbind", "unsqueeze", "view", "_unsafe_view"}

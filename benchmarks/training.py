@@ -33,7 +33,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import flop_registry
 
-from sr_lab.commands._config import build, compose, plain
+from sr_lab.config.compose import build, compose, plain
 from sr_lab.data.blocks import Block
 from sr_lab.losses.pixel import L1
 from sr_lab.metrics.protocol import RGBCrop

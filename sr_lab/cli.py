@@ -4,20 +4,15 @@ Only the standard library is imported here, so that help and wrong commands answ
 """
 
 import ast
-import difflib
 import importlib
 import os
 import sys
 from pathlib import Path
 
+from sr_lab.config.tree import config_dir, nearest
+
 PACKAGE = Path(__file__).resolve().parent
 USAGE_ERROR = 2
-
-
-def config_dir() -> Path:
-    """The configuration tree: ``conf/`` of the checkout, or the copy inside an installed wheel."""
-    installed = PACKAGE / "conf"
-    return installed if installed.is_dir() else PACKAGE.parent / "conf"
 
 
 def commands() -> dict[str, Path]:
@@ -56,12 +51,6 @@ def command_help(name: str) -> str:
     return f"{docstring(commands()[name])}\n\nconf/{name}.yaml, every key can be overridden as key=value:\n\n{config}"
 
 
-def nearest(word: str, candidates: list[str]) -> str:
-    """A hint that names the candidates closest to ``word``; empty where none is close."""
-    close = difflib.get_close_matches(word, candidates, n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
-
-
 def main(argv: list[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -84,7 +73,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(name: str, arguments: list[str]) -> int:
-    from sr_lab.commands._config import ConfigError, compose, multirun, to_yaml
+    from sr_lab.base.errors import ConfigError
+    from sr_lab.config.compose import compose, multirun, to_yaml
 
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     try:

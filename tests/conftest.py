@@ -73,7 +73,7 @@ def fsrcnn_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny x2 network's model as a run logs it: the artefact and MLflow's files."""
     import torch
 
-    from sr_lab.inference.artefact import save_artefact
+    from sr_lab.artefacts.artefact import save_artefact
     from sr_lab.networks.fsrcnn import FSRCNN
     from sr_lab.tracking.models import save_model
 

@@ -10,9 +10,9 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from sr_lab.evaluation.restorers import NetworkRestorer
+from sr_lab.artefacts.artefact import load_artefact
 from sr_lab.images import read_image, resize_bicubic, to_tensor
-from sr_lab.inference.artefact import load_artefact
+from sr_lab.inference.restorers import NetworkRestorer
 
 CROPS = {"img_001": (20, 50), "img_003": (8, 10), "img_005": (5, 10)}
 SIDE, NUM = 40, 4

@@ -13,8 +13,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
+from sr_lab.artefacts.artefact import load_artefact
 from sr_lab.images import list_images, read_image, resize_bicubic, to_tensor
-from sr_lab.inference.artefact import load_artefact
 from sr_lab.networks.base import Network
 from sr_lab.training.instruments import lattice_amplitude
 from sr_lab.training.pictures import most_detailed_crop

@@ -100,7 +100,7 @@ class Study:
         """What everything else is measured on."""
         import torch
 
-        from sr_lab.tracking.environment import git_state
+        from sr_lab.base.provenance import git_state
 
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
         return {"gpu": gpu, "torch": torch.__version__, "commit": git_state(ROOT).commit, "tiny": self.tiny}

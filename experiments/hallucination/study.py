@@ -14,10 +14,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from sr_lab.artefacts.artefact import load_artefact
 from sr_lab.evaluation.benchmark import Evaluation, evaluate
 from sr_lab.evaluation.pictures import Array, error_colours
-from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer, Restorer
-from sr_lab.inference.artefact import load_artefact
+from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.consistency import LRConsistency
 from sr_lab.metrics.hallucination import Hallucination, unseen_detail
 from sr_lab.metrics.lpips import LPIPSMetric

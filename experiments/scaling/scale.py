@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode
 
-from sr_lab.commands._config import build, compose
+from sr_lab.config.compose import build, compose
 
 FOLDER = Path(__file__).resolve().parent
 NETWORKS = {"EDSR": "edsr", "RDN": "rdn", "RRDBNet": "rrdb"}

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from sr_lab.commands._config import build
+from sr_lab.config.compose import build
 from sr_lab.monitoring.measuring import Extractor
 
 
@@ -20,7 +20,7 @@ def _outputs(cfg: DictConfig) -> Any:
     if cfg.restorer is None:
         return None
     from sr_lab.commands._restorer import choose_device, load_restorer
-    from sr_lab.evaluation.restorers import NetworkRestorer
+    from sr_lab.inference.restorers import NetworkRestorer
     from sr_lab.monitoring.outputs import RestoredOutputs
 
     if not isinstance(cfg.scale, int) or cfg.scale < 1:

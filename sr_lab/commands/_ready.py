@@ -4,11 +4,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr_lab.commands._config import build, compose, locate, setting
+from sr_lab.artefacts.artefact import Artefact
+from sr_lab.config.check import locate
+from sr_lab.config.compose import build, compose
+from sr_lab.config.words import setting
 from sr_lab.data.manifest import file_sha256
 from sr_lab.evaluation.pairs import find_pairs
 from sr_lab.evaluation.scenes import find_scenes
-from sr_lab.inference.artefact import Artefact
 from sr_lab.promotion import Policy
 from sr_lab.promotion.quality import QualityCheck
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from sr_lab.commands._config import ConfigError, build, locate
+from sr_lab.base.errors import ConfigError
+from sr_lab.config.check import locate
+from sr_lab.config.compose import build
 from sr_lab.data.degraded_rows import Row
 from sr_lab.degradations.base import Degradation
 

@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 import torch
 
+from sr_lab.artefacts.artefact import Artefact, load_artefact
 from sr_lab.backbones import Net
-from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer, Restorer
-from sr_lab.inference.artefact import Artefact, load_artefact
+from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.networks.community import load_community
 from sr_lab.networks.ensemble import SelfEnsemble
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from sr_lab.cli import config_dir, nearest
-from sr_lab.commands._config import ConfigError, build
+from sr_lab.base.errors import ConfigError
+from sr_lab.config.compose import build
+from sr_lab.config.tree import config_dir, nearest
 from sr_lab.data.audit import audit
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.data.manifest import file_sha256

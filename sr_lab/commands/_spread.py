@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from sr_lab.cluster import Work, here, on_ray
-from sr_lab.commands._config import build
+from sr_lab.base.compute import Work, here, on_ray
+from sr_lab.config.compose import build
 from sr_lab.data.stores import Store
 from sr_lab.sweeps.launchers import Local, Ray
 

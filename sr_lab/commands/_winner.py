@@ -8,8 +8,8 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 
-from sr_lab.cli import config_dir
-from sr_lab.files import write_text
+from sr_lab.base.files import write_text
+from sr_lab.config.tree import config_dir
 
 
 def winner_text(experiment: str, name: str, overrides: Sequence[str], *, comment: Sequence[str]) -> str:

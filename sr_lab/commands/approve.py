@@ -9,8 +9,8 @@ Fails where no decision waits. Exit code 4 of srlab promote says that one does.
 
 from omegaconf import DictConfig
 
-from sr_lab.tracking.decisions import approve, open_request
-from sr_lab.tracking.environment import user
+from sr_lab.base.provenance import user
+from sr_lab.tracking.registry.decisions import approve, open_request
 
 
 def run(cfg: DictConfig) -> int:

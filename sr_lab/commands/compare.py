@@ -17,14 +17,14 @@ from typing import Literal
 
 from omegaconf import DictConfig
 
-from sr_lab.commands._config import build
+from sr_lab.base.files import write_text
+from sr_lab.base.provenance import git_state
 from sr_lab.commands._restorer import choose_device, load_restorer
 from sr_lab.commands._versus import image_lines, measurements, slice_lines
+from sr_lab.config.compose import build
 from sr_lab.evaluation.numbers import heading
 from sr_lab.evaluation.versus import Contest, Part, Versus
 from sr_lab.evaluation.versus_page import Line, Page, render
-from sr_lab.files import write_text
-from sr_lab.tracking.environment import git_state
 
 PAGE, NUMBERS = "compare.html", "compare.json"
 

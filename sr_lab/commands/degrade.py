@@ -27,10 +27,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from sr_lab.cli import config_dir
-from sr_lab.commands._config import build, plain
+from sr_lab.base.files import write_bytes
 from sr_lab.commands._replay import rebuild
 from sr_lab.commands._spread import spread, stores
+from sr_lab.config.compose import build, plain
+from sr_lab.config.tree import config_dir
 from sr_lab.data.degraded import HIGH, LOW, DegradeImages, Unit, drawn_units
 from sr_lab.data.degraded_rows import MANIFEST, Row, read_rows
 from sr_lab.data.manifest import write_json
@@ -39,7 +40,6 @@ from sr_lab.data.stores import Store
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.contact_sheet import write_sheet
 from sr_lab.evaluation.degradation_preview import cut_middle, draws_section, ladder_sections, step_section
-from sr_lab.files import write_bytes
 from sr_lab.images import read_image, to_tensor
 
 _LEVELS = ("weak", "standard", "severe")

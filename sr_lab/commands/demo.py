@@ -17,7 +17,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sr_lab.commands import evaluate, prepare, promote, register, train
-from sr_lab.commands._config import compose
+from sr_lab.config.compose import compose
 from sr_lab.tracking.store import page_command
 
 STEPS = {

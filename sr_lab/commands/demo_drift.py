@@ -20,10 +20,11 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
+from sr_lab.base.files import write_bytes
 from sr_lab.commands import prepare, profile, promote, register, retrain, train
-from sr_lab.commands._config import compose, setting
+from sr_lab.config.compose import compose
+from sr_lab.config.words import setting
 from sr_lab.degradations.estimate.arrays import Pixels
-from sr_lab.files import write_bytes
 from sr_lab.images import list_images, read_image, resize_bicubic_uint8, write_image
 
 STEPS: dict[str, Callable[[DictConfig], int]] = {

@@ -19,10 +19,10 @@ import pandas as pd
 from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
-from sr_lab.commands._config import build
+from sr_lab.base.files import write_text
 from sr_lab.commands._extractor import extractor, progress_bar
+from sr_lab.config.compose import build
 from sr_lab.degradations.estimate import fit_estimates, preset
-from sr_lab.files import write_text
 from sr_lab.images import list_images
 from sr_lab.monitoring.comparison import check_comparable, check_enough, compare
 from sr_lab.monitoring.features import feature_columns, transformed

@@ -19,14 +19,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from sr_lab.commands._config import build
+from sr_lab.base.provenance import git_state
 from sr_lab.commands._restorer import choose_device, load_restorer
+from sr_lab.config.compose import build
 from sr_lab.evaluation.benchmark import Evaluation, evaluate
 from sr_lab.evaluation.numbers import format_value
 from sr_lab.evaluation.report import COMPARISON, REPORT, SUMMARY, write_report
-from sr_lab.evaluation.restorers import MeanRestorer, NetworkRestorer, Restorer
+from sr_lab.inference.restorers import MeanRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.variance import SampleVariance
-from sr_lab.tracking.environment import git_state
 from sr_lab.tracking.run import Run
 
 TRUSTED_FIT = 45.0

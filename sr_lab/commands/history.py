@@ -11,8 +11,8 @@ import sys
 
 from omegaconf import DictConfig
 
-from sr_lab.tracking.aliases import CHAMPION, aliases, history
-from sr_lab.tracking.audit import Record, last_change
+from sr_lab.tracking.registry.aliases import CHAMPION, aliases, history
+from sr_lab.tracking.registry.ledger import Record, last_change
 
 
 def run(cfg: DictConfig) -> int:

@@ -13,8 +13,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from sr_lab.artefacts.artefact import build_network, merged_images, parent_of, save_artefact
 from sr_lab.commands._restorer import fetch_artefact, perceptual_backbones
-from sr_lab.inference.artefact import build_network, merged_images, parent_of, save_artefact
 from sr_lab.networks.ensemble import interpolate
 
 

@@ -8,10 +8,10 @@ the champion is another version than the audit says. Exit code 5: the hook faile
 
 from omegaconf import DictConfig
 
-from sr_lab.commands._config import build
-from sr_lab.tracking.aliases import CHAMPION, aliases, history
-from sr_lab.tracking.audit import last_change
-from sr_lab.tracking.events import fire
+from sr_lab.config.compose import build
+from sr_lab.tracking.registry.aliases import CHAMPION, aliases, history
+from sr_lab.tracking.registry.events import fire
+from sr_lab.tracking.registry.ledger import last_change
 
 
 def run(cfg: DictConfig) -> int:

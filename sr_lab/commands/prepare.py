@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from sr_lab.commands._config import build
+from sr_lab.config.compose import build
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.data.manifest import Manifest, write_json
 

@@ -23,22 +23,22 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from sr_lab.commands._config import build
+from sr_lab.artefacts.artefact import Artefact
+from sr_lab.base.files import write_text
+from sr_lab.base.provenance import git_state, user
 from sr_lab.commands._restorer import choose_device, fetch_artefact
 from sr_lab.commands._versus import image_lines, measurements, slice_lines
-from sr_lab.evaluation.cost import paired_costs
-from sr_lab.evaluation.restorers import NetworkRestorer
+from sr_lab.config.compose import build
 from sr_lab.evaluation.versus import Contest, Part
 from sr_lab.evaluation.versus_page import Banner, Page, render
-from sr_lab.files import write_text
-from sr_lab.inference.artefact import Artefact
+from sr_lab.inference.costs import paired_costs
+from sr_lab.inference.restorers import NetworkRestorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.promotion import Approval, Decision, Measurement, Policy, gate
-from sr_lab.tracking import aliases, decisions
-from sr_lab.tracking.aliases import CANDIDATE, CHAMPION, label
-from sr_lab.tracking.audit import Record
-from sr_lab.tracking.environment import git_state, user
-from sr_lab.tracking.events import fire
+from sr_lab.tracking.registry import aliases, decisions
+from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, label
+from sr_lab.tracking.registry.events import fire
+from sr_lab.tracking.registry.ledger import Record
 
 
 @dataclass(frozen=True, kw_only=True)

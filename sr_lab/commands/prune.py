@@ -13,9 +13,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr_lab.commands._config import build, plain
+from sr_lab.artefacts.artefact import build_network, parent_of, save_artefact
 from sr_lab.commands._restorer import fetch_artefact
-from sr_lab.inference.artefact import build_network, parent_of, save_artefact
+from sr_lab.config.compose import build, plain
 from sr_lab.networks.pruning import choose, narrowed_state, prunable
 
 

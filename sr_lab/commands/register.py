@@ -13,10 +13,10 @@ not answer.
 
 from omegaconf import DictConfig
 
+from sr_lab.artefacts.artefact import Artefact
 from sr_lab.commands._restorer import fetch_artefact
-from sr_lab.inference.artefact import Artefact
-from sr_lab.tracking.card import CARD, INTENDED_USE, RunFacts, model_card
-from sr_lab.tracking.registry import locate, register
+from sr_lab.tracking.registry.card import CARD, INTENDED_USE, RunFacts, model_card
+from sr_lab.tracking.registry.versions import locate, register
 
 
 def run(cfg: DictConfig) -> int:

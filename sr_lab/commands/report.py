@@ -14,8 +14,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from sr_lab.commands._config import plain
-from sr_lab.files import replacing, write_text
+from sr_lab.base.files import replacing, write_text
+from sr_lab.config.compose import plain
 from sr_lab.sweeps.ablation import Setting, cells_of, compare, latex, markdown
 from sr_lab.sweeps.ablation_plot import draw
 from sr_lab.sweeps.outcome import TRIALS

@@ -25,18 +25,19 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from sr_lab.artefacts.artefact import load_artefact
+from sr_lab.base.files import write_text
 from sr_lab.commands import drift, promote, register, train
-from sr_lab.commands._config import build, compose, plain, setting, to_yaml
 from sr_lab.commands._ready import checked_recipe
 from sr_lab.commands._restorer import choose_device
-from sr_lab.files import write_text
-from sr_lab.inference.artefact import load_artefact
+from sr_lab.config.compose import build, compose, plain, to_yaml
+from sr_lab.config.words import setting
 from sr_lab.monitoring.logbook import Attempt, Logbook, utc_now
 from sr_lab.monitoring.report import CURRENT, JSON, PRESET
 from sr_lab.monitoring.retrain_page import Story, write_page
 from sr_lab.monitoring.retraining import Situation, should_retrain
-from sr_lab.tracking.aliases import CANDIDATE, CHAMPION, aliases
-from sr_lab.tracking.events import fire
+from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, aliases
+from sr_lab.tracking.registry.events import fire
 from sr_lab.tracking.store import download
 from sr_lab.training.timing import seconds_per_step
 

@@ -10,10 +10,10 @@ and changes nothing, where there is no previous champion. Exit code 5: rolled ba
 
 from omegaconf import DictConfig
 
-from sr_lab.commands._config import build
-from sr_lab.tracking.aliases import rollback
-from sr_lab.tracking.environment import user
-from sr_lab.tracking.events import fire
+from sr_lab.base.provenance import user
+from sr_lab.config.compose import build
+from sr_lab.tracking.registry.aliases import rollback
+from sr_lab.tracking.registry.events import fire
 
 
 def run(cfg: DictConfig) -> int:

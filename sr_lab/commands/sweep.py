@@ -26,10 +26,11 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from sr_lab.commands._config import ConfigError, build, compose, plain
+from sr_lab.base.errors import ConfigError
+from sr_lab.base.files import write_text
 from sr_lab.commands._selection import hashes, require_fresh_holdouts, selection_images
 from sr_lab.commands._winner import winner_text, write_winner
-from sr_lab.files import write_text
+from sr_lab.config.compose import build, compose, plain
 from sr_lab.sweeps.outcome import TRIALS, Row, best, front, rows
 from sr_lab.sweeps.plan import Plan
 from sr_lab.sweeps.report import REPORT, write_report

@@ -28,25 +28,25 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities import rank_zero_only
 
-from sr_lab.commands._config import build, plain
+from sr_lab.artefacts.artefact import complete_config, load_artefact, merged_images, save_artefact
+from sr_lab.base.files import write_text
+from sr_lab.base.provenance import git_state
 from sr_lab.commands._restorer import perceptual_backbones
+from sr_lab.config.compose import build, plain
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.degradations.base import record
-from sr_lab.files import write_text
-from sr_lab.inference.artefact import complete_config, load_artefact, merged_images, save_artefact
 from sr_lab.networks.base import Network
 from sr_lab.networks.keys import convert_state_dict, read_weights, warm_start
-from sr_lab.tracking.environment import git_state
 from sr_lab.tracking.models import save_model
 from sr_lab.tracking.run import Run
 from sr_lab.training.base import TrainingModule
 from sr_lab.training.checkpoint import LAST, AtomicCheckpointIO, KeepBest, KeepLast, Paused, load_checkpoint
 from sr_lab.training.draws import DrawRecords, Key
+from sr_lab.training.early_end import Pruning
 from sr_lab.training.logger import RunLogger
 from sr_lab.training.pictures import PictureGrid
 from sr_lab.training.preflight import disk_problem, optimizer_problem, precision_problem, step_problems
 from sr_lab.training.progress import StepProgressBar
-from sr_lab.training.pruning import Pruning
 
 TRACKING, RESULT = "tracking", "result.json"
 PAUSED = 75  # sysexits.h: a temporary failure, try again
@@ -241,7 +241,7 @@ def _parts(node: Any) -> list[Path]:
     """The artefacts that a configuration takes networks from: a teacher, a part of the network."""
     if not isinstance(node, dict):
         return []
-    if node.get("_target_") == "sr_lab.inference.artefact.load_network":
+    if node.get("_target_") == "sr_lab.artefacts.artefact.load_network":
         return [Path(node["path"])]
     return sorted({path for child in node.values() for path in _parts(child)})
 

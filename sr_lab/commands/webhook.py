@@ -9,7 +9,7 @@ secret in SRLAB_WEBHOOK_SECRET. Needs an administrator where the server has acco
 
 from omegaconf import DictConfig
 
-from sr_lab.tracking.events import subscribe
+from sr_lab.tracking.registry.events import subscribe
 
 
 def run(cfg: DictConfig) -> int:

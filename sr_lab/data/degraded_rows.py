@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sr_lab.files import write_bytes
+from sr_lab.base.files import write_bytes
 
 MANIFEST = "manifest.parquet"
 

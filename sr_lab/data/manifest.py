@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from filelock import FileLock
 
-from sr_lab.files import write_text
+from sr_lab.base.files import write_text
 from sr_lab.images import ImageError, read_image
 
 RACY_SECONDS = 2.0  # a file younger than this may still change within its time stamp's resolution

@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from sr_lab.base.files import write_bytes
 from sr_lab.data.manifest import Manifest, file_sha256
 from sr_lab.data.sources import Channels, FolderSource, Item
-from sr_lab.files import write_bytes
 
 Split = Literal["train", "val", "test"]
 DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}

@@ -10,7 +10,7 @@ import fsspec
 import numpy as np
 import numpy.typing as npt
 
-from sr_lab.files import replacing
+from sr_lab.base.files import replacing
 from sr_lab.images import IMAGE_SUFFIXES, ImageError, read_image, write_image
 
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from sr_lab.base.randomness import Floats, seeds
 from sr_lab.degradations.compression import to_bytes, to_floats
 from sr_lab.degradations.operation import Array, Operation, Sample, Size
-from sr_lab.randomness import Floats, seeds
 
 
 class Albumentation(Operation):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sr_lab.randomness import digest64
+from sr_lab.base.randomness import digest64
 
 Params = dict[str, Tensor]
 Key = tuple[int, ...]

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sr_lab.base.randomness import Floats, upload
 from sr_lab.degradations import kernels
 from sr_lab.degradations.canvas import Canvas
 from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
 from sr_lab.degradations.ranges import Range, between, bounds, integer_bounds, integers, pick, weights_of
-from sr_lab.randomness import Floats, upload
 
 Kind = Literal[
     "isotropic",

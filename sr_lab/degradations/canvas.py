@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sr_lab.randomness import upload
+from sr_lab.base.randomness import upload
 
 Sizes = npt.NDArray[np.int64]
 VARYING = "the samples come out in different sizes {}: end with ResizeTo(scale=...) so that they fit in one batch"

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from sr_lab.base.randomness import Floats, upload
 from sr_lab.degradations.canvas import Canvas
 from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
 from sr_lab.degradations.ranges import Range, between, bounds
-from sr_lab.randomness import Floats, upload
 
 
 class ColourShift(Operation):

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from sr_lab.base.randomness import Floats, upload
 from sr_lab.degradations.canvas import Canvas
 from sr_lab.degradations.jpeg import code_canvas
 from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
 from sr_lab.degradations.ranges import Range, integer_bounds, integers
-from sr_lab.randomness import Floats, upload
 
 Bytes = npt.NDArray[np.uint8]
 

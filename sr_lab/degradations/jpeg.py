@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sr_lab.base.randomness import upload
 from sr_lab.degradations.canvas import Canvas
-from sr_lab.randomness import upload
 
 LUMA_TABLE = (
     (16, 11, 10, 16, 24, 40, 51, 61),

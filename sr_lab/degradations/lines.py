@@ -8,10 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sr_lab.degradations.canvas import Canvas
-from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
-from sr_lab.degradations.ranges import Range, between, bounds
-from sr_lab.randomness import (
+from sr_lab.base.randomness import (
     NUM_LEVELS,
     Floats,
     normals,
@@ -21,6 +18,9 @@ from sr_lab.randomness import (
     seeds,
     upload,
 )
+from sr_lab.degradations.canvas import Canvas
+from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
+from sr_lab.degradations.ranges import Range, between, bounds
 
 Axis = Literal["rows", "columns"]
 _SEED = (0, 2.0**53)

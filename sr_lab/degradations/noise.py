@@ -9,11 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sr_lab.degradations import poisson
-from sr_lab.degradations.canvas import Canvas
-from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
-from sr_lab.degradations.ranges import Range, between, bounds, pick, weights_of
-from sr_lab.randomness import (
+from sr_lab.base.randomness import (
     Floats,
     normals,
     normals_tensor,
@@ -22,6 +18,10 @@ from sr_lab.randomness import (
     seeds,
     upload,
 )
+from sr_lab.degradations import poisson
+from sr_lab.degradations.canvas import Canvas
+from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
+from sr_lab.degradations.ranges import Range, between, bounds, pick, weights_of
 
 Colour = Literal["colour", "grey", "correlated"]
 COLOURS: tuple[Colour, ...] = ("colour", "grey", "correlated")

@@ -19,10 +19,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sr_lab.base.randomness import Floats, Streams, child, digest64, frame_seed, uniforms, upload
 from sr_lab.degradations.base import Degradation, Key, Params
 from sr_lab.degradations.canvas import VARYING, Canvas, from_canvas, to_canvas
 from sr_lab.images import full_precision
-from sr_lab.randomness import Floats, Streams, child, digest64, frame_seed, uniforms, upload
 
 Array = npt.NDArray[np.float32]
 Size = tuple[int, int]

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from sr_lab.base.randomness import Streams, child, uniforms
 from sr_lab.degradations.base import Degradation
 from sr_lab.degradations.canvas import Canvas, from_canvas, joined, to_canvas
 from sr_lab.degradations.operation import (
@@ -23,7 +24,6 @@ from sr_lab.degradations.operation import (
 )
 from sr_lab.degradations.ranges import pick, weights_of
 from sr_lab.images import full_precision
-from sr_lab.randomness import Streams, child, uniforms
 
 
 class Chain(Operation):

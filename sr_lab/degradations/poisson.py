@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sr_lab.randomness import NUM_LEVELS, look_up, normal_table
+from sr_lab.base.randomness import NUM_LEVELS, look_up, normal_table
 
 EXACT_BELOW = 10.0
 _MOST = 31

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from sr_lab.randomness import Floats
+from sr_lab.base.randomness import Floats
 
 Range = float | Sequence[float]
 

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sr_lab.base.randomness import upload
 from sr_lab.degradations.canvas import Canvas, Sizes
 from sr_lab.degradations.operation import Array, Size
-from sr_lab.randomness import upload
 
 Mode = Literal["area", "bilinear", "cubic", "bicubic", "lanczos", "nearest"]
 MODES: tuple[Mode, ...] = ("area", "bilinear", "cubic", "bicubic", "lanczos", "nearest")

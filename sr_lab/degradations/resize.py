@@ -9,13 +9,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sr_lab.base.randomness import Floats, upload
 from sr_lab.degradations.base import check_divisible
 from sr_lab.degradations.canvas import Canvas, Sizes
 from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
 from sr_lab.degradations.ranges import Range, between, bounds, pick, weights_of
 from sr_lab.degradations.resampling import MODES, resize_array, resize_canvas
 from sr_lab.images import resize_bicubic, resize_bicubic_uint8
-from sr_lab.randomness import Floats, upload
 
 Direction = Literal["up", "down", "keep"]
 DIRECTIONS: tuple[Direction, ...] = ("up", "down", "keep")

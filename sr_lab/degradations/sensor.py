@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sr_lab.base.randomness import Floats, normals, normals_tensor, seeds, upload
 from sr_lab.degradations.canvas import Canvas
 from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
 from sr_lab.degradations.ranges import Range, between, bounds
-from sr_lab.randomness import Floats, normals, normals_tensor, seeds, upload
 
 _GAMMA = 2.2
 _FULL = np.array([[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]], dtype=np.float32)

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import torch
 
+from sr_lab.base.randomness import upload
 from sr_lab.degradations.canvas import Canvas
 from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
-from sr_lab.randomness import upload
 
 
 def unsharp_mask(image: Array, *, weight: float = 0.5, radius: int = 51, threshold: float = 10.0) -> Array:

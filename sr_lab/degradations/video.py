@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from sr_lab.base.randomness import Floats
 from sr_lab.degradations.compression import Bytes, to_bytes, to_floats
 from sr_lab.degradations.operation import Array, Operation, Sample, Size
 from sr_lab.degradations.ranges import Range, integer_bounds, integers
-from sr_lab.randomness import Floats
 
 Codec = Literal["h264", "h265", "mpeg4", "mpeg2"]
 _ENCODERS = {"h264": "libx264", "h265": "libx265", "mpeg4": "mpeg4", "mpeg2": "mpeg2video"}

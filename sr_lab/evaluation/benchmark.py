@@ -14,8 +14,8 @@ from sr_lab.degradations.base import Degradation
 from sr_lab.degradations.resize import Bicubic
 from sr_lab.evaluation.pairs import Pair, find_pairs, fingerprint
 from sr_lab.evaluation.pictures import Pictures, take_pictures
-from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.images import full_precision, read_image, to_tensor
+from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.base import Context, PerImageMetric
 from sr_lab.metrics.consistency import LRConsistency
 from sr_lab.metrics.protocol import Protocol

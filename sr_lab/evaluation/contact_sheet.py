@@ -14,7 +14,7 @@ from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from sr_lab.files import write_bytes
+from sr_lab.base.files import write_bytes
 from sr_lab.images import to_uint8, write_image
 
 _GAP, _MARGIN, _LINE = 16, 32, 16

@@ -13,11 +13,11 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
+from sr_lab.base.files import write_text
 from sr_lab.evaluation.benchmark import Evaluation, ImageScore
 from sr_lab.evaluation.comparison import write_comparison
 from sr_lab.evaluation.numbers import format_value, heading, label, shorten, unit
 from sr_lab.evaluation.pictures import ERROR_RANGE, Array, error_colours
-from sr_lab.files import write_text
 
 SUMMARY, PER_IMAGE, REPORT, COMPARISON = "summary.json", "per_image.csv", "report.html", "comparison.png"
 

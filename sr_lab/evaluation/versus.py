@@ -13,10 +13,10 @@ from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.benchmark import Benchmark, Evaluation, evaluate
 from sr_lab.evaluation.pairs import Pair
 from sr_lab.evaluation.pictures import Pictures, take_pictures
-from sr_lab.evaluation.restorers import BicubicRestorer, Restorer
 from sr_lab.evaluation.scenes import find_scenes
 from sr_lab.evaluation.slices import content_slices
 from sr_lab.images import read_image, to_tensor
+from sr_lab.inference.restorers import BicubicRestorer, Restorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
 

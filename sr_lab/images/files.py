@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from sr_lab.files import replacing
+from sr_lab.base.files import replacing
 from sr_lab.images.colour import to_array
 from sr_lab.images.headers import ImageError, read_header
 from sr_lab.images.tiff import check_size, read_tiff, write_tiff

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from sr_lab.files import write_text
+from sr_lab.base.files import write_text
 
 Stage = Literal["training", "registering", "gate"]
 

@@ -14,8 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sr_lab.base.files import write_bytes
 from sr_lab.degradations.estimate import ImageEstimate
-from sr_lab.files import write_bytes
 from sr_lab.monitoring.features import feature_columns
 
 FORMAT = 1

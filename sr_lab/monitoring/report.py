@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from sr_lab.files import write_bytes, write_text
+from sr_lab.base.files import write_bytes, write_text
 from sr_lab.images import ImageError, read_image
 from sr_lab.monitoring.comparison import Drift
 from sr_lab.monitoring.explanation import Change

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sr_lab.files import write_text
+from sr_lab.base.files import write_text
 from sr_lab.monitoring.report import JSON, PNG, PRESET
 
 _GOOD, _BAD, _SOFT = "#2f7d5b", "#c43d20", "#8a8f96"

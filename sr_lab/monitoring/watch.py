@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sr_lab.files import write_text
+from sr_lab.base.files import write_text
 
 KEPT = 2000
 """Checks that a state file remembers."""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sr_lab.base.randomness import device_normal_table, image_noise
 from sr_lab.diffusion.sampling import Denoiser, Noise
 from sr_lab.networks.base import GenerativeNetwork
 from sr_lab.networks.tiling import apply_tiled
 from sr_lab.networks.unet import UNet
-from sr_lab.randomness import device_normal_table, image_noise
 
 GRAPH_STEPS = 4
 """Most evaluations in an exported graph: it unrolls them, and takes seconds for each."""

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sr_lab.cluster import num_cores, room, start_ray
-from sr_lab.files import write_text
+from sr_lab.base.compute import num_cores, room, start_ray
+from sr_lab.base.files import write_text
 from sr_lab.sweeps.worker import Share, dies_with_parent, work
 
 Task = Callable[[int, Share], object]

@@ -7,7 +7,7 @@ from pathlib import Path
 import optuna
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from sr_lab.files import write_text
+from sr_lab.base.files import write_text
 from sr_lab.sweeps import plots
 from sr_lab.sweeps.outcome import Row, best, front
 from sr_lab.sweeps.plan import Plan

@@ -127,7 +127,7 @@ class Worker:
             "pruner": self.plan.pruner_config,
         }
         monitor = next(iter(self.plan.objectives))
-        callback = {"_target_": "sr_lab.training.pruning.Pruning", "monitor": monitor, "judge": judge}
+        callback = {"_target_": "sr_lab.training.early_end.Pruning", "monitor": monitor, "judge": judge}
         return [f"+callbacks.pruning={words(callback)}"]
 
     def _wait_for(self, trial: FrozenTrial, folder: Path, overrides: list[str]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from filelock import Timeout
 
-from sr_lab.tracking import environment
+from sr_lab.base import provenance
 from sr_lab.tracking.companion import WATCH_SECONDS, ShippingProcess, Watch
 from sr_lab.tracking.reaper import Process
 from sr_lab.tracking.spool import SYSTEM_PREFIX, History, Identity, Spool
@@ -108,7 +108,7 @@ class Run:
                 f"{self.spool.directory}: another process writes this run: stop it or take another folder"
             ) from None
         if not self.spool.exists:
-            marks = {"mlflow.user": environment.user(), "mlflow.source.name": "srlab", "mlflow.source.type": "LOCAL"}
+            marks = {"mlflow.user": provenance.user(), "mlflow.source.name": "srlab", "mlflow.source.type": "LOCAL"}
             self.spool.create(
                 Identity(uid=uuid.uuid4().hex, uri=uri, experiment=experiment, name=self.name, time=now, tags=marks)
             )
@@ -341,9 +341,9 @@ class Run:
         return begin
 
     def _observe(self) -> None:
-        code, hardware = environment.git_state(), environment.hardware()
+        code, hardware = provenance.git_state(), provenance.hardware()
         suffix = f".resume.{self._before.sessions}" if self.is_resumed else ""
-        packages = "".join(f"{name}=={version}\n" for name, version in environment.packages().items())
+        packages = "".join(f"{name}=={version}\n" for name, version in provenance.packages().items())
         self.log_tags({**code.tags(), **{f"env.{key}": hardware[key] for key in ("python", "platform", "cpu", "gpu")}})
         self.log_text(json.dumps(hardware, indent=2), f"environment/hardware{suffix}.json")
         self.log_text(packages, f"environment/packages{suffix}.txt")

@@ -25,7 +25,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from sr_lab.files import replacing
+from sr_lab.base.files import replacing
 
 Event = dict[str, Any]
 SYSTEM_PREFIX = "system/"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from sr_lab.tracking.seal import check_seal
+from sr_lab.tracking.registry.seal import check_seal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from sr_lab.files import replacing
+from sr_lab.base.files import replacing
 from sr_lab.networks.base import Network
 from sr_lab.training.base import TrainingModule
 

@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from sr_lab.base.randomness import digest64, image_noise, uniforms, upload
 from sr_lab.losses.base import Loss
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.networks.base import Network
 from sr_lab.networks.denoising import DenoisingNetwork
-from sr_lab.randomness import digest64, image_noise, uniforms, upload
 from sr_lab.training.base import Batch
 from sr_lab.training.regression import Regression
 

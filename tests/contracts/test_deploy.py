@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sr_lab.cli import config_dir
+from sr_lab.config.tree import config_dir
 
 FOLDER = config_dir() / "deploy"
 

@@ -12,9 +12,9 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from sr_lab import randomness
-from sr_lab.cli import config_dir
-from sr_lab.commands._config import compose
+from sr_lab.base import randomness
+from sr_lab.config.compose import compose
+from sr_lab.config.tree import config_dir
 from sr_lab.degradations import poisson
 
 ON_HOST = {"video"}

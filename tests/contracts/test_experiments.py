@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sr_lab.cli import commands, config_dir
-from sr_lab.commands._config import compose, locate
+from sr_lab.cli import commands
+from sr_lab.config.check import locate
+from sr_lab.config.compose import compose
+from sr_lab.config.tree import config_dir
 
 EXPERIMENTS = sorted(file.stem for file in (config_dir() / "experiment").glob("*.yaml"))
 FILES = sorted(config_dir().rglob("*.yaml"))

@@ -10,8 +10,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sr_lab.commands._config import locate
-from sr_lab.inference.artefact import build_network, load_artefact, save_artefact
+from sr_lab.artefacts.artefact import build_network, load_artefact, save_artefact
+from sr_lab.config.check import locate
 from sr_lab.losses.pixel import L2
 from sr_lab.networks.compact import Compact
 from sr_lab.networks.denoising import DenoisingNetwork
@@ -48,7 +48,7 @@ def composed(name, *, scale=2, num_channels=3):
 
 
 def _is_artefact(value):
-    return isinstance(value, dict) and value.get("_target_") == "sr_lab.inference.artefact.load_network"
+    return isinstance(value, dict) and value.get("_target_") == "sr_lab.artefacts.artefact.load_network"
 
 
 def small(node):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sr_lab.commands._config import build, compose
+from sr_lab.config.compose import build, compose
 from sr_lab.degradations.base import Degradation
 from sr_lab.degradations.blur import Blur
 from sr_lab.degradations.lines import DeadRows

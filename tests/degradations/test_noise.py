@@ -4,11 +4,11 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from sr_lab.base.randomness import NUM_LEVELS, normal_table, normals, pixel_bits, pixel_bits_tensor
 from sr_lab.degradations import poisson
 from sr_lab.degradations.base import keyed_generator
 from sr_lab.degradations.noise import GaussianNoise, PoissonNoise, Speckle
 from sr_lab.degradations.sensor import CameraSensor
-from sr_lab.randomness import NUM_LEVELS, normal_table, normals, pixel_bits, pixel_bits_tensor
 
 GREY_128 = torch.full((1, 3, 256, 256), 128 / 255)
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torchvision.models as models
 
+from sr_lab.artefacts.artefact import load_artefact
 from sr_lab.cli import main
-from sr_lab.commands._config import build, compose
+from sr_lab.config.compose import build, compose
 from sr_lab.images import write_image
-from sr_lab.inference.artefact import load_artefact
 
 TINY = ["model.network.num_blocks=1", "model.network.num_features=8", "model.network.growth=4"]
 

@@ -19,7 +19,7 @@ from PIL import Image
 from skimage import data as samples
 
 from sr_lab.cli import main
-from sr_lab.commands._config import build, compose
+from sr_lab.config.compose import build, compose
 from sr_lab.degradations.base import params_from_records
 from sr_lab.degradations.trace import trace
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from sr_lab.artefacts.artefact import load_artefact, save_artefact
 from sr_lab.cli import main
 from sr_lab.images import write_image
-from sr_lab.inference.artefact import load_artefact, save_artefact
 from sr_lab.networks.edsr import EDSR
 
 SMALL_EDSR = {"_target_": "sr_lab.networks.edsr.EDSR", "scale": 2, "num_blocks": 1, "num_features": 4}

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from sr_lab.artefacts.artefact import load_artefact, save_artefact
 from sr_lab.cli import main
 from sr_lab.images import write_image
-from sr_lab.inference.artefact import load_artefact, save_artefact
 from sr_lab.networks.compact import Compact
 from sr_lab.networks.fsrcnn import FSRCNN
 from sr_lab.networks.keys import public_state_dict

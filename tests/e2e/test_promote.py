@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from sr_lab.artefacts.artefact import save_artefact
 from sr_lab.cli import main
-from sr_lab.commands._config import compose
 from sr_lab.commands.promote import release
+from sr_lab.config.compose import compose
 from sr_lab.evaluation.versus import Contest
 from sr_lab.images import resize_bicubic, to_array, to_tensor, write_image
-from sr_lab.inference.artefact import save_artefact
 from sr_lab.networks.srcnn import SRCNN
-from sr_lab.tracking.aliases import ConflictError, aliases, history
-from sr_lab.tracking.audit import Record
+from sr_lab.tracking.registry.aliases import ConflictError, aliases, history
+from sr_lab.tracking.registry.ledger import Record
 from sr_lab.tracking.run import Run
 from sr_lab.tracking.shipping import Shipper
 from sr_lab.tracking.store import connect

@@ -17,7 +17,7 @@ from PIL import Image
 from services import USERS, Server, accounts, login
 
 from sr_lab.cli import main
-from sr_lab.tracking.aliases import aliases, history, label, promote
+from sr_lab.tracking.registry.aliases import aliases, history, label, promote
 from sr_lab.tracking.run import Run
 from sr_lab.tracking.shipping import Shipper
 from sr_lab.tracking.store import connect

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import torch
 
+from sr_lab.artefacts.artefact import save_artefact
+from sr_lab.base.compute import on_ray
 from sr_lab.cli import main
-from sr_lab.cluster import on_ray
 from sr_lab.images import read_image, write_image
-from sr_lab.inference.artefact import save_artefact
 from sr_lab.networks.srcnn import SRCNN
 
 

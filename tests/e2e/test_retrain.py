@@ -10,9 +10,9 @@ from filelock import FileLock
 
 from sr_lab.cli import main
 from sr_lab.commands import demo_drift, train
-from sr_lab.commands._config import setting
+from sr_lab.config.words import setting
 from sr_lab.monitoring import read_profile
-from sr_lab.tracking.aliases import aliases
+from sr_lab.tracking.registry.aliases import aliases
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sr_lab.cli import main
-from sr_lab.tracking.aliases import aliases, label, promote
+from sr_lab.tracking.registry.aliases import aliases, label, promote
 from sr_lab.tracking.store import connect
 
 

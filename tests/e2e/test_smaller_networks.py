@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from sr_lab.artefacts.artefact import load_artefact
 from sr_lab.cli import main
 from sr_lab.images import write_image
-from sr_lab.inference.artefact import load_artefact
 from sr_lab.networks.community import Community
 from sr_lab.networks.compact import Compact
 from sr_lab.networks.keys import public_state_dict

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from sr_lab.cli import config_dir, main
-from sr_lab.commands._config import compose, plain
+from sr_lab.cli import main
 from sr_lab.commands._winner import winner_text, write_winner
+from sr_lab.config.compose import compose, plain
+from sr_lab.config.tree import config_dir
 from sr_lab.images import write_image
 
 
@@ -149,5 +150,5 @@ def test_the_winner_stands_alone_and_composes_to_what_the_trial_had(tmp_path, mo
     shutil.copytree(config_dir(), tmp_path / "conf")
     write_winner(tmp_path / "conf" / "experiment", "winner_x2", text)
     expected = plain(compose("train", [f"experiment={experiment}", *words, "name=winner_x2"]))
-    monkeypatch.setattr("sr_lab.commands._config.config_dir", lambda: tmp_path / "conf")
+    monkeypatch.setattr("sr_lab.config.compose.config_dir", lambda: tmp_path / "conf")
     assert plain(compose("train", ["experiment=winner_x2"])) == expected

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from sr_lab.artefacts.artefact import load_artefact, save_artefact
 from sr_lab.cli import main
 from sr_lab.images import write_image
-from sr_lab.inference.artefact import load_artefact, save_artefact
 from sr_lab.training.checkpoint import load_checkpoint
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from sr_lab.degradations.base import Degradation, Params
 from sr_lab.degradations.resize import Bicubic
 from sr_lab.evaluation.benchmark import Evaluation, evaluate
-from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.images import read_image, resize_bicubic, rgb_to_y, to_tensor
+from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.consistency import LRConsistency
 from sr_lab.metrics.hallucination import Hallucination

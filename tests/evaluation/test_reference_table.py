@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sr_lab.evaluation.benchmark import Evaluation, evaluate
-from sr_lab.evaluation.restorers import BicubicRestorer
+from sr_lab.inference.restorers import BicubicRestorer
 from sr_lab.metrics.lpips import LPIPSMetric
 from sr_lab.metrics.protocol import Protocol, YClassic, YCrop
 from sr_lab.metrics.psnr import PSNR

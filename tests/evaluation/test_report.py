@@ -13,8 +13,8 @@ from PIL import Image
 
 from sr_lab.evaluation.benchmark import Evaluation, Failure, evaluate
 from sr_lab.evaluation.report import per_image_csv, report_html, summary, write_report
-from sr_lab.evaluation.restorers import BicubicRestorer
 from sr_lab.images import resize_bicubic
+from sr_lab.inference.restorers import BicubicRestorer
 from sr_lab.metrics.consistency import LRConsistency
 from sr_lab.metrics.hallucination import Hallucination
 from sr_lab.metrics.lpips import LPIPSMetric

@@ -11,10 +11,10 @@ from sr_lab.degradations.noise import GaussianNoise
 from sr_lab.degradations.pipeline import Pipeline
 from sr_lab.degradations.resize import Bicubic
 from sr_lab.evaluation.benchmark import evaluate
-from sr_lab.evaluation.cost import paired_costs, peak_memory
-from sr_lab.evaluation.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.evaluation.scenes import find_scenes
 from sr_lab.evaluation.versus import Contest, Part
+from sr_lab.inference.costs import paired_costs, peak_memory
+from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.protocol import YCrop
 from sr_lab.metrics.psnr import PSNR
 

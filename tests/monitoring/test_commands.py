@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from sr_lab.cli import main
-from sr_lab.commands._config import build
+from sr_lab.config.compose import build
 from sr_lab.monitoring import read_profile
 
 pytestmark = pytest.mark.e2e

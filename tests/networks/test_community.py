@@ -5,7 +5,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from sr_lab.inference.artefact import load_artefact, save_artefact
+from sr_lab.artefacts.artefact import load_artefact, save_artefact
 from sr_lab.networks.community import Community, load_community
 from sr_lab.networks.compact import Compact
 from sr_lab.networks.keys import public_state_dict

@@ -5,8 +5,8 @@ import torch
 import yaml
 from torch.export import Dim, export
 
+from sr_lab.artefacts.artefact import complete_config, load_artefact, load_network, save_artefact
 from sr_lab.images import resize_bicubic
-from sr_lab.inference.artefact import complete_config, load_artefact, load_network, save_artefact
 from sr_lab.networks.edsr import EDSR
 from sr_lab.networks.pmrf import PMRF
 from sr_lab.networks.resshift import ResShift
@@ -163,7 +163,7 @@ def test_an_artefact_of_pmrf_carries_its_mean(tmp_path):
     node = {
         "_target_": "sr_lab.networks.pmrf.PMRF",
         "denoiser": UNET,
-        "mean": {"_target_": "sr_lab.inference.artefact.load_network", "path": str(folder)},
+        "mean": {"_target_": "sr_lab.artefacts.artefact.load_network", "path": str(folder)},
         "num_steps": 2,
     }
     whole = complete_config(node, network)
@@ -178,7 +178,7 @@ def test_an_artefact_of_pmrf_carries_its_mean(tmp_path):
 
 
 def test_a_part_that_is_no_network_is_refused():
-    from sr_lab.inference.artefact import build_network
+    from sr_lab.artefacts.artefact import build_network
 
     with pytest.raises(ValueError, match=r"'os\.system' is not a network"):
         build_network({"_target_": "sr_lab.networks.resshift.ResShift", "denoiser": {"_target_": "os.system"}})

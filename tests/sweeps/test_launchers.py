@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from sr_lab.cluster import on_ray
+from sr_lab.base.compute import on_ray
 from sr_lab.sweeps.launchers import Local, Ray, Slurm, SlurmTask, worker_task
 from sr_lab.sweeps.outcome import rows
 from sr_lab.sweeps.session import prepare, watch

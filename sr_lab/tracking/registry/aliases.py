@@ -8,8 +8,8 @@ back, and says so in the audit.
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sr_lab.tracking.audit import Action, Audit, Record, champions, reason_of
-from sr_lab.tracking.registry_lock import Lock, exclusive
+from sr_lab.tracking.registry.ledger import Action, Audit, Record, champions, reason_of
+from sr_lab.tracking.registry.lock import Lock, exclusive
 from sr_lab.tracking.store import call, connect, grant, resolve_uri, sqlite_path, without_password
 
 if TYPE_CHECKING:

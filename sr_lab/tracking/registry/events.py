@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from sr_lab.tracking.audit import Record
+from sr_lab.tracking.registry.ledger import Record
 from sr_lab.tracking.store import call, connect, resolve_uri, without_password
 
 HOOK_FAILED = 5

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from services import Server, login
 
-from sr_lab.tracking import aliases, registry_lock
-from sr_lab.tracking.aliases import ConflictError, history, label, promote, record, rollback
-from sr_lab.tracking.audit import MAX_CHARACTERS
+from sr_lab.tracking.registry import aliases
+from sr_lab.tracking.registry import lock as registry_lock
+from sr_lab.tracking.registry.aliases import ConflictError, history, label, promote, record, rollback
+from sr_lab.tracking.registry.ledger import MAX_CHARACTERS
 from sr_lab.tracking.store import connect
 
 EVERYWHERE = ["sqlite", "accounts server", "postgres", "postgres server"]
@@ -167,8 +168,8 @@ FORKER = """
 import json, os, signal, sys, time
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store
 from mlflow import MlflowClient
-from sr_lab.tracking import registry_lock
-from sr_lab.tracking.aliases import ConflictError, label, promote, rollback
+from sr_lab.tracking.registry import lock as registry_lock
+from sr_lab.tracking.registry.aliases import ConflictError, label, promote, rollback
 
 WRITES = ("set_registered_model_tag", "delete_registered_model_tag", "set_registered_model_alias",
           "delete_registered_model_alias")

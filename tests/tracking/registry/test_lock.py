@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sr_lab.tracking.registry_lock import LockLostError, claimed
+from sr_lab.tracking.registry.lock import LockLostError, claimed
 
 
 class Registry:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sr_lab.evaluation.restorers import Restorer
+from sr_lab.inference.restorers import Restorer
 
 LATENCY, MEMORY = "latency_s", "memory_bytes"
 

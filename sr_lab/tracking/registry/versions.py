@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sr_lab.tracking.card import CARD, RunFacts, run_facts
-from sr_lab.tracking.seal import SEAL, check_seal, seal
+from sr_lab.tracking.registry.card import CARD, RunFacts, run_facts
+from sr_lab.tracking.registry.seal import SEAL, check_seal, seal
 from sr_lab.tracking.spool import Spool
 from sr_lab.tracking.store import call, connect, download, find_model, grant, resolve_uri, sqlite_path, without_password
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sr_lab.evaluation.restorers import BicubicRestorer, MeanRestorer, NetworkRestorer
 from sr_lab.images import resize_bicubic, rgb_to_y
+from sr_lab.inference.restorers import BicubicRestorer, MeanRestorer, NetworkRestorer
 from sr_lab.networks.base import GenerativeNetwork
 from sr_lab.networks.tiling import restore_tiled
 

@@ -4,9 +4,12 @@ import shlex
 
 import pytest
 
-from sr_lab.cli import config_dir
-from sr_lab.commands import _config
-from sr_lab.commands._config import ConfigError, build, compose, locate, setting
+from sr_lab.base.errors import ConfigError
+from sr_lab.config import compose as composing
+from sr_lab.config.check import locate
+from sr_lab.config.compose import build, compose
+from sr_lab.config.tree import config_dir
+from sr_lab.config.words import setting
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,7 @@ def test_misspelt_key_of_an_experiment_file(tmp_path, monkeypatch):
 
     shutil.copytree(config_dir(), root)
     (root / "experiment" / "typo.yaml").write_text("# @package _global_\nmax_stepps: 3\n")
-    monkeypatch.setattr(_config, "config_dir", lambda: root)
+    monkeypatch.setattr(composing, "config_dir", lambda: root)
     with pytest.raises(ConfigError, match=r"'max_stepps'.*'max_steps'"):
         compose("train", ["experiment=typo"])
 

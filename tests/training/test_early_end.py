@@ -6,7 +6,7 @@ import pytest
 from sr_lab.sweeps.judge import Judge
 from sr_lab.sweeps.storage import create_storage, open_storage
 from sr_lab.training.cost import NetworkCost, network_cost
-from sr_lab.training.pruning import Pruning
+from sr_lab.training.early_end import Pruning
 
 
 def fit(make_module, make_trainer, data, *callbacks):

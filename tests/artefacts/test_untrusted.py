@@ -11,9 +11,9 @@ import pytest
 import torch
 import yaml
 
-from sr_lab.inference.artefact import CONFIG, FILES, METADATA, WEIGHTS, build_network, load_artefact, save_artefact
+from sr_lab.artefacts.artefact import CONFIG, FILES, METADATA, WEIGHTS, build_network, load_artefact, save_artefact
 from sr_lab.networks.community import load_community
-from sr_lab.tracking.seal import SEAL, check_seal, seal
+from sr_lab.tracking.registry.seal import SEAL, check_seal, seal
 
 
 class Trap:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sr_lab.tracking.aliases import CHAMPION, PREVIOUS, history, locked
-from sr_lab.tracking.audit import Audit, Record
-from sr_lab.tracking.registry_lock import Lock
+from sr_lab.tracking.registry.aliases import CHAMPION, PREVIOUS, history, locked
+from sr_lab.tracking.registry.ledger import Audit, Record
+from sr_lab.tracking.registry.lock import Lock
 from sr_lab.tracking.store import call, connect, resolve_uri
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sr_lab.tracking.audit import Record
-from sr_lab.tracking.events import HOOK_FAILED, Hook, HookError, fire, subscribe
+from sr_lab.tracking.registry.events import HOOK_FAILED, Hook, HookError, fire, subscribe
+from sr_lab.tracking.registry.ledger import Record
 
 RECORD = Record(
     number=4, time="2030-01-01T00:00:00+00:00", who="ann", action="promote", phase="done", source=1, target=2,

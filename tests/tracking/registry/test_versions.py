@@ -8,11 +8,11 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from sr_lab.artefacts.artefact import load_artefact, save_artefact
 from sr_lab.commands.register import run as register_command
-from sr_lab.inference.artefact import load_artefact, save_artefact
 from sr_lab.networks.srcnn import SRCNN
 from sr_lab.tracking.models import save_model
-from sr_lab.tracking.registry import download, locate, register
+from sr_lab.tracking.registry.versions import download, locate, register
 from sr_lab.tracking.run import Run
 from sr_lab.tracking.shipping import Shipper
 
@@ -82,7 +82,7 @@ def test_saving_needs_an_artefact_and_leaves_the_network_alone(model: Path, netw
 
 
 def _command(**options: Any) -> int:
-    defaults = OmegaConf.load(Path(__file__).parents[2] / "conf" / "register.yaml")
+    defaults = OmegaConf.load(Path(__file__).parents[3] / "conf" / "register.yaml")
     return register_command(OmegaConf.merge(defaults, options))  # type: ignore[arg-type]
 
 

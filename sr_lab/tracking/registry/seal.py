@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from sr_lab.tracking.card import CARD
+from sr_lab.tracking.registry.card import CARD
 
 SEAL = "sha256"
 METADATA = "metadata.json"

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import sr_lab
-from sr_lab.tracking.environment import GitState, git_state, hardware, packages
+from sr_lab.base.provenance import GitState, git_state, hardware, packages
 from sr_lab.tracking.system import SystemSampler
 
 

@@ -1,0 +1,1 @@
+"""Networks on disk: artefacts, and what was made of others."""

@@ -1,0 +1,1 @@
+"""The model registry: versions, aliases, the ledger of its changes, decisions."""

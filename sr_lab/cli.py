@@ -6,9 +6,12 @@ Only the standard library is imported here, so that help and wrong commands answ
 import ast
 import importlib
 import os
+import shlex
+import signal
 import sys
 from pathlib import Path
 
+from sr_lab.base import signals
 from sr_lab.config.tree import config_dir, nearest
 
 PACKAGE = Path(__file__).resolve().parent
@@ -69,7 +72,20 @@ def main(argv: list[str] | None = None) -> int:
     if unknown:
         print(f"srlab {name}: unknown option {unknown[0]}: settings are given as key=value", file=sys.stderr)
         return USAGE_ERROR
-    return _run(name, rest)
+    try:
+        with signals.handled():
+            return _run(name, rest)
+    except (signals.Stopped, KeyboardInterrupt) as stop:
+        return _stopped(name, rest, stop)
+
+
+def _stopped(name: str, arguments: list[str], stop: BaseException) -> int:
+    """Says what a signal ended and how it goes on; the exit code, 143 after SIGTERM and 130 after Ctrl-C."""
+    if not isinstance(stop, signals.Stopped):
+        stop = signals.Stopped(signal.SIGINT)
+    again = shlex.join(["srlab", name, *(word for word in arguments if word.lower() != "fresh=true")])
+    print(f"srlab {name}: {stop}{f'; this goes on:  {again}' if stop.goes_on else ''}", file=sys.stderr)
+    return stop.exit_code
 
 
 def _run(name: str, arguments: list[str]) -> int:
@@ -88,9 +104,6 @@ def _run(name: str, arguments: list[str]) -> int:
     except ConfigError as error:
         print(f"srlab {name}: {error}", file=sys.stderr)
         return USAGE_ERROR
-    except KeyboardInterrupt:
-        print(f"srlab {name}: interrupted", file=sys.stderr)
-        return 130
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("SRLAB_DEBUG"):
             raise

@@ -22,6 +22,7 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
+from sr_lab.base.signals import Stopped
 from sr_lab.sweeps.plan import Plan
 from sr_lab.sweeps.queue import ERROR, claim, original, unfinished
 
@@ -102,7 +103,7 @@ class Worker:
                 self.study.tell(frozen.number, state=TrialState.PRUNED, skip_if_finished=True)
             else:
                 self.study.tell(frozen.number, self.plan.read_values(folder), skip_if_finished=True)
-        except (KeyboardInterrupt, SystemExit):
+        except (Stopped, KeyboardInterrupt, SystemExit):
             self._put_back(self.storage.get_trial(trial_id).number, trial_id, counted=False)
             raise
         except (ValueError, OSError, RuntimeError) as error:

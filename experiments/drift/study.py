@@ -28,12 +28,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from sr_lab.images import read_image, resize_bicubic_uint8
-from sr_lab.monitoring import Extractor, Stream, Watch, measure_folder, read_profile, write_profile
+from sr_lab.monitoring import Extractor, RepeatedChecks, Stream, measure_folder, read_profile, write_profile
 from sr_lab.monitoring.embedding import ContentEmbedding
 from sr_lab.monitoring.explanation import explain
 from sr_lab.monitoring.features import Scaling, feature_columns, transformed
+from sr_lab.monitoring.repeated import Check
 from sr_lab.monitoring.statistics import FeatureShift, energy_test, feature_shifts
-from sr_lab.monitoring.watch import Check
 
 HERE = Path(__file__).resolve().parent
 NUM_REFERENCE = 200
@@ -41,7 +41,7 @@ WINDOWS = (25, 50, 100)
 SHARES = (0.1, 0.2, 0.5, 1.0)
 NUM_NULL, NUM_POWER, NUM_STREAMS, NUM_SEQUENCES, NUM_CHECKS = 1000, 200, 200, 200, 60
 ALPHA = 0.05
-WATCH = Watch(alpha=ALPHA, horizon=NUM_CHECKS)
+WATCH = RepeatedChecks(alpha=ALPHA, horizon=NUM_CHECKS)
 BASE = {"quality": 90, "noise": 2.0, "blur": 0.0, "resize": 1.0, "gain": 1.0}
 CONDITIONS: dict[str, dict[str, float]] = {
     "as before": {},

@@ -9,33 +9,58 @@ the spread of its samples. There are no pixels in the file; names of the images 
 """
 
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
-from sr_lab.commands._extractor import extractor, progress_bar
-from sr_lab.monitoring.features import feature, feature_columns
-from sr_lab.monitoring.measuring import measure_folder
-from sr_lab.monitoring.profile import write_profile
+from sr_lab.config.compose import build
+from sr_lab.workflows.watch import ProfileResult, feature_extractor, measure_profile
 
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
-    output, measure, start = Path(cfg.output), extractor(cfg), time.perf_counter()
-    with progress_bar("profile") as progress:
-        profile = measure_folder(
-            Path(cfg.input), measure, num_images=cfg.num_images, workers=cfg.workers, progress=progress
-        )
-    seconds = time.perf_counter() - start
-    write_profile(profile, output)
-    for name, reason in profile.facts["skipped"].items():
+    result = call(cfg)
+    for name, reason in result.skipped.items():
         print(f"srlab profile: not used: {name}: {reason}", file=sys.stderr)
-    for name in feature_columns(profile.table):
-        known, values = feature(name), profile.table[name]
-        low, middle, high = (f"{value:.{known.decimals}f}" for value in values.quantile([0.05, 0.5, 0.95]))
-        text = "none" if values.isna().all() else f"median {middle}, 90 % in {low} to {high} {known.unit}".rstrip()
-        missing = f", none in {values.isna().sum()}" if 0 < values.isna().sum() < len(values) else ""
-        print(f"{known.label}: {text}{missing}")
-    print(f"{len(profile)} images, {len(profile) / seconds:.0f} a second\nprofile: {output}")
+    for line in result.lines:
+        print(line)
+    number = len(result.profile)
+    print(f"{number} images, {number / result.seconds:.0f} a second\nprofile: {result.path}")
     return 0
+
+
+def call(cfg: DictConfig) -> ProfileResult:
+    """Measures the folder and writes the profile."""
+    return measure_profile(
+        Path(cfg.input),
+        Path(cfg.output),
+        extractor=extractor(cfg),
+        num_images=cfg.num_images,
+        workers=cfg.workers,
+    )
+
+
+def extractor(cfg: DictConfig) -> Any:
+    """What measures an image, of ``embedding``, ``crop`` and, with a restorer, of its outputs."""
+    common = {"embedding": build(cfg.embedding), "crop": cfg.crop}
+    if cfg.restorer is None:
+        return feature_extractor(**common)
+    from sr_lab.commands._restorer import choose_device, load_restorer
+
+    if not isinstance(cfg.scale, int) or cfg.scale < 1:
+        raise ValueError(f"scale={cfg.scale}: a whole number of at least 1, the factor of restorer={cfg.restorer}")
+    device = choose_device(cfg.device)
+    restorer, metadata = load_restorer(
+        str(cfg.restorer), scale=cfg.scale, tile=512, overlap=32, device=device, tracking_uri=cfg.tracking_uri
+    )
+    identity = "bicubic" if metadata is None else str(metadata.get("sha256", metadata.get("weights", cfg.restorer)))
+    return feature_extractor(
+        **common,
+        restorer=restorer,
+        scale=cfg.scale,
+        identity=identity,
+        num_samples=cfg.num_samples,
+        side=cfg.side,
+        device=device,
+    )

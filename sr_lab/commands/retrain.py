@@ -35,7 +35,7 @@ from sr_lab.config.words import setting
 from sr_lab.monitoring.logbook import Attempt, Logbook, utc_now
 from sr_lab.monitoring.report import CURRENT, JSON, PRESET
 from sr_lab.monitoring.retrain_page import Story, write_page
-from sr_lab.monitoring.retraining import Situation, should_retrain
+from sr_lab.promotion.retraining import Situation, should_retrain
 from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, aliases
 from sr_lab.tracking.registry.events import fire
 from sr_lab.tracking.store import download

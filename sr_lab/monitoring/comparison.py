@@ -17,7 +17,7 @@ MIN_IMAGES = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """What a comparison found. Whether it is an alarm is for ``Watch`` or ``Stream`` to say.
+    """What a comparison found. Whether it is an alarm is for ``RepeatedChecks`` or ``Stream`` to say.
 
     Attributes:
         test: of all features together: it decides.

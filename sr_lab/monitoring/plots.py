@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from sr_lab.monitoring.comparison import Drift
 from sr_lab.monitoring.features import feature
+from sr_lab.monitoring.repeated import Check
 from sr_lab.monitoring.stream import StreamResult
-from sr_lab.monitoring.watch import Check
 
 _BEFORE, _NOW, _SOFT, _ALARM = "#8a8f96", "#0b6e8a", "#d6d8db", "#c43d20"
 _COLUMNS = 4

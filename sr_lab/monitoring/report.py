@@ -20,8 +20,8 @@ from sr_lab.monitoring.explanation import Change
 from sr_lab.monitoring.features import feature
 from sr_lab.monitoring.plots import plot_checks, plot_drift, plot_stream
 from sr_lab.monitoring.profile import Profile
+from sr_lab.monitoring.repeated import Check, RepeatedChecks
 from sr_lab.monitoring.stream import StreamResult
-from sr_lab.monitoring.watch import Check, Watch
 
 JSON, HTML, PNG, PRESET, CURRENT = "drift.json", "drift.html", "drift.png", "preset.yaml", "current.parquet"
 _SIDE = 240
@@ -52,7 +52,7 @@ class Finding:
     checks: Sequence[Check] = ()
 
     @classmethod
-    def of_window(cls, drift: Drift, checks: Sequence[Check], watch: Watch) -> "Finding":
+    def of_window(cls, drift: Drift, checks: Sequence[Check], watch: RepeatedChecks) -> "Finding":
         """The last of the checks."""
         check, repeated = checks[-1], watch.horizon > 1
         rule = "energy distance, permutation test"

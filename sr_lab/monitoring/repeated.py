@@ -46,7 +46,7 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch:
+class RepeatedChecks:
     """Rules of repeated checks.
 
     Attributes:

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sr_lab.monitoring.logbook import Logbook
-from sr_lab.monitoring.retraining import RetrainingPolicy, Situation, should_retrain
+from sr_lab.promotion.retraining import RetrainingPolicy, Situation, should_retrain
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

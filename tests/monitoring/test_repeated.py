@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from sr_lab.monitoring.watch import Check, Watch, read_checks, write_checks
+from sr_lab.monitoring.repeated import Check, RepeatedChecks, read_checks, write_checks
 
 
-def follow(watch: Watch, p_values: list[float]) -> list[Check]:
+def follow(watch: RepeatedChecks, p_values: list[float]) -> list[Check]:
     checks: list[Check] = []
     for index, p_value in enumerate(p_values):
         checks.append(watch.next(checks, p_value=p_value, images_sha256=str(index), num_images=50))
@@ -13,7 +13,8 @@ def follow(watch: Watch, p_values: list[float]) -> list[Check]:
 
 def test_alpha_is_spent_evenly_and_an_alarm_neither_flickers_nor_storms():
     checks = follow(
-        Watch(alpha=0.06, horizon=60, clear_after=3), [0.01, 0.001, 0.2, 0.001, 0.2, 0.3, 0.01, 0.4, 0.5, 0.6, 0.02]
+        RepeatedChecks(alpha=0.06, horizon=60, clear_after=3),
+        [0.01, 0.001, 0.2, 0.001, 0.2, 0.3, 0.01, 0.4, 0.5, 0.6, 0.02],
     )
     assert [check.level for check in checks] == pytest.approx([0.001] * 11)
     assert [check.alarm for check in checks] == [False] + [True] * 8 + [False] * 2
@@ -22,20 +23,20 @@ def test_alpha_is_spent_evenly_and_an_alarm_neither_flickers_nor_storms():
 
 
 def test_periods_without_drift_hold_an_alarm_with_probability_alpha_at_most():
-    random, watch = np.random.default_rng(0), Watch(alpha=0.05, horizon=60)
+    random, watch = np.random.default_rng(0), RepeatedChecks(alpha=0.05, horizon=60)
     alarms = sum(any(check.alarm for check in follow(watch, random.random(60).tolist())) for _ in range(400))
     assert alarms / 400 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
 
 
 def test_the_same_images_are_the_same_check():
-    watch = Watch()
+    watch = RepeatedChecks()
     first = watch.next([], p_value=1e-4, images_sha256="a", num_images=9)
     assert watch.next([first], p_value=0.9, images_sha256="a", num_images=9) is first
     assert first.new
 
 
 def test_a_state_is_kept_and_belongs_to_one_reference(tmp_path):
-    checks = follow(Watch(), [0.5, 1e-4])
+    checks = follow(RepeatedChecks(), [0.5, 1e-4])
     write_checks(tmp_path / "state.json", checks, reference="r")
     assert read_checks(tmp_path / "state.json", reference="r") == checks
     assert read_checks(tmp_path / "state.json", reference="other") == []
@@ -48,4 +49,4 @@ def test_a_state_is_kept_and_belongs_to_one_reference(tmp_path):
 @pytest.mark.parametrize("settings", [{"alpha": 0}, {"alpha": 0.6}, {"horizon": 0}, {"clear_after": 0}])
 def test_rules_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
-        Watch(**settings)
+        RepeatedChecks(**settings)

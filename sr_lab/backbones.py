@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-import torchvision.models as models
 from torch import Tensor, nn
 
 Backbone = Literal["alexnet", "squeezenet1_1", "vgg16", "vgg19"]
 Net = Literal["alex", "vgg", "squeeze"]
 
-_ADDRESSES = {
-    "alexnet": models.AlexNet_Weights.IMAGENET1K_V1,
-    "squeezenet1_1": models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
-    "vgg16": models.VGG16_Weights.IMAGENET1K_V1,
-    "vgg19": models.VGG19_Weights.IMAGENET1K_V1,
+ADDRESSES: dict[Backbone, str] = {
+    "alexnet": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    "squeezenet1_1": "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+    "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
+    "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
 }
+"""torchvision's files (``IMAGENET1K_V1``); each is named by the first digits of its SHA-256."""
 _BACKBONE_OF: dict[str, Backbone] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 
 
@@ -53,9 +53,9 @@ def find_weights(backbone: Backbone, weights: Path | None = None, *, user: str, 
         MissingWeights: with the name of the file, its address and where to put it.
         ValueError: if there is no such backbone.
     """
-    if backbone not in _ADDRESSES:
-        raise ValueError(f"backbone={backbone!r}: there are {', '.join(_ADDRESSES)}")
-    address = str(_ADDRESSES[backbone].url)
+    if backbone not in ADDRESSES:
+        raise ValueError(f"backbone={backbone!r}: there are {', '.join(ADDRESSES)}")
+    address = ADDRESSES[backbone]
     file_name = address.rsplit("/", 1)[-1]
     if weights is not None and weights.is_file():
         return weights
@@ -79,6 +79,8 @@ def load_features(backbone: Backbone, path: Path) -> nn.Sequential:
     Raises:
         ValueError: if the file is damaged or holds another network.
     """
+    import torchvision.models as models  # here, because it takes two seconds
+
     with torch.device("meta"):  # every weight is read from the file: none is drawn first
         features: nn.Sequential = getattr(models, backbone)(weights=None).features
     features.to_empty(device="cpu")

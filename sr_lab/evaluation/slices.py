@@ -10,11 +10,10 @@ people, misses profiles and tilted heads, and takes 4 pictures of animals for fa
 """
 
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from skimage.data import lbp_frontal_face_cascade_filename
-from skimage.feature import Cascade
 from torch import Tensor
 
 from sr_lab.images import resize_bicubic, rgb_to_y, to_array
@@ -159,7 +158,10 @@ def num_face_like(image: Tensor) -> int:
 
 
 @cache
-def _face_cascade() -> Cascade:
+def _face_cascade() -> Any:
+    from skimage.data import lbp_frontal_face_cascade_filename
+    from skimage.feature import Cascade
+
     return Cascade(lbp_frontal_face_cascade_filename())
 
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.squeezenet import Fire
 
 from sr_lab.backbones import Net, backbone_of, find_weights, load_features, load_lpips, three_channels
 from sr_lab.losses.base import Loss
@@ -41,7 +40,7 @@ def layer_names(backbone: FeatureNet) -> list[str]:
 class _FireBeforeReLU(nn.Module):
     """A fire module of SqueezeNet without the ReLU at its end."""
 
-    def __init__(self, fire: Fire) -> None:
+    def __init__(self, fire: Any) -> None:
         super().__init__()
         self.squeeze, self.narrow, self.wide = fire.squeeze, fire.expand1x1, fire.expand3x3
 
@@ -75,7 +74,7 @@ class FeatureExtractor(nn.Module):
         self.taps: dict[int, str] = {}
         stages: list[nn.Module] = []
         for module in load_features(backbone, path):
-            if isinstance(module, Fire):
+            if hasattr(module, "expand3x3"):  # torchvision's Fire
                 module = nn.Sequential(_FireBeforeReLU(module), nn.ReLU())
             for stage in module if isinstance(module, nn.Sequential) else [module]:
                 if isinstance(stage, nn.Conv2d | _FireBeforeReLU) and (name := next(names)) in layers:

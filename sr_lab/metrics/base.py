@@ -1,13 +1,11 @@
-"""What the image metrics share: the check of a pair, and the torchmetrics face that averages per image."""
+"""What the image metrics share: a value for each image, and the mean over images."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-from torchmetrics import Metric
+from torch import Tensor, nn
 
 from sr_lab.metrics.protocol import Protocol
 
@@ -42,11 +40,10 @@ class ErrorMap:
     top: float
 
 
-class PerImageMetric(Metric, ABC):
-    """Mean over images of a per-image value; never the value of the pooled error.
+class PerImageMetric(nn.Module, ABC):
+    """A value for each image, and its mean over images; never the value of the pooled error.
 
-    ``update`` takes ``restored`` and ``target``, both (B, C, H, W) with values in [0, 1], and ``compute``
-    returns the mean over every image seen, on all processes. The sum is kept in float64.
+    ``training.means.ImageMean`` forms the mean over batches and processes.
 
     Attributes:
         reason: why nothing is measured at all; None where it is.
@@ -54,19 +51,10 @@ class PerImageMetric(Metric, ABC):
         definition: the metric in words, for reports; empty where the protocol defines it.
     """
 
-    full_state_update = False
-    is_differentiable = False
+    higher_is_better: ClassVar[bool]
     ceiling: ClassVar[float] = float("inf")
     definition: ClassVar[str] = ""
     reason: str | None = None
-
-    total: Tensor
-    num_images: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("num_images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     @property
     @abstractmethod
@@ -89,19 +77,9 @@ class PerImageMetric(Metric, ABC):
         """Why nothing can be measured under ``protocol``; None where it can."""
         return None
 
-    def update(self, restored: Tensor, target: Tensor, *, low: Tensor | None = None) -> None:
-        """Adds the images of one batch; ``low`` is what they were restored from."""
-        values = self.measure(restored, target, Context(low=low)).to(torch.float64)
-        self.total += values.clamp(max=self.ceiling).sum()
-        self.num_images += values.numel()
-
-    def compute(self) -> Tensor:
-        """Mean over the images; NaN where there was none."""
-        return self.total / self.num_images
-
     @classmethod
     def mean(cls, values: Iterable[float]) -> float:
-        """Mean of per-image values as ``compute`` forms it; NaN of none."""
+        """Mean of per-image values, each counted up to ``ceiling``; NaN of none."""
         capped = [min(value, cls.ceiling) for value in values]
         return sum(capped) / len(capped) if capped else float("nan")
 

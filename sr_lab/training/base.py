@@ -15,6 +15,7 @@ from sr_lab.metrics.base import PerImageMetric
 from sr_lab.networks.base import Network
 from sr_lab.networks.tiling import restore_tiled
 from sr_lab.training.ema import EMA
+from sr_lab.training.means import ImageMean
 
 Batch = dict[str, Any]
 Losses = dict[str, Tensor]
@@ -34,7 +35,7 @@ class TrainingModule(pl.LightningModule, ABC):
 
     Args:
         network: the network that is trained.
-        metrics: torchmetrics faces, updated with (restored, target); logged as ``val/<key>``, the metric's own
+        metrics: what is measured on each validation image; the mean is logged as ``val/<key>``, the metric's own
             key, which tells the protocol's channels: ``val/psnr_y``.
         optimizer: partial that takes the parameters.
         scheduler: partial that takes the optimizer; None keeps the learning rate. Stepped once an
@@ -76,7 +77,7 @@ class TrainingModule(pl.LightningModule, ABC):
             raise ValueError(f"gradient_clip={gradient_clip}: must be positive, or null for no clipping")
         self.automatic_optimization = False
         self.network = network.train()  # one that was loaded comes in evaluation mode
-        self.metrics = nn.ModuleDict(metrics)
+        self.metrics = nn.ModuleDict({name: ImageMean(metric) for name, metric in metrics.items()})
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.ema = None if ema_decay is None else EMA(network, decay=ema_decay)
@@ -102,7 +103,7 @@ class TrainingModule(pl.LightningModule, ABC):
             return self.network
         return self.ema.module
 
-    def named_metrics(self) -> dict[str, PerImageMetric]:
+    def named_metrics(self) -> dict[str, ImageMean]:
         """The metrics by the key under which each is logged; one that cannot be measured is left out."""
         metrics = {metric.key: metric for metric in self.metrics.values()}
         return {key: metric for key, metric in metrics.items() if metric.reason is None}  # type: ignore[misc]

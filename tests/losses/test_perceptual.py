@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 import torchvision.models as models
 
-from sr_lab.backbones import MissingWeights, load_lpips
+from sr_lab.backbones import ADDRESSES, MissingWeights, load_lpips
 from sr_lab.losses.perceptual import LPIPS, MEAN, STD, FeatureExtractor, Perceptual, layer_names
 
 FILES = {
@@ -160,3 +160,10 @@ def test_lpips_as_a_loss_is_the_packages_value_with_a_finite_gradient(made_up: P
             parameter.neg_().clamp_max_(0)  # every ReLU is shut
     loss(dead, other[:1, :, :40, :40]).backward()
     assert dead.grad.isfinite().all()
+
+
+def test_the_addresses_are_those_of_torchvision() -> None:
+    import torchvision.models as models
+
+    known = (models.AlexNet_Weights, models.SqueezeNet1_1_Weights, models.VGG16_Weights, models.VGG19_Weights)
+    assert list(ADDRESSES.values()) == [weights.IMAGENET1K_V1.url for weights in known]

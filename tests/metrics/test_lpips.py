@@ -13,6 +13,7 @@ from sr_lab.backbones import MissingWeights, Net
 from sr_lab.images import read_image, to_tensor
 from sr_lab.metrics.lpips import LPIPSMetric, find_weights, load_lpips, lpips
 from sr_lab.metrics.protocol import YClassic, YCrop
+from sr_lab.training.means import ImageMean
 
 FILES = {
     "alex": "alexnet-owt-7be5be79.pth",
@@ -88,12 +89,13 @@ def test_metric_rounds_to_8_bit_and_stays_in_evaluation_mode(shared: Path, netwo
     generator = torch.Generator().manual_seed(3)
     one, two = (torch.rand(2, 3, 64, 64, generator=generator) for _ in range(2))
     metric = LPIPSMetric(net="alex", weights=shared / "weights")
+    mean = ImageMean(metric)
     owner = nn.Module()
     owner.metric = metric
     owner.train()
-    metric.update(one, two)
+    mean.update(one, two)
     rounded = ((255 * image).round() / 255 for image in (one, two))
-    assert metric.compute().item() == pytest.approx(lpips(*rounded, network=networks["alex"]).mean().item(), abs=1e-6)
+    assert mean.compute().item() == pytest.approx(lpips(*rounded, network=networks["alex"]).mean().item(), abs=1e-6)
     assert owner.state_dict() == {}, "a checkpoint does not carry the backbone"
     assert metric.higher_is_better is False
 
@@ -124,11 +126,12 @@ def test_missing_weights_say_which_file_goes_where(hub: Path, net: Net) -> None:
 
 def test_missing_weights_can_be_skipped_visibly(hub: Path, caplog: pytest.LogCaptureFixture) -> None:
     metric = LPIPSMetric(missing="skip")
+    mean = ImageMean(metric)
     assert FILES["alex"] in caplog.text
     assert metric.reason is not None
     assert metric.unavailable(YCrop()) == metric.reason
-    metric.update(torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64))
-    assert math.isnan(metric.compute().item()), "not measured is not 0"
+    mean.update(torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64))
+    assert math.isnan(mean.compute().item()), "not measured is not 0"
 
 
 def test_luma_protocols_have_no_distance(shared: Path) -> None:

@@ -8,6 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from sr_lab.metrics.protocol import RGBCrop, YCrop
 from sr_lab.metrics.psnr import PSNR, psnr
+from sr_lab.training.means import ImageMean
 
 
 def pair_with_psnr(decibels: float, *, size: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,14 +74,15 @@ def test_refuses(restored: torch.Tensor, target: torch.Tensor, border: int, mess
 
 def test_four_images_of_30_db_have_a_mean_of_30_db() -> None:
     metric = PSNR(protocol=RGBCrop(), scale=2)
+    mean = ImageMean(metric)
     target = torch.full((1, 3, 40, 40), 100 / 255)
     restored = target.clone()
     # 64 of the 1296 inner pixels off by 36/255: MSE = 64 / 1296 * (36 / 255)^2, near 30 dB.
     restored[..., 10:18, 10:18] += 36 / 255
     expected = -10 * math.log10(64 / 1296 * (36 / 255) ** 2)
     for _ in range(4):
-        metric.update(restored, target)
-    assert metric.compute().item() == pytest.approx(expected, abs=1e-4)
+        mean.update(restored, target)
+    assert mean.compute().item() == pytest.approx(expected, abs=1e-4)
     thirty, flat = pair_with_psnr(30.0)
     assert PSNR.mean([psnr(thirty, flat).item()] * 4) == pytest.approx(30.0, abs=1e-9)
 
@@ -89,17 +91,18 @@ def test_mean_is_of_images_and_not_of_the_pooled_error() -> None:
     target = torch.full((1, 3, 40, 40), 0.4)
     good, bad = target + 1 / 255, target + 51 / 255
     metric = PSNR(protocol=RGBCrop(), scale=2)
-    metric.update(torch.cat([good, bad]), torch.cat([target, target]))
+    mean = ImageMean(metric)
+    mean.update(torch.cat([good, bad]), torch.cat([target, target]))
     per_image = (20 * math.log10(255) + 20 * math.log10(5)) / 2
     pooled = -10 * math.log10(((1 / 255) ** 2 + (51 / 255) ** 2) / 2)
-    assert metric.compute().item() == pytest.approx(per_image, abs=1e-3)
+    assert mean.compute().item() == pytest.approx(per_image, abs=1e-3)
     assert abs(per_image - pooled) > 10
 
 
 def test_batches_do_not_change_the_mean() -> None:
     generator = torch.Generator().manual_seed(1)
     restored, target = (torch.rand(5, 3, 24, 24, generator=generator) for _ in range(2))
-    whole, split = PSNR(protocol=YCrop(), scale=2), PSNR(protocol=YCrop(), scale=2)
+    whole, split = (ImageMean(PSNR(protocol=YCrop(), scale=2)) for _ in range(2))
     whole.update(restored, target)
     split.update(restored[:1], target[:1])
     split.update(restored[1:], target[1:])
@@ -109,9 +112,10 @@ def test_batches_do_not_change_the_mean() -> None:
 def test_an_exact_image_raises_the_mean_by_a_finite_amount() -> None:
     target = torch.full((1, 3, 40, 40), 100 / 255)
     metric = PSNR(protocol=RGBCrop(), scale=2)
-    metric.update(target, target)
-    metric.update(target + 51 / 255, target)
-    assert metric.compute().item() == pytest.approx((100 + 20 * math.log10(5)) / 2, abs=1e-3)
+    mean = ImageMean(metric)
+    mean.update(target, target)
+    mean.update(target + 51 / 255, target)
+    assert mean.compute().item() == pytest.approx((100 + 20 * math.log10(5)) / 2, abs=1e-3)
     assert PSNR.mean([math.inf, 20.0]) == 60.0
     assert metric.per_image(target, target).item() == math.inf
 
@@ -119,7 +123,7 @@ def test_an_exact_image_raises_the_mean_by_a_finite_amount() -> None:
 def test_reduction_over_processes_counts_images() -> None:
     """Two processes with unequal numbers of images: the mean is over images, not over processes."""
     target = torch.full((1, 3, 40, 40), 100 / 255)
-    here, there = (PSNR(protocol=RGBCrop(), scale=2) for _ in range(2))
+    here, there = (ImageMean(PSNR(protocol=RGBCrop(), scale=2)) for _ in range(2))
     here.update((target + 51 / 255).expand(3, -1, -1, -1), target.expand(3, -1, -1, -1))
     there.update(target + 1 / 255, target)
     states = {id(here.total): there.total, id(here.num_images): there.num_images}

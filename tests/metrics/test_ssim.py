@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sr_lab.metrics.protocol import RGBCrop
 from sr_lab.metrics.ssim import SSIM, ssim
+from sr_lab.training.means import ImageMean
 
 
 def reference(restored: Tensor, target: Tensor) -> float:
@@ -112,11 +113,12 @@ def test_refuses_small_images() -> None:
 def test_face_is_the_mean_per_image() -> None:
     restored, target = textured(3, 3, 40, 40)
     metric = SSIM(protocol=RGBCrop(), scale=3)
-    metric.update(restored[:2], target[:2])
-    metric.update(restored[2:], target[2:])
+    mean = ImageMean(metric)
+    mean.update(restored[:2], target[:2])
+    mean.update(restored[2:], target[2:])
     rounded = [(image * 255).round()[:, :, 3:-3, 3:-3] / 255 for image in (restored, target)]
     expected = sum(reference(one, other) for one, other in zip(*rounded, strict=True)) / 3
-    assert metric.compute().item() == pytest.approx(expected, abs=1e-6)
+    assert mean.compute().item() == pytest.approx(expected, abs=1e-6)
     assert metric.key == "ssim_rgb"
 
 

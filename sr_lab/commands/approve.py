@@ -9,19 +9,22 @@ Fails where no decision waits. Exit code 4 of srlab promote says that one does.
 
 from omegaconf import DictConfig
 
-from sr_lab.base.provenance import user
-from sr_lab.tracking.registry.decisions import approve, open_request
+from sr_lab.workflows import approve
+from sr_lab.workflows.approve import Consent
 
 
 def run(cfg: DictConfig) -> int:
-    """Approve the waiting decision on ``cfg.name``."""
-    name = str(cfg.name)
+    """Approves the decision that waits, and tells which it was."""
+    consent = call(cfg)
+    done = consent.record
+    print(consent.request.reason)
+    print(f"{done.who} agrees to decision {str(done.decision)[:12]} on {cfg.name} version {done.target}")
+    print(f"now: srlab promote name={cfg.name} policy=...  (the same policy)")
+    return 0
+
+
+def call(cfg: DictConfig) -> Consent:
+    """Approves the decision that waits on ``cfg.name``."""
     if not isinstance(cfg.version, int | None):
         raise ValueError(f"version={cfg.version}: a number, as srlab promote prints it")
-    request, _ = open_request(cfg.tracking_uri, name)
-    if request is not None:
-        print(request.reason)
-    done = approve(cfg.tracking_uri, name, by=str(cfg.by), user=user(), version=cfg.version)
-    print(f"{done.who} agrees to decision {str(done.decision)[:12]} on {name} version {done.target}")
-    print(f"now: srlab promote name={name} policy=...  (the same policy)")
-    return 0
+    return approve.approve(name=str(cfg.name), by=str(cfg.by), version=cfg.version, tracking_uri=str(cfg.tracking_uri))

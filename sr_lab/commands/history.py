@@ -11,29 +11,29 @@ import sys
 
 from omegaconf import DictConfig
 
-from sr_lab.tracking.registry.aliases import CHAMPION, aliases, history
-from sr_lab.tracking.registry.ledger import Record, last_change
+from sr_lab.workflows import history
+from sr_lab.workflows.history import History, Record
 
 
 def run(cfg: DictConfig) -> int:
-    """Print the history of ``cfg.name``."""
-    name = str(cfg.name)
-    records = history(cfg.tracking_uri, name)
+    """Prints the history of ``cfg.name``."""
+    found = call(cfg)
+    records = found.records
     for record in records:
         if record.phase != "intent" or record is records[-1]:
             print(_text(record))
     if not records:
-        print(f"no decision on {name} yet")
-    found = aliases(cfg.tracking_uri, name)
-    print("now: " + (", ".join(f"{alias} is version {found[alias]}" for alias in sorted(found)) or "no alias is set"))
-    broken = [record.number for record in records if not record.intact]
-    for number in broken:
-        print(f"srlab history: record {number} does not fit the one before it: that was changed later", file=sys.stderr)
-    change, champion = last_change(records), found.get(CHAMPION)
-    moved = (change.target if change else None) != champion and (not records or records[-1].phase != "intent")
-    if moved:
-        print(f"srlab history: the alias {CHAMPION} was changed by something else than srlab", file=sys.stderr)
-    return 1 if broken or moved else 0
+        print(f"no decision on {found.name} yet")
+    named = ", ".join(f"{alias} is version {version}" for alias, version in sorted(found.aliases.items()))
+    print(f"now: {named or 'no alias is set'}")
+    for fault in found.faults:
+        print(f"srlab history: {fault}", file=sys.stderr)
+    return 1 if found.faults else 0
+
+
+def call(cfg: DictConfig) -> History:
+    """Reads the history of ``cfg.name``."""
+    return history.history(name=str(cfg.name), tracking_uri=str(cfg.tracking_uri))
 
 
 def _text(record: Record) -> str:

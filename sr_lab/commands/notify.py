@@ -6,24 +6,24 @@ The hook gets the facts of the last promotion or rollback, as it did right after
 the champion is another version than the audit says. Exit code 5: the hook failed.
 """
 
+import sys
+
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
-from sr_lab.tracking.registry.aliases import CHAMPION, aliases, history
-from sr_lab.tracking.registry.events import fire
-from sr_lab.tracking.registry.ledger import last_change
+from sr_lab.workflows import notify
+from sr_lab.workflows.notify import HOOK_FAILED, Told
 
 
 def run(cfg: DictConfig) -> int:
-    """Tell of the champion of ``cfg.name``."""
-    name, hook = str(cfg.name), build(cfg.events)
-    change = last_change(history(cfg.tracking_uri, name))
-    if change is None:
-        raise ValueError(f"{name} has had no champion yet: there is nothing to tell")
-    champion = aliases(cfg.tracking_uri, name).get(CHAMPION)
-    if champion != change.target:
-        found = "gone" if champion is None else f"version {champion}"
-        raise ValueError(
-            f"{name}: the champion is {found}, the last record says {change.target}: see srlab history name={name}"
-        )
-    return fire(hook, change, name=name, uri=cfg.tracking_uri)
+    """Tells of the champion of ``cfg.name``; silent where that went well."""
+    failure = call(cfg).failure
+    if failure is not None:
+        print(f"srlab notify: {failure}", file=sys.stderr)
+        return HOOK_FAILED
+    return 0
+
+
+def call(cfg: DictConfig) -> Told:
+    """Tells of the champion of ``cfg.name``."""
+    return notify.notify(name=str(cfg.name), hook=build(cfg.events), tracking_uri=str(cfg.tracking_uri))

@@ -13,35 +13,26 @@ not answer.
 
 from omegaconf import DictConfig
 
-from sr_lab.artefacts.artefact import Artefact
-from sr_lab.commands._restorer import fetch_artefact
-from sr_lab.tracking.registry.card import CARD, INTENDED_USE, RunFacts, model_card
-from sr_lab.tracking.registry.versions import locate, register
+from sr_lab.workflows import register
+from sr_lab.workflows.register import Version
 
 
 def run(cfg: DictConfig) -> int:
-    """Register ``cfg.run`` as ``cfg.name``."""
-    uri, run_id = locate(str(cfg.run), uri=cfg.uri, default_uri=cfg.default_uri)
-    artefact = fetch_artefact(f"runs:/{run_id}/{cfg.model}", tracking_uri=uri)
-
-    def card(number: int, facts: RunFacts) -> str:
-        return model_card(
-            facts,
-            title=f"{cfg.name}, version {number}",
-            network=_described(artefact),
-            metadata=artefact.metadata,
-            intended_use=INTENDED_USE if cfg.intended_use is None else str(cfg.intended_use),
-        )
-
-    tags = {str(key): str(value) for key, value in cfg.tags.items()}
-    version = register(uri, run_id, cfg.name, cfg.alias, tags, model=cfg.model, card=card)
-    print(f"{version.name} version {version.number} is {version.uri} (run {run_id}); its card: {CARD}")
+    """Registers ``cfg.run`` as ``cfg.name`` and tells the version."""
+    version = call(cfg)
+    print(f"{version.name} version {version.number} is {version.uri} (run {version.run_id}); its card: {version.card}")
     return 0
 
 
-def _described(artefact: Artefact) -> str:
-    """The network in words."""
-    network = artefact.network
-    count = sum(parameter.numel() for parameter in network.parameters())
-    channels = {1: "grey", 3: "RGB"}.get(network.num_channels, f"{network.num_channels} channels")
-    return f"{type(network).__name__}, {count:,} parameters, enlarges {channels} pictures by {artefact.scale}."
+def call(cfg: DictConfig) -> Version:
+    """Registers ``cfg.run`` as ``cfg.name``."""
+    return register.register(
+        run=str(cfg.run),
+        name=str(cfg.name),
+        alias=str(cfg.alias),
+        model=str(cfg.model),
+        intended_use=None if cfg.intended_use is None else str(cfg.intended_use),
+        tags={str(key): str(value) for key, value in cfg.tags.items()},
+        uri=cfg.uri,
+        default_uri=str(cfg.default_uri),
+    )

@@ -8,20 +8,31 @@ record (srlab history). A second rollback goes one champion further back; it doe
 and changes nothing, where there is no previous champion. Exit code 5: rolled back, but the hook failed.
 """
 
+import sys
+
 from omegaconf import DictConfig
 
-from sr_lab.base.provenance import user
 from sr_lab.config.compose import build
-from sr_lab.tracking.registry.aliases import rollback
-from sr_lab.tracking.registry.events import fire
+from sr_lab.workflows import rollback
+from sr_lab.workflows.rollback import HOOK_FAILED, RolledBack
 
 
 def run(cfg: DictConfig) -> int:
-    """Roll back ``cfg.name``."""
-    name = str(cfg.name)
-    hook = None if cfg.events is None else build(cfg.events)
-    done = rollback(cfg.tracking_uri, name, reason=str(cfg.reason), who=user())
-    print(
-        f"{name} version {done.target} is models:/{name}@champion again, instead of version {done.source}", flush=True
+    """Rolls back ``cfg.name`` and tells which version is the champion."""
+    done = call(cfg)
+    name, record = done.name, done.record
+    print(f"{name} version {record.target} is models:/{name}@champion again, instead of version {record.source}")
+    if done.failure is not None:
+        print(f"srlab rollback: {done.failure}", file=sys.stderr)
+        return HOOK_FAILED
+    return 0
+
+
+def call(cfg: DictConfig) -> RolledBack:
+    """Rolls back ``cfg.name``."""
+    return rollback.rollback(
+        name=str(cfg.name),
+        reason=str(cfg.reason),
+        tracking_uri=str(cfg.tracking_uri),
+        hook=None if cfg.events is None else build(cfg.events),
     )
-    return fire(hook, done, name=name, uri=cfg.tracking_uri)

@@ -9,13 +9,18 @@ secret in SRLAB_WEBHOOK_SECRET. Needs an administrator where the server has acco
 
 from omegaconf import DictConfig
 
-from sr_lab.tracking.registry.events import subscribe
+from sr_lab.workflows import notify
 
 
 def run(cfg: DictConfig) -> int:
-    """Set up the webhook ``cfg.label``."""
-    status = subscribe(cfg.tracking_uri, str(cfg.url), label=str(cfg.label))
+    """Sets up the webhook and tells how the receiver answered."""
+    status = call(cfg)
     print(
         f"webhook {cfg.label}: every change of an alias goes to {cfg.url}; a trial message was answered with {status}"
     )
     return 0
+
+
+def call(cfg: DictConfig) -> str:
+    """Sets up the webhook ``cfg.label``."""
+    return notify.subscribe(url=str(cfg.url), tracking_uri=str(cfg.tracking_uri), label=str(cfg.label))

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
+    from sr_lab.networks.base import Network
+
 CARD = "MODEL_CARD.md"
 INTENDED_USE = (
     "Enlarging pictures for people to look at, of the kind that it was trained on (below). Not for measuring, "
@@ -126,6 +128,13 @@ def model_card(
         *_lineage(facts, metadata),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def described(network: "Network") -> str:
+    """The network in a sentence."""
+    count = sum(parameter.numel() for parameter in network.parameters())
+    channels = {1: "grey", 3: "RGB"}.get(network.num_channels, f"{network.num_channels} channels")
+    return f"{type(network).__name__}, {count:,} parameters, enlarges {channels} pictures by {network.scale}."
 
 
 def _invented(facts: RunFacts) -> str:

@@ -93,7 +93,7 @@ def open_request(uri: str, name: str) -> tuple[Record | None, Record | None]:
     return waiting(history(uri, name))
 
 
-def approve(uri: str, name: str, *, by: str, user: str, version: int | None = None) -> Record:
+def approve(uri: str, name: str, *, by: str, user: str, version: int | None = None) -> tuple[Record, Record]:
     """Writes into the audit that a person agrees to the decision that waits; nothing else is changed.
 
     Args:
@@ -104,7 +104,7 @@ def approve(uri: str, name: str, *, by: str, user: str, version: int | None = No
         version: the candidate that the person has looked at; None: whichever waits.
 
     Returns:
-        The record, whose ``decision`` is what was agreed to.
+        The record of the decision that waited, and that of the consent, both with the same ``decision``.
 
     Raises:
         ValueError: if no decision waits, another one does, or the champion is another one by now.
@@ -113,6 +113,8 @@ def approve(uri: str, name: str, *, by: str, user: str, version: int | None = No
     """
     if not by.strip():
         raise ValueError('an approval needs a person: by="..."')
+
+    asked: list[Record] = []
 
     def change(client: "MlflowClient", audit: Audit, lock: Lock) -> Record:
         request, consent = waiting(audit.records)
@@ -128,13 +130,15 @@ def approve(uri: str, name: str, *, by: str, user: str, version: int | None = No
         found = {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}
         if found.get(CHAMPION) != request.source:
             raise ValueError(f"{name} has another champion by now: run  srlab promote name={name}  to decide again")
+        asked.append(request)
         return audit.append(
             who=by.strip(), action="approve", phase="done", source=request.source, target=request.target,
             previous=found.get(PREVIOUS), decision=request.decision, policy=request.policy,
             reason=f"given by the user {user}",
         )  # fmt: skip
 
-    return locked(uri, name, user, "approve the candidate of", change)
+    record = locked(uri, name, user, "approve the candidate of", change)
+    return asked[-1], record
 
 
 def _folder(name: str, version: int, decision: str) -> str:

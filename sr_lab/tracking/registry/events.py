@@ -89,24 +89,34 @@ def facts(record: Record, *, name: str, uri: str) -> dict[str, Any]:
     }
 
 
-def fire(hook: Hook | None, record: Record, *, name: str, uri: str) -> int:
-    """Runs the hook, if there is one, for a change that is done, and says on stderr if it fails.
+def tell(hook: Hook | None, record: Record, *, name: str, uri: str) -> str | None:
+    """Runs the hook, if there is one, for a change that is done; the change stands in any case.
 
     Returns:
-        Exit code of the command that made the change: 0, or ``HOOK_FAILED``; the change stands in any case.
+        What went wrong in the hook and what helps, in a sentence; None if nothing did.
     """
     if hook is None:
-        return 0
+        return None
     try:
         hook(facts(record, name=name, uri=uri))
     except HookError as error:
-        print(
-            f"srlab {record.action}: {name} version {record.target} is the champion, that stands; but the hook failed: "
-            f"{error}. Once more: srlab notify name={name} events=...",
-            file=sys.stderr,
+        return (
+            f"{name} version {record.target} is the champion, that stands; but the hook failed: {error}. Once more: "
+            f"srlab notify name={name} events=..."
         )
-        return HOOK_FAILED
-    return 0
+    return None
+
+
+def fire(hook: Hook | None, record: Record, *, name: str, uri: str) -> int:
+    """As ``tell``, with the failure on stderr.
+
+    Returns:
+        Exit code of the command that made the change: 0, or ``HOOK_FAILED``.
+    """
+    failure = tell(hook, record, name=name, uri=uri)
+    if failure is not None:
+        print(f"srlab {record.action}: {failure}", file=sys.stderr)
+    return 0 if failure is None else HOOK_FAILED
 
 
 def subscribe(uri: str, url: str, *, label: str) -> str:

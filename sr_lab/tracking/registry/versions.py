@@ -1,12 +1,14 @@
 """MLflow's model registry: versions of a named model, with their lineage. Unlike logging this fails when it fails."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sr_lab.tracking.registry.card import CARD, RunFacts, run_facts
+from sr_lab.artefacts.artefact import Artefact, load_artefact
+from sr_lab.tracking.registry.card import CARD, INTENDED_USE, described, model_card, run_facts
 from sr_lab.tracking.registry.seal import SEAL, check_seal, seal
 from sr_lab.tracking.spool import Spool
 from sr_lab.tracking.store import call, connect, download, find_model, grant, resolve_uri, sqlite_path, without_password
@@ -27,13 +29,14 @@ FOLDER = "tracking"
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """A version in the registry; ``uri`` loads it by its alias."""
+    """A version in the registry; ``uri`` loads it by its alias, and ``card`` is its model card's file name."""
 
     name: str
     number: int
     alias: str
     run_id: str
     tags: dict[str, str]
+    card: str = CARD
 
     @property
     def uri(self) -> str:
@@ -77,7 +80,7 @@ def register(
     tags: Mapping[str, str] | None = None,
     *,
     model: str = "model",
-    card: Callable[[int, RunFacts], str] | None = None,
+    intended_use: str = INTENDED_USE,
 ) -> Version:
     """Make a version from a run's model and point an alias at it. Registering a model again makes no second version.
 
@@ -91,8 +94,8 @@ def register(
         tags: more tags, beside the lineage: run, commit, data versions, protocol, all metrics ``test/...``, and the
             hash of every file (see ``seal``).
         model: name of the model within the run.
-        card: writes the model card, from the version's number and what is known of the run; its text lies beside the
-            model as MODEL_CARD.md, and is the version's description (the first 5,000 characters). None: no card.
+        intended_use: what the model is for, as the model card says. The card lies beside the model as MODEL_CARD.md,
+            and is the version's description (the first 5,000 characters).
 
     Returns:
         The version.
@@ -117,12 +120,13 @@ def register(
         if source is None:
             raise ValueError(f"run {run_id} in {without_password(uri)} has no model named {model!r}")
         found = _version_of(client, name, source)
-        lineage = {**_lineage(run), **dict(tags or {}), SEAL: _seal(uri, source, found)}
+        with _files(uri, source) as folder:
+            sealed, artefact = _seal(folder, found), load_artefact(folder)
+        lineage = {**_lineage(run), **dict(tags or {}), SEAL: sealed}
         number = int(found.version) if found else _create(client, name, run, source, lineage)
         for key, value in lineage.items():
             client.set_model_version_tag(name, str(number), key, value)
-        if card is not None:
-            _complete(client, name, number, run, source, card)
+        _complete(client, name, number, run, source, artefact, intended_use)
         client.set_registered_model_alias(name, alias, str(number))
         return Version(name=name, number=number, alias=alias, run_id=run_id, tags=lineage)
 
@@ -137,10 +141,14 @@ def _complete(
     number: int,
     run: "MlflowRun",
     source: "LoggedModel",
-    card: Callable[[int, RunFacts], str],
+    artefact: Artefact,
+    intended_use: str,
 ) -> None:
     facts = run_facts(client, run)
-    text = card(number, facts)
+    text = model_card(
+        facts, title=f"{name}, version {number}", network=described(artefact.network), metadata=artefact.metadata,
+        intended_use=intended_use,
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as directory:
         for path, content in {CARD: text, **facts.environment}.items():
             (file := Path(directory) / path).parent.mkdir(exist_ok=True)
@@ -155,16 +163,21 @@ def _lineage(run: "MlflowRun") -> dict[str, str]:
     return {"run": str(run.info.run_id), **tags, **metrics}
 
 
-def _seal(uri: str, source: "LoggedModel", version: "ModelVersion | None") -> str:
-    """The seal of a version that has one, if the files still are the same; else the files' as they are now."""
+@contextmanager
+def _files(uri: str, source: "LoggedModel") -> Iterator[Path]:
+    """The files of a model, for as long as the context lasts."""
     from mlflow.artifacts import download_artifacts
 
     with tempfile.TemporaryDirectory() as directory:
-        folder = Path(download_artifacts(source.artifact_location, dst_path=directory, tracking_uri=uri))
-        if version is None or SEAL not in version.tags:
-            return seal(folder)
-        check_seal(folder, version.tags, uri=f"models:/{version.name}/{version.version}")
-        return str(version.tags[SEAL])
+        yield Path(download_artifacts(source.artifact_location, dst_path=directory, tracking_uri=uri))
+
+
+def _seal(folder: Path, version: "ModelVersion | None") -> str:
+    """The seal of a version that has one, if the files still are the same; else the files' as they are now."""
+    if version is None or SEAL not in version.tags:
+        return seal(folder)
+    check_seal(folder, version.tags, uri=f"models:/{version.name}/{version.version}")
+    return str(version.tags[SEAL])
 
 
 def _version_of(client: "MlflowClient", name: str, source: "LoggedModel") -> "ModelVersion | None":

@@ -1,0 +1,66 @@
+"""Telling others of the champion: a hook that is run once more, and a server's webhook."""
+
+from dataclasses import dataclass
+
+from sr_lab.tracking.registry import aliases, events
+from sr_lab.tracking.registry.aliases import CHAMPION
+from sr_lab.tracking.registry.events import HOOK_FAILED, Hook, tell
+from sr_lab.tracking.registry.ledger import Record, last_change
+
+__all__ = ["HOOK_FAILED", "Hook", "Told", "notify", "subscribe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """The change that a hook was told of.
+
+    Attributes:
+        record: The last change of the champion.
+        failure: What went wrong in the hook, and what to do about it; None if nothing did.
+    """
+
+    record: Record
+    failure: str | None
+
+
+def notify(*, name: str, hook: Hook, tracking_uri: str = "sqlite:///mlflow.db") -> Told:
+    """Tells a hook of the last change of the champion, as right after it.
+
+    Args:
+        name: The registered model.
+        hook: What is told.
+        tracking_uri: The store or server that has the registry.
+
+    Raises:
+        ValueError: If there was no champion yet, or it is another version than the audit says.
+        RuntimeError: If the store does not answer.
+    """
+    change = last_change(aliases.history(tracking_uri, name))
+    if change is None:
+        raise ValueError(f"{name} has had no champion yet: there is nothing to tell")
+    champion = aliases.aliases(tracking_uri, name).get(CHAMPION)
+    if champion != change.target:
+        found = "gone" if champion is None else f"version {champion}"
+        raise ValueError(
+            f"{name}: the champion is {found}, the last record says {change.target}: see srlab history name={name}"
+        )
+    return Told(record=change, failure=tell(hook, change, name=name, uri=tracking_uri))
+
+
+def subscribe(*, url: str, tracking_uri: str, label: str = "champion") -> str:
+    """Has a tracking server send every change of an alias to a receiver; a webhook of this label is changed.
+
+    Args:
+        url: The receiver; MLflow sends to https at public addresses only.
+        tracking_uri: The tracking server that sends.
+        label: The name of the webhook.
+
+    Returns:
+        The status with which the receiver answered a message that the server sent for a trial.
+
+    Raises:
+        ValueError: If the store is no server, or the server refuses the url.
+        PermissionError: If the user is no administrator.
+        RuntimeError: If the server does not answer, or the receiver did not take the trial.
+    """
+    return events.subscribe(tracking_uri, url, label=label)

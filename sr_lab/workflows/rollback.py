@@ -1,0 +1,45 @@
+"""The way back: an earlier champion of a registered model is the champion again."""
+
+from dataclasses import dataclass
+
+from sr_lab.base.provenance import user
+from sr_lab.tracking.registry import aliases
+from sr_lab.tracking.registry.events import HOOK_FAILED, Hook, tell
+from sr_lab.tracking.registry.ledger import Record
+
+__all__ = ["HOOK_FAILED", "Hook", "RolledBack", "rollback"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolledBack:
+    """A rollback that was done.
+
+    Attributes:
+        name: The registered model.
+        record: Its record in the audit.
+        failure: What went wrong in the hook that was run afterwards, and what to do about it; None if nothing did.
+    """
+
+    name: str
+    record: Record
+    failure: str | None
+
+
+def rollback(
+    *, name: str, reason: str, tracking_uri: str = "sqlite:///mlflow.db", hook: Hook | None = None
+) -> RolledBack:
+    """Makes the previous champion the champion again: one step, and a further call goes one step further.
+
+    Args:
+        name: The registered model.
+        reason: Why, for the audit.
+        tracking_uri: The store or server that has the registry.
+        hook: Told of the change afterwards, so that a deployment follows; the change stands also where it fails.
+
+    Raises:
+        ValueError: If there is no previous champion, or no reason.
+        PermissionError: If the server does not allow it to the user; then nothing was changed.
+        RuntimeError: If the store does not answer, or refuses.
+    """
+    record = aliases.rollback(tracking_uri, name, reason=reason, who=user())
+    return RolledBack(name=name, record=record, failure=tell(hook, record, name=name, uri=tracking_uri))

@@ -4,12 +4,15 @@ Only the standard library is imported here, so that help and wrong commands answ
 """
 
 import ast
+import functools
 import importlib
 import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sr_lab.base import signals
 from sr_lab.config.tree import config_dir, nearest
@@ -89,25 +92,48 @@ def _stopped(name: str, arguments: list[str], stop: BaseException) -> int:
 
 
 def _run(name: str, arguments: list[str]) -> int:
-    from sr_lab.base.errors import ConfigError
-    from sr_lab.config.compose import compose, multirun, to_yaml
+    from sr_lab.config.compose import compose, to_yaml
+    from sr_lab.config.multirun import jobs
 
     overrides = [argument for argument in arguments if not argument.startswith("-")]
-    try:
-        if "-m" in arguments or "--multirun" in arguments:
-            return multirun(name, overrides)
-        config = compose(name, overrides)
-        if "--cfg" in arguments:
+    show = "--cfg" in arguments
+
+    def work(make: Callable[[], Any]) -> int:
+        config = make()
+        if show:
             print(to_yaml(config))
             return 0
         return int(importlib.import_module(f"sr_lab.commands.{name}").run(config) or 0)
+
+    if "-m" not in arguments and "--multirun" not in arguments:
+        return _guarded(f"srlab {name}", lambda: work(functools.partial(compose, name, overrides)))
+    planned = []
+    if code := _guarded(f"srlab {name}", lambda: planned.extend(jobs(name, overrides))):
+        return code
+    codes = {}
+    for number, job in enumerate(planned, 1):
+        title = f"job {number} of {len(planned)} ({job.label})"
+        print(f"== {title}", flush=True)
+        codes[title] = _guarded(f"srlab {name}: {title}", functools.partial(work, job.compose))
+    if failed := [f"{title}: exit code {code}" for title, code in codes.items() if code]:
+        listing = "\n".join(failed)
+        print(f"srlab {name}: {len(failed)} of {len(codes)} jobs did not end with 0:\n{listing}", file=sys.stderr)
+    return max(codes.values())
+
+
+def _guarded(title: str, work: Callable[[], int | None]) -> int:
+    """Does the work; an error that tells the user something becomes a message and an exit code."""
+    from sr_lab.base.errors import ConfigError
+
+    try:
+        return int(work() or 0)
     except ConfigError as error:
-        print(f"srlab {name}: {error}", file=sys.stderr)
+        print(f"{title}: {error}", file=sys.stderr)
         return USAGE_ERROR
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("SRLAB_DEBUG"):
             raise
-        print(f"srlab {name}: error: {error}\n(SRLAB_DEBUG=1 shows where)", file=sys.stderr)
+        print(f"{title}: error: {error}\n(SRLAB_DEBUG=1 shows where)", file=sys.stderr)
         return 1
 
 

@@ -1,15 +1,11 @@
 """Composing a command's configuration, and building what it describes."""
 
-import importlib
 import re
 import shlex
-import sys
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra import main as hydra_main
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
 from hydra.utils import instantiate
@@ -32,8 +28,9 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             config = hydra_compose(command, [override for override in overrides if override not in names])
-        for override in names:
-            OmegaConf.update(config, *override.split("=", 1))
+        for parsed in OverridesParser.create().parse_overrides(names):
+            value = parsed.value()
+            OmegaConf.update(config, parsed.key_or_group, getattr(value, "text", value))
     except (HydraException, ConfigCompositionException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(command, overrides, error)) from error
     check(command, config, _known(command))
@@ -70,30 +67,6 @@ def build(node: Any, **arguments: Any) -> Any:
         raise
 
 
-def multirun(command: str, overrides: list[str]) -> int:
-    """Runs ``command`` for every combination of comma-separated ``overrides`` (Hydra's own ``-m``).
-
-    Where the command has a ``name``, what is swept becomes part of it, so that each run has its own folder.
-
-    Returns:
-        The largest exit code of the runs.
-    """
-    known = _known(command)
-    swept = tuple(override.partition("=")[0] + "=" for override in overrides if "," in override)
-    codes: list[int] = []
-
-    def job(config: DictConfig) -> None:
-        check(command, config, known)
-        if "name" in config:
-            settings = [text for text in HydraConfig.get().overrides.task if text.startswith(swept)]
-            config.name = "/".join([config.name, ",".join(settings)])
-        codes.append(int(importlib.import_module(f"sr_lab.commands.{command}").run(config) or 0))
-
-    sys.argv = [f"srlab {command}", *overrides, "--multirun"]
-    hydra_main(version_base="1.3", config_path=str(config_dir()), config_name=command)(job)()
-    return max(codes, default=1)
-
-
 def _names_of_options(command: str) -> set[str]:
     """The command's keys whose value is the name of an option that it hands on: ``experiment`` of demo and sweep.
 
@@ -117,7 +90,8 @@ def _explain(command: str, overrides: list[str], error: Exception) -> str:
     if option := re.search(r"Could not find '([^']+)'\n\nAvailable options in '([^']+)':((?:\n\t.+)*)", text):
         name, group, listing = option.groups()
         options = listing.split()
-        return f"no option {name!r} in {group}.{nearest(name.rsplit('/')[-1], options)} Options: {', '.join(options)}"
+        name = name.removeprefix(f"{group}/")
+        return f"no option {name!r} in {group}.{nearest(name, options)} Options: {', '.join(options)}"
     if group := re.search(r"Could not override '([^']+)'\.\s+No match in the defaults list", text):
         return f"no group {group.group(1)!r}.{nearest(group.group(1), _paths(known))}"
     for override in overrides:

@@ -1,15 +1,5 @@
-"""The one quoting of overrides."""
+"""The one quoting of overrides; it lies in the lowest room, since every storey tells commands that can be run."""
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.errors import HydraException
+from sr_lab.base.words import line, setting, word
 
-
-def setting(key: str, value: object) -> str:
-    """The override that gives ``key`` this text as it is: in quotes where Hydra would read something else (a comma)."""
-    text = str(value)
-    try:
-        plainly = OverridesParser.create().parse_override(f"{key}={text}").value() == text
-    except HydraException:
-        plainly = False
-    return f"{key}={text}" if plainly else f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}"
+__all__ = ["line", "setting", "word"]

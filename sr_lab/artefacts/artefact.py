@@ -4,11 +4,8 @@ A folder of three files: ``weights.safetensors``, ``config.yaml`` (the resolved 
 network included) and ``metadata.json`` (commit, data version, metrics, and the hashes of the other two).
 """
 
-import hashlib
 import importlib
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +15,9 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
+from sr_lab.base.files import naming, replacing_folder, settle, sha256
 from sr_lab.networks.base import Network
 
 WEIGHTS, CONFIG, METADATA = "weights.safetensors", "config.yaml", "metadata.json"
@@ -49,20 +47,17 @@ def save_artefact(directory: Path, network: Network, *, config: Mapping[str, Any
         config: plain resolved configuration; ``config["model"]["network"]`` builds the network.
         metadata: plain values to keep beside: commit, data version, metrics.
     """
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(state, temporary / WEIGHTS)
-    (temporary / CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
-    hashes = {name: _sha256(temporary / name) for name in (WEIGHTS, CONFIG)}
-    record = {**metadata, "sha256": hashes}
-    (temporary / METADATA).write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
-    retired = directory.with_name(f".{directory.name}.old.{os.getpid()}")
-    if directory.exists():
-        directory.rename(retired)
-    temporary.rename(directory)
-    shutil.rmtree(retired, ignore_errors=True)
+    with replacing_folder(directory) as folder:
+        for name, content in (
+            (WEIGHTS, save(state)),  # through Python, whose files have the rights that the user's other files have
+            (CONFIG, yaml.safe_dump(dict(config), sort_keys=False).encode()),
+        ):
+            with naming(directory / name):
+                (folder / name).write_bytes(content)
+        record = {**metadata, "sha256": {name: sha256(folder / name) for name in (WEIGHTS, CONFIG)}}
+        with naming(directory / METADATA):
+            (folder / METADATA).write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
     return directory
 
 
@@ -76,7 +71,7 @@ def load_artefact(path: Path) -> Artefact:
         FileNotFoundError: if there is nothing at ``path``.
         ValueError: if a file is missing, differs from its recorded hash, or names another class.
     """
-    if path.is_file():
+    if settle(path).is_file():
         return _from_checkpoint(path)
     if not path.exists():
         raise FileNotFoundError(f"no artefact or checkpoint at {path}")
@@ -91,7 +86,7 @@ def load_artefact(path: Path) -> Artefact:
         metadata = dict(json.loads(file.read_text(encoding="utf-8")))
         hashes = {name: metadata["sha256"][name] for name in (WEIGHTS, CONFIG)}
     for name, digest in hashes.items():
-        if digest != _sha256(folder / name):
+        if digest != sha256(folder / name):
             raise ValueError(f"{folder / name} is not the file that was saved: its hash differs from {METADATA}")
     with _naming(folder / CONFIG) as file:
         config = dict(yaml.safe_load(file.read_text(encoding="utf-8")))
@@ -199,8 +194,3 @@ def _from_checkpoint(path: Path) -> Artefact:
         "step": content["global_step"]
     }
     return Artefact(network.eval(), record["config"], metadata)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

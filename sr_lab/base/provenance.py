@@ -1,6 +1,7 @@
 """What a run ran on: code version, packages, machine. Environment variables are left out: they hold secrets."""
 
 import getpass
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from sr_lab.base.compute import num_cores
 
 MAX_DIFF_BYTES = 5_000_000
 
@@ -74,6 +77,14 @@ def packages() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
+def library_versions(*modules: str) -> dict[str, str]:
+    """Version of sr_lab, and of each module by what it says itself; ``cv2`` is called opencv."""
+    found = {"sr_lab": importlib.metadata.version("sr-lab")}
+    return found | {
+        {"cv2": "opencv"}.get(name, name): str(importlib.import_module(name).__version__) for name in modules
+    }
+
+
 def hardware() -> dict[str, Any]:
     """Machine and interpreter. GPUs are listed where torch is already loaded: loading it costs seconds."""
     gpus: list[dict[str, Any]] = []
@@ -88,7 +99,7 @@ def hardware() -> dict[str, Any]:
         "host": platform.node(),
         "cpu": _cpu_name(),
         "cpu_cores": os.cpu_count(),
-        "cpu_cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu_cores_usable": num_cores(),
         "memory_gigabytes": round(psutil.virtual_memory().total / 2**30, 1),
         "gpu": ", ".join(gpu["name"] for gpu in gpus) or "none",
         "gpus": gpus,

@@ -5,10 +5,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sr_lab.artefacts.artefact import Artefact
+from sr_lab.base.files import sha256
 from sr_lab.config.check import locate
 from sr_lab.config.compose import build, compose
 from sr_lab.config.words import setting
-from sr_lab.data.manifest import file_sha256
 from sr_lab.evaluation.pairs import find_pairs
 from sr_lab.evaluation.scenes import find_scenes
 from sr_lab.promotion import Policy
@@ -44,7 +44,7 @@ def checked_recipe(cfg: DictConfig, champion: Artefact) -> DictConfig:
     if pairs[0].low is not None:
         raise ValueError(f"holdout={cfg.holdout} brings its own low images (LR/): give its folder of originals")
     known = {digest for digests in (champion.metadata.get("images") or {}).values() for digest in digests}
-    if seen := [pair.name for pair in pairs if file_sha256(pair.high) in known]:
+    if seen := [pair.name for pair in pairs if sha256(pair.high) in known]:
         raise ValueError(
             f"holdout={cfg.holdout}: the champion was trained or selected on {len(seen)} of the {len(pairs)} images "
             f"({seen[0]}): give images that no training has seen"

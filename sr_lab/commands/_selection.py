@@ -7,11 +7,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from sr_lab.base.errors import ConfigError
+from sr_lab.base.files import sha256
 from sr_lab.config.compose import build
 from sr_lab.config.tree import config_dir, nearest
 from sr_lab.data.audit import audit
 from sr_lab.data.datamodule import SRDataModule
-from sr_lab.data.manifest import file_sha256
 from sr_lab.images import list_images
 
 
@@ -23,7 +23,7 @@ def selection_images(config: DictConfig) -> list[Path]:
 
 def hashes(files: Sequence[Path]) -> list[str]:
     """SHA-256 of each file, once, sorted."""
-    return sorted({file_sha256(file) for file in files})
+    return sorted({sha256(file) for file in files})
 
 
 def require_fresh_holdouts(policies: Sequence[str], images: Sequence[Path]) -> dict[str, str]:

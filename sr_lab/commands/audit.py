@@ -13,8 +13,8 @@ from typing import Any
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from sr_lab.base.files import write_json
 from sr_lab.data.audit import audit
-from sr_lab.data.manifest import write_json
 from sr_lab.images import list_images
 
 

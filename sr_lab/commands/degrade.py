@@ -19,7 +19,6 @@ low images alone and writes preset.yaml, fit.json and fit.png.
 
 import json
 import sys
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from sr_lab.base.files import write_bytes
+from sr_lab.base.files import replacing, write_bytes, write_json
 from sr_lab.commands._replay import rebuild
 from sr_lab.commands._spread import spread, stores
 from sr_lab.config.compose import build, plain
 from sr_lab.config.tree import config_dir
 from sr_lab.data.degraded import HIGH, LOW, DegradeImages, Unit, drawn_units
 from sr_lab.data.degraded_rows import MANIFEST, Row, read_rows
-from sr_lab.data.manifest import write_json
 from sr_lab.data.replayed import check_replay, differing_files, replayed_units
 from sr_lab.data.stores import Store
 from sr_lab.degradations.base import Degradation
@@ -151,12 +149,8 @@ def estimate(cfg: DictConfig) -> int:
     text = preset(fitted, scale=cfg.scale, source=folder.name)
     build(OmegaConf.create(text))
     output.mkdir(parents=True, exist_ok=True)
-    partial = output / f".fit.{uuid.uuid4().hex[:8]}.part"
-    try:
+    with replacing(output / "fit.png") as partial:
         plot_fit(fitted, partial, folder=folder)
-        partial.replace(output / "fit.png")
-    finally:
-        partial.unlink(missing_ok=True)
     write_json(output / "fit.json", fitted.to_dict())
     write_bytes(output / "preset.yaml", text.encode())
     for name, reason in fitted.skipped.items():

@@ -13,9 +13,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from sr_lab.base.files import write_json
 from sr_lab.config.compose import build
 from sr_lab.data.datamodule import SRDataModule
-from sr_lab.data.manifest import Manifest, write_json
+from sr_lab.data.manifest import Manifest
 
 
 def run(cfg: DictConfig) -> int:

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from sr_lab.artefacts.artefact import load_artefact
-from sr_lab.base.files import write_text
+from sr_lab.base.files import replacing, write_text
 from sr_lab.commands import drift, promote, register, train
 from sr_lab.commands._ready import checked_recipe
 from sr_lab.commands._restorer import choose_device
@@ -216,9 +216,8 @@ def _renew(reference: Path, current: Path, attempt: Attempt) -> None:
     """The new images become the reference; the former profile is kept beside it."""
     if not reference.with_suffix(f".before-{attempt.name}.parquet").exists():
         shutil.copyfile(reference, reference.with_suffix(f".before-{attempt.name}.parquet"))
-    partial = reference.with_suffix(".part")
-    shutil.copyfile(current, partial)
-    partial.replace(reference)
+    with replacing(reference) as partial:
+        shutil.copyfile(current, partial)
 
 
 def _divisor(steps: int) -> int:

@@ -19,7 +19,8 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
-from sr_lab.data.manifest import combined_digest, file_sha256, num_threads, write_json
+from sr_lab.base.files import sha256, write_json
+from sr_lab.data.manifest import combined_digest, num_threads
 from sr_lab.images import ImageError, read_image
 
 VERSION = 2
@@ -191,7 +192,7 @@ def kept_exclusions(
 
 def _exclusion(file: Path, reason: str) -> dict[str, Any]:
     readable = file.is_file()
-    size, digest = (file.stat().st_size, file_sha256(file)) if readable else (None, None)
+    size, digest = (file.stat().st_size, sha256(file)) if readable else (None, None)
     return {"file": str(file), "size": size, "sha256": digest, "reason": reason}
 
 
@@ -208,7 +209,7 @@ def _look(file: Path) -> _Look:
     grey = small if small.ndim == 2 else cv2.transform(small, np.full((1, small.shape[2]), 1 / small.shape[2]))
     if grey.dtype != np.uint8:
         grey = (grey >> 8).astype(np.uint8)
-    return _Look(file, file_sha256(file), pixels.hexdigest(), grey, _hashes(grey))
+    return _Look(file, sha256(file), pixels.hexdigest(), grey, _hashes(grey))
 
 
 def _fit(grey: np.ndarray, side: int) -> np.ndarray:

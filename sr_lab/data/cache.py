@@ -11,7 +11,6 @@ import json
 import mmap
 import os
 import shutil
-import uuid
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from filelock import FileLock
 
+from sr_lab.base.files import leftovers, replacing_folder
 from sr_lab.data.manifest import num_threads
 
 FORMAT = 1
@@ -110,14 +110,10 @@ def open_or_build(
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / f"{key}.lock"):
         if not check(folder):
-            _clear(root, key)
-            temporary = root / f"{key}.{uuid.uuid4().hex[:8]}.part"
-            try:
+            for leftover in leftovers(folder):  # of killed builds: the lock is held
+                shutil.rmtree(leftover, ignore_errors=True)
+            with replacing_folder(folder) as temporary:
                 _write(temporary, names, dtype, load, progress)
-                temporary.rename(folder)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-            _sync_folder(root)
     return DecodedCache(folder)
 
 
@@ -164,7 +160,6 @@ def _write(
     load: Load,
     progress: Callable[[], object] | None,
 ) -> None:
-    folder.mkdir()
     places: dict[str, list[list[int]]] = {}
     crcs: dict[str, int] = {}
     with contextlib.ExitStack() as stack:
@@ -184,9 +179,6 @@ def _write(
                 crcs[part] = zlib.crc32(content, crcs[part])
             if progress is not None:
                 progress()
-        for stream in streams.values():
-            stream.flush()
-            os.fsync(stream.fileno())
     files = {}
     for part, crc in crcs.items():
         stat = (folder / f"{part}.bin").stat()
@@ -195,9 +187,6 @@ def _write(
     body = json.dumps(meta)
     with (folder / "meta.json").open("w", encoding="utf-8") as text:
         json.dump({"sha256": hashlib.sha256(body.encode()).hexdigest(), "body": body}, text)
-        text.flush()
-        os.fsync(text.fileno())
-    _sync_folder(folder)
 
 
 def _ahead(load: Load, count: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
@@ -216,28 +205,9 @@ def _ahead(load: Load, count: int) -> Iterator[tuple[np.ndarray, np.ndarray | No
                 future.cancel()
 
 
-def _clear(root: Path, key: str) -> None:
-    """Removes a damaged cache and what a killed build left; the lock must be held."""
-    if (root / key).exists():
-        # Processes that still map the old files keep them; the name is free at once.
-        (root / key).rename(root / f"{key}.{uuid.uuid4().hex[:8]}.part")
-    for leftover in root.glob(f"{key}.*.part"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
 def _crc32(file: Path) -> int:
     crc = 0
     with file.open("rb") as stream:
         while block := stream.read(BLOCK):
             crc = zlib.crc32(block, crc)
     return crc
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename durable where the system allows it."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

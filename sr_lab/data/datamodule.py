@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from sr_lab.base.files import sha256
 from sr_lab.data.audit import kept_exclusions
 from sr_lab.data.blocks import Block
 from sr_lab.data.datasets import NUM_OPERATIONS, Augment, Batch, CropDataset, ImageDataset, degrade, to_float
-from sr_lab.data.manifest import FileIndex, combined_digest, file_sha256
+from sr_lab.data.manifest import FileIndex, combined_digest
 from sr_lab.data.parts import DataPart
 from sr_lab.data.resident import DrawDataset, ResidentImages
 from sr_lab.data.sampler import KeyedBatchSampler
@@ -390,7 +391,7 @@ class SRDataModule(pl.LightningDataModule):
         tests += [file for folder in self.holdout if folder.is_dir() for file in list_images(folder)]
         files = [item.high for item, _ in train.whole]
         digests = [f"{item.high} {entries[0].sha256}" for item, entries in [*train.whole, *val.whole]]
-        digests += [f"{file} {file_sha256(file)}" for file in tests[len(val.whole) :]]
+        digests += [f"{file} {sha256(file)}" for file in tests[len(val.whole) :]]
         reasons = kept_exclusions(files, tests, digests, folder=self.cache / "audits")
         train.keep({item for item in train.items if str(item.high) not in reasons})
         self.excluded = [f"{file}: {reason}" for file, reason in reasons.items()]

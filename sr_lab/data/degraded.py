@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sr_lab.base.files import sha256
 from sr_lab.data.degraded_rows import MANIFEST, Row, library_versions, parse_rows, write_rows
-from sr_lab.data.manifest import combined_digest, file_sha256
+from sr_lab.data.manifest import combined_digest
 from sr_lab.data.stores import Store, distinct_stems
 from sr_lab.degradations.base import Degradation, Params, params_from_records, record
 from sr_lab.images import crop_to_multiple, read_image, to_levels, to_tensor
@@ -114,7 +115,7 @@ class DegradeImages:
             )
             with tempfile.TemporaryDirectory(prefix="srlab-") as scratch:
                 files = {image: self.source.fetch(image, Path(scratch)) for image in unit.names}
-                hashes = [file_sha256(file) for file in files.values()]
+                hashes = [sha256(file) for file in files.values()]
                 low, target, dtype = degrade_files(files, self.degradation, params)
             rows = self._write(unit, low, target, dtype)
             drawn = {"params": json.dumps(record(params)[0] if params else {})}

@@ -4,15 +4,12 @@ import io
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pandas as pd
-import torch
 
+from sr_lab.base import provenance
 from sr_lab.base.files import write_bytes
 
 MANIFEST = "manifest.parquet"
@@ -94,10 +91,4 @@ def parse_rows(content: bytes, path: str) -> list[Row]:
 
 def library_versions() -> dict[str, str]:
     """Versions of what decides over pixels."""
-    return {
-        "sr_lab": version("sr-lab"),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "torch": str(torch.__version__),
-    }
+    return provenance.library_versions("numpy", "cv2", "torch") | {"python": platform.python_version()}

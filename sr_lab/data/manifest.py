@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,8 @@ from typing import Any, Self
 
 from filelock import FileLock
 
-from sr_lab.base.files import write_text
+from sr_lab.base.compute import num_cores
+from sr_lab.base.files import sha256, write_json
 from sr_lab.images import ImageError, read_image
 
 RACY_SECONDS = 2.0  # a file younger than this may still change within its time stamp's resolution
@@ -118,7 +118,7 @@ class FileIndex:
         known = self._known.get(key)
         if known is not None and known["stamp"] == stamp:
             return Entry(path=name, **known["facts"])
-        digest = file_sha256(file)
+        digest = sha256(file)
         image = read_image(file)
         facts = {
             "size": stat.st_size,
@@ -186,23 +186,12 @@ def scan(
 
 def num_threads() -> int:
     """Threads for work that releases the interpreter: the cores this process may use, 16 at most."""
-    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
-def file_sha256(file: Path) -> str:
-    """Hexadecimal digest of a file's bytes."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return min(16, num_cores())
 
 
 def combined_digest(parts: Iterable[str]) -> str:
     """One hexadecimal digest for several, in their order."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def write_json(path: Path, data: Any, *, indent: int | None = 1) -> None:
-    """Writes ``data`` to ``path`` so that a reader sees the old file or the whole new one, never a part."""
-    write_text(path, json.dumps(data, indent=indent, ensure_ascii=False) + "\n")
 
 
 def _named(file: Path, error: Exception) -> str:

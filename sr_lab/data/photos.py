@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from sr_lab.base.files import write_bytes
-from sr_lab.data.manifest import Manifest, file_sha256
+from sr_lab.base.files import sha256, write_bytes
+from sr_lab.data.manifest import Manifest
 from sr_lab.data.sources import Channels, FolderSource, Item
 
 Split = Literal["train", "val", "test"]
@@ -69,11 +69,11 @@ def extract_photos(root: Path) -> int:
     for record in photo_records():
         target = root / record["path"]
         if target.is_file():
-            if file_sha256(target) != record["sha256"]:
+            if sha256(target) != record["sha256"]:
                 raise ValueError(f"{target} is not the photo of the fixed manifest: remove it and prepare again")
             continue
         original = _packaged(record["source"])
-        if file_sha256(original) != record["sha256"]:
+        if sha256(original) != record["sha256"]:
             distribution = DISTRIBUTIONS[record["source"].split("/")[0]]
             raise ValueError(
                 f"{original} has another content than the manifest says: this {distribution} ships another version of "

@@ -6,9 +6,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from sr_lab.base.files import sha256
 from sr_lab.data.degraded import Unit
 from sr_lab.data.degraded_rows import Row
-from sr_lab.data.manifest import file_sha256
 from sr_lab.data.stores import Store
 from sr_lab.degradations.base import Degradation
 
@@ -47,7 +47,7 @@ def check_replay(rows: Sequence[Row], source: Store, degradation: Degradation) -
         if not source.has(row.name):
             raise ValueError(f"{place} is missing: the manifest was made from it; give its folder as input")
         with tempfile.TemporaryDirectory(prefix="srlab-") as scratch:
-            if file_sha256(source.fetch(row.name, Path(scratch))) != row.sha256:
+            if sha256(source.fetch(row.name, Path(scratch))) != row.sha256:
                 raise ValueError(f"{place} is not the file that the manifest was made from (SHA-256 differs)")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
+from sr_lab.base.randomness import mix
 from sr_lab.degradations.base import keyed_generator
 
 SampleKey = tuple[int, int]  # (epoch, index in the epoch)
@@ -106,9 +107,5 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mix(state: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64, after adding its constant."""
-    state = state + GOLDEN
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: np.ndarray = state ^ (state >> np.uint64(31))
-    return mixed
+    """A step of SplitMix64: its constant is added, and mixed in."""
+    return mix(state + GOLDEN)

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from sr_lab.data.manifest import file_sha256
+from sr_lab.base.files import sha256
 from sr_lab.images import list_images, read_image, rgb_to_y, to_tensor
 
 Channels = Literal["keep", "rgb", "y"]
@@ -209,9 +209,7 @@ def _without(items: list[Item], exclude: str | Path | Sequence[str] | None) -> l
         records = read_exclusions(Path(exclude))
         sizes = {record["size"] for record in records}
         digests = {record["sha256"] for record in records}
-        return [
-            item for item in items if item.high.stat().st_size not in sizes or file_sha256(item.high) not in digests
-        ]
+        return [item for item in items if item.high.stat().st_size not in sizes or sha256(item.high) not in digests]
     names = {item.name for item in items}
     if unknown := [name for name in exclude if name not in names]:
         raise ValueError(f"exclude names images that are not there: {_some(unknown)}")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sr_lab.base.files import sha256
 from sr_lab.images import list_images
 
 
@@ -62,9 +63,7 @@ def fingerprint(pairs: Iterable[Pair]) -> str:
     digest = hashlib.sha256()
     for pair in pairs:
         for file in (pair.high, pair.low):
-            digest.update(
-                f"{pair.name}\0{'' if file is None else hashlib.sha256(file.read_bytes()).hexdigest()}\0".encode()
-            )
+            digest.update(f"{pair.name}\0{'' if file is None else sha256(file)}\0".encode())
     return digest.hexdigest()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sr_lab.base.files import sha256
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.benchmark import Benchmark, Evaluation, evaluate
 from sr_lab.evaluation.pairs import Pair
@@ -239,5 +240,4 @@ def _content(pair: Pair) -> frozenset[str]:
 def _hashes(pair: Pair) -> Iterator[str]:
     for file in (pair.high, pair.low):
         if file is not None:
-            with file.open("rb") as stream:
-                yield hashlib.file_digest(stream, "sha256").hexdigest()
+            yield sha256(file)

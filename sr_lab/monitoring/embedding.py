@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sr_lab.data.manifest import file_sha256
+from sr_lab.base.files import sha256
 
 Array = NDArray[np.float64]
 Levels = NDArray[np.float32]
@@ -92,7 +92,7 @@ class BackboneEmbedding:
             raise ValueError(f"embedding.weights={path} does not exist: give torchvision's weights of {network}")
         state = torch.load(path, map_location="cpu", weights_only=True)
         kept = {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
-        self.network, self.dims, self.sha256 = network, dims, file_sha256(path)
+        self.network, self.dims, self.sha256 = network, dims, sha256(path)
         self._body = getattr(models, network)(weights=None).features.eval()
         try:
             self._body.load_state_dict(kept)

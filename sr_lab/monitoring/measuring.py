@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sr_lab.data.manifest import combined_digest, file_sha256
+from sr_lab.base.files import sha256
+from sr_lab.data.manifest import combined_digest
 from sr_lab.degradations.estimate import ImageEstimate, estimate_image
 from sr_lab.degradations.estimate.arrays import as_levels
 from sr_lab.degradations.estimate.single import jpeg_of_file
@@ -155,6 +156,6 @@ def _measure(
 ) -> tuple[str, str, tuple[ImageEstimate, dict[str, float]] | str]:
     name = file.relative_to(folder).as_posix()
     try:
-        return name, file_sha256(file), extractor(file, name=name)
+        return name, sha256(file), extractor(file, name=name)
     except (ValueError, OSError) as error:
         return name, "", str(error)

@@ -4,16 +4,14 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sr_lab.base import provenance
 from sr_lab.base.files import write_bytes
 from sr_lab.degradations.estimate import ImageEstimate
 from sr_lab.monitoring.features import feature_columns
@@ -88,4 +86,4 @@ def read_profile(path: Path) -> Profile:
 
 def library_versions() -> dict[str, str]:
     """Versions of what decides over the features."""
-    return {"sr_lab": version("sr-lab"), "numpy": np.__version__, "opencv": cv2.__version__}
+    return provenance.library_versions("numpy", "cv2")

@@ -3,7 +3,6 @@
 import copy
 import importlib.metadata
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sr_lab.base.files import replacing_folder
 from sr_lab.tracking.store import prepare_mlflow
 
 TOLERANCE = 1e-4
@@ -42,17 +42,11 @@ def save_model(directory: Path, network: nn.Module, *, artefact: Path, example_s
     metadata.pop("images", None)  # the list stays in metadata.json: MLmodel is parsed on every load
     num_channels = int(getattr(network, "num_channels", 3))
     twin = copy.deepcopy(network).cpu().float().eval()
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with replacing_folder(directory) as temporary:
         _export(temporary, twin, num_channels, example_size, metadata)
         _compare(temporary, twin, num_channels, example_size)
         for file in sorted(artefact.iterdir()):
             shutil.copyfile(file, temporary / file.name)
-        shutil.rmtree(directory, ignore_errors=True)
-        temporary.replace(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return directory
 
 

@@ -161,11 +161,11 @@ def test_a_build_killed_in_the_middle_is_never_taken_for_whole(tmp_path: Path) -
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
-    assert list(tmp_path.glob("key.*.part")), "the child was killed before or after the build, not in it"
+    assert list(tmp_path.glob(".key.*.part")), "the child was killed before or after the build, not in it"
     assert not (tmp_path / "key").exists()
     cache = build(tmp_path)
     assert np.array_equal(cache.image(5), high(5))
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*.part"))
 
 
 def test_opening_what_is_not_whole_is_an_error(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sr_lab.base.files import write_json
 from sr_lab.data import manifest as module
-from sr_lab.data.manifest import Entry, FileIndex, Manifest, scan, write_json
+from sr_lab.data.manifest import Entry, FileIndex, Manifest, scan
 
 
 def entry(path: str, content: str = "a", size: int = 3) -> Entry:
@@ -124,7 +125,7 @@ def test_a_damaged_index_is_ignored(folder: Callable[..., Path], tmp_path: Path)
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "m.json"
     write_json(file, {"old": 1})
-    monkeypatch.setattr(module.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
         write_json(file, {"new": 1})
     assert json.loads(file.read_text()) == {"old": 1}

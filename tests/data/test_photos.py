@@ -3,8 +3,8 @@ from pathlib import Path
 import cv2
 import pytest
 
+from sr_lab.base.files import sha256
 from sr_lab.data import photos
-from sr_lab.data.manifest import file_sha256
 from sr_lab.data.photos import PhotoSource, extract_photos, photo_records
 
 
@@ -14,7 +14,7 @@ def test_every_photo_of_the_manifest_ships_in_the_installed_wheels(tmp_path: Pat
         file = tmp_path / record["path"]
         image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         assert image.shape == (record["height"], record["width"], record["channels"])
-        assert (file.stat().st_size, file_sha256(file)) == (record["size"], record["sha256"])
+        assert (file.stat().st_size, sha256(file)) == (record["size"], record["sha256"])
         assert record["channels"] == 3
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sr_lab.data.manifest import file_sha256
+from sr_lab.base.files import sha256
 from sr_lab.data.sources import FolderSource, PairedSource, convert_channels
 
 
@@ -38,7 +38,7 @@ def test_exclusion_file_finds_images_by_content_wherever_they_lie(folder: Callab
     root = folder("photos", 3)
     file = root / "01.png"
     records = [
-        {"file": "/elsewhere/leak.png", "size": file.stat().st_size, "sha256": file_sha256(file), "reason": "leak"},
+        {"file": "/elsewhere/leak.png", "size": file.stat().st_size, "sha256": sha256(file), "reason": "leak"},
         {"file": "gone.png", "size": None, "sha256": None, "reason": "unreadable"},
     ]
     exclude = tmp_path / "exclude.json"

@@ -4,11 +4,11 @@ An artefact names the hashes of its own files, which shows damage, and a file th
 exchanged together with their hashes show by the seal, as it lies in the registry's database and not beside them.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from sr_lab.base.files import sha256
 from sr_lab.tracking.registry.card import CARD
 
 SEAL = "sha256"
@@ -23,7 +23,7 @@ def seal(folder: Path) -> str:
         ValueError: if its metadata is missing, or a file is not the one that its metadata names.
     """
     files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
-    hashes = {name: _hash(file) for name, file in files.items() if not name.startswith(WRITTEN_LATER)}
+    hashes = {name: sha256(file) for name, file in files.items() if not name.startswith(WRITTEN_LATER)}
     if METADATA not in hashes:
         raise ValueError(f"the model has no {METADATA}: it was not written by srlab train")
     try:
@@ -48,10 +48,5 @@ def check_seal(folder: Path, tags: Mapping[str, str], *, uri: str) -> None:
         file = folder / name
         if not file.is_file():
             raise ValueError(f"{uri}: {name} is gone since the version was registered")
-        if _hash(file) != digest:
+        if sha256(file) != digest:
             raise ValueError(f"{uri}: {name} is not the file that was registered: its hash differs from the registry's")
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -3,6 +3,7 @@
 Nothing is downloaded behind one's back, and nothing but tensors is read from a file.
 """
 
+import os
 import pickle
 import warnings
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 Backbone = Literal["alexnet", "squeezenet1_1", "vgg16", "vgg19"]
 Net = Literal["alex", "vgg", "squeeze"]
+
+FOLDER_VARIABLE = "SRLAB_WEIGHTS"
 
 ADDRESSES: dict[Backbone, str] = {
     "alexnet": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
@@ -44,10 +47,10 @@ def find_weights(backbone: Backbone, weights: Path | None = None, *, user: str, 
 
     Args:
         backbone: torchvision's name.
-        weights: a file, or a folder with torchvision's file or with ``<backbone>_features.pth``; by default
-            torchvision's own cache.
-        user: who needs them, and
-        remedy: what else can be done, both for the error.
+        weights: A file, or a folder with torchvision's file or with ``<backbone>_features.pth``; by default
+            ``weights_folder()``.
+        user: What needs the weights, as the error's first words.
+        remedy: What else can be done, as the error's last words.
 
     Raises:
         MissingWeights: with the name of the file, its address and where to put it.
@@ -59,14 +62,21 @@ def find_weights(backbone: Backbone, weights: Path | None = None, *, user: str, 
     file_name = address.rsplit("/", 1)[-1]
     if weights is not None and weights.is_file():
         return weights
-    folder = Path(torch.hub.get_dir()) / "checkpoints" if weights is None else weights
+    folder = weights_folder() if weights is None else weights
     for candidate in (folder / file_name, folder / f"{backbone}_features.pth"):
         if candidate.is_file():
             return candidate
     raise MissingWeights(
-        f"{user} needs torchvision's {backbone} weights and downloads nothing by itself: put {file_name} "
-        f"(from {address}) or {backbone}_features.pth into {folder}, or {remedy}"
+        f"{user} needs torchvision's {backbone} weights and downloads nothing by itself: "
+        f"`srlab weights fetch={backbone}` brings them. Or put {file_name} (from {address}) or {backbone}_features.pth "
+        f"into {folder}, name a folder that has them by {FOLDER_VARIABLE}=DIR, or {remedy}"
     )
+
+
+def weights_folder() -> Path:
+    """Where weights are looked for and brought to: ``SRLAB_WEIGHTS``, by default torchvision's own cache."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    return Path(named) if named else Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def load_features(backbone: Backbone, path: Path) -> nn.Sequential:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sr_lab.base import signals
+from sr_lab.base.memory import keep_pages
 from sr_lab.config.tree import config_dir, nearest
 
 PACKAGE = Path(__file__).resolve().parent
@@ -59,6 +60,8 @@ def command_help(name: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code."""
+    if argv is None:  # a process of our own
+        keep_pages()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())

@@ -1,0 +1,46 @@
+"""The public weights that metrics and losses look through: list them, or bring them.
+
+    srlab weights                    # what needs which weights, and where they lie
+    srlab weights fetch=alex         # LPIPS: 233 MB from torchvision's address
+    srlab weights fetch=[alex,vgg19] folder=DIR mirror=https://files.example.org/weights
+
+A file is checked against the digits of its SHA-256 that torchvision puts into its name, and is there whole or not at
+all; a connection that broke off is taken up again, also by the next call. The proxy variables of the environment are
+honoured. SRLAB_WEIGHTS=DIR names the folder for every command; without a network, put the files there by hand.
+Exit code 0: everything asked for is there (of a list: always), 1: it is not.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from sr_lab.workflows.weights import Weights, fetch_weights, list_weights
+
+
+def call(cfg: DictConfig) -> list[Weights]:
+    """Lists the weights, or brings those that ``cfg.fetch`` names."""
+    folder = None if cfg.folder is None else Path(cfg.folder)
+    if cfg.fetch is None:
+        return list_weights(folder)
+    names = [cfg.fetch] if isinstance(cfg.fetch, str) else list(cfg.fetch)
+    with tqdm(unit="B", unit_scale=True, disable=None) as bar:
+        return fetch_weights([str(name) for name in names], folder=folder, mirror=cfg.mirror, progress=_shown(bar))
+
+
+def run(cfg: DictConfig) -> int:
+    """Runs the command; see the module's docstring."""
+    for weights in call(cfg):
+        place = weights.file or f"missing: srlab weights fetch={weights.name}"
+        print(f"{weights.name:<14} {place}\n{'':<14} for {weights.needed_by}")
+    return 0
+
+
+def _shown(bar: "tqdm[Any]") -> Any:
+    def show(file: str, have: int, total: int | None) -> None:
+        bar.set_description(file, refresh=False)
+        bar.total, bar.n = total, have
+        bar.refresh()
+
+    return show

@@ -1,7 +1,7 @@
 """How often the gate is wrong, by simulation: ``python experiments/gate_simulation/simulate.py [--draw]``.
 
 Writes results.csv, error.png and power.png beside itself. Each cell is 5,000 simulated promotions, decided with
-``sr_lab.promotion.statistics.mean_interval`` on whole arrays; the first 10 of every cell are decided by ``gate`` too,
+``sr_lab.base.statistics.mean_interval`` on whole arrays; the first 10 of every cell are decided by ``gate`` too,
 from tables of images, and must come out the same. ``--draw`` only draws results.csv again.
 """
 
@@ -19,9 +19,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy.special import stdtrit
 
+from sr_lab.base.statistics import mean_interval
 from sr_lab.promotion import ImageRow, Measurement, Policy, gate
 from sr_lab.promotion.quality import NonInferior
-from sr_lab.promotion.statistics import mean_interval
 
 HERE = Path(__file__).resolve().parent
 NUM_SIMULATIONS = 5000

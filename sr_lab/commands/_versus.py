@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sr_lab.base.statistics import cluster_means, mean_interval
 from sr_lab.evaluation.versus import Versus
 from sr_lab.evaluation.versus_page import ImageLine, Line
 from sr_lab.promotion import ImageRow, Measurement
-from sr_lab.promotion.statistics import cluster_means, mean_interval
 
 Better = Mapping[str, Literal["higher", "lower"]]
 

@@ -11,7 +11,7 @@ from sr_lab.promotion.measurement import Measurement
 ROUNDING = 1e-6
 """Relative difference up to which two numbers of one model are one."""
 
-Verdict = Literal["pass", "fail", "skip", "wait"]
+Verdict = Literal["pass", "fail", "skip", "wait", "note"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +19,10 @@ class Reason:
     """What one check found.
 
     Attributes:
-        check: its key in the policy, or the gate's own ``protocol``, ``history``, ``images``, ``policy``, ``approval``.
-        verdict: ``fail`` stops the candidate; ``skip`` had nothing to judge, and the policy allows that; ``wait`` is
-            for a person.
+        check: Its key in the policy, or the gate's own ``policy``, ``holdout``, ``protocol``, ``history``, ``images``,
+            ``baseline``, ``approval``.
+        verdict: ``fail`` stops the candidate; ``skip`` had too little to judge, and the policy allows that; ``wait`` is
+            for a person; ``note`` is said and decides nothing.
         text: the finding in words, with its numbers.
         estimate: gain, value or ratio; None where nothing was computed.
         low: lower one-sided bound of it.

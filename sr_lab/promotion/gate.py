@@ -4,9 +4,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sr_lab.promotion.checks import Evidence, Reason
+from sr_lab.promotion.checks import Evidence, Reason, count
 from sr_lab.promotion.measurement import Approval, Measurement, digest
 from sr_lab.promotion.policy import Policy
+from sr_lab.promotion.quality import beats
 
 Outcome = Literal["promote", "reject", "needs_approval"]
 
@@ -26,6 +27,7 @@ class Decision:
         policy_sha256: hash of every value in the policy.
         evidence_sha256: hash of every number that was looked at.
         approved_by: the person whose approval counted.
+        changes: what the policy differs in from the file that it is named by.
     """
 
     outcome: Outcome
@@ -36,6 +38,7 @@ class Decision:
     policy_sha256: str
     evidence_sha256: str
     approved_by: str | None = None
+    changes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -48,6 +51,11 @@ class Decision:
         return _identity(self.policy_sha256, self.evidence_sha256)
 
     @property
+    def policy_name(self) -> str:
+        """The policy's name; a changed one does not pass for the original."""
+        return f"{self.policy}, changed in {len(self.changes)}" if self.changes else self.policy
+
+    @property
     def failed(self) -> tuple[Reason, ...]:
         """The reasons that stopped the candidate."""
         return tuple(reason for reason in self.reasons if reason.verdict == "fail")
@@ -56,7 +64,7 @@ class Decision:
     def text(self) -> str:
         """The whole decision for people, a line for each check."""
         against = f"against {self.champion}" if self.champion else "with no champion yet"
-        head = f"{self.candidate} {against}, policy {self.policy} ({self.policy_sha256[:12]})"
+        head = f"{self.candidate} {against}, policy {self.policy_name} ({self.policy_sha256[:12]})"
         failed = [reason.check for reason in self.failed]
         last = {
             "promote": "PROMOTE: every check passed"
@@ -78,33 +86,46 @@ class Decision:
             "evidence_sha256": self.evidence_sha256,
             "sha256": self.sha256,
             "approved_by": self.approved_by,
+            **({"policy_changes": list(self.changes)} if self.changes else {}),
             "reasons": [reason.as_dict() for reason in self.reasons],
         }
 
 
 def gate(
-    candidate: Measurement, champion: Measurement | None, policy: Policy, *, approval: Approval | None = None
+    candidate: Measurement,
+    champion: Measurement | None,
+    policy: Policy,
+    *,
+    baseline: Measurement | None = None,
+    original: Policy | None = None,
+    approval: Approval | None = None,
 ) -> Decision:
     """Decides whether ``candidate`` replaces ``champion``.
 
     Everything that cannot be judged counts against the candidate: a missing slice, too few scenes, NaN, infinity, a
     history that is not known. If the two were not measured alike, no check is made at all.
 
-    Without a champion only the checks on the candidate alone are made, and at least one of them must exist.
+    Without a champion only the checks on the candidate alone are made, and at least one of them must exist; and it has
+    to beat bicubic, unless the policy says otherwise.
 
     Args:
         candidate: what was measured on the candidate.
         champion: the same of the champion, on the same images; None if there is none yet.
         policy: what is demanded.
+        baseline: the same of bicubic interpolation; a first champion is held against it.
+        original: the policy as the file of its name has it: the decision names what was changed.
         approval: a person's consent to this very decision (its ``sha256``); any other is ignored, and said so.
 
     Returns:
         The decision; the same for the same arguments, always.
     """
-    evidence_sha256 = digest(
-        {"candidate": candidate.as_dict(), "champion": None if champion is None else champion.as_dict()}
-    )
-    reasons = list(_preconditions(candidate, champion, policy))
+    looked_at = {"candidate": candidate.as_dict(), "champion": None if champion is None else champion.as_dict()}
+    if champion is None and baseline is not None and policy.baseline is not None:
+        looked_at["baseline"] = baseline.as_dict()
+    evidence_sha256 = digest(looked_at)
+    changes = () if original is None else policy.changes(original)
+    reasons = list(_notes(candidate, policy, changes))
+    reasons += _preconditions(candidate, champion, policy)
     if all(reason.verdict != "fail" for reason in reasons):
         evidence = Evidence(
             candidate=candidate, champion=champion, alpha=policy.alpha, accept_identical=policy.accept_identical
@@ -113,6 +134,8 @@ def gate(
         if all(reason.verdict == "skip" for reason in judged):
             text = "not one check could be made: give the policy a Floor, which needs no champion"
             judged.append(Reason(check="policy", verdict="fail", text=text))
+        if champion is None and policy.baseline is not None:
+            judged.append(_against_baseline(candidate, baseline, policy))
         reasons += judged
     outcome: Outcome = "reject" if any(reason.verdict == "fail" for reason in reasons) else "promote"
     approved_by = None
@@ -134,7 +157,32 @@ def gate(
         policy_sha256=policy.sha256,
         evidence_sha256=evidence_sha256,
         approved_by=approved_by,
+        changes=changes,
     )
+
+
+def _notes(candidate: Measurement, policy: Policy, changes: Collection[str]) -> Iterator[Reason]:
+    """What whoever reads the record has to know: a changed policy, and the hold-out."""
+    if changes:
+        text = f"not {policy.name} as its file has it: {'; '.join(changes)}"
+        yield Reason(check="policy", verdict="note", text=text)
+    if policy.holdout:
+        parts = ", ".join(f"{key}: {part}" for key, part in policy.holdout.items())
+        scenes = f"{count(len(candidate.rows), 'image')} of {count(candidate.num_scenes, 'scene')}"
+        yield Reason(
+            check="holdout", verdict="note", text=f"{parts} ({scenes}, {candidate.holdout[:12]})",
+            num_images=len(candidate.rows), num_scenes=candidate.num_scenes,
+        )  # fmt: skip
+
+
+def _against_baseline(candidate: Measurement, baseline: Measurement | None, policy: Policy) -> Reason:
+    assert policy.baseline is not None
+    metric, better = policy.baseline
+    if baseline is None:
+        return Reason(check="baseline", verdict="skip", text="bicubic was not measured beside the first champion")
+    if problem := _image_problem(candidate, baseline) or _protocol_problem(candidate, baseline, policy):
+        return Reason(check="baseline", verdict="fail", text=problem)
+    return beats(candidate, baseline, metric=metric, better=better, alpha=policy.alpha)
 
 
 def _identity(policy_sha256: str, evidence_sha256: str) -> str:

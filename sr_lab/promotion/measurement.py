@@ -51,6 +51,8 @@ class Measurement:
             candidate and run k of the champion were made one after the other on the same machine and the same image.
         seen: names of the rows whose files this model has learnt from, or was chosen by among others (best checkpoint,
             early stopping, sweep); None: not known, which the gate refuses.
+        architecture: Hash of what the network is, without its weights; None where that is not known. Two models of one
+            architecture do the same work.
 
     Raises:
         ValueError: if there is no image, or one name occurs twice.
@@ -62,6 +64,7 @@ class Measurement:
     rows: Sequence[ImageRow]
     resources: Mapping[str, Sequence[float]] = field(default_factory=dict)
     seen: frozenset[str] | None = None
+    architecture: str | None = None
 
     def __post_init__(self) -> None:
         if not self.rows:
@@ -73,6 +76,11 @@ class Measurement:
     def has(self, metric: str) -> bool:
         """Whether any image carries the metric."""
         return any(metric in row.metrics for row in self.rows)
+
+    @property
+    def num_scenes(self) -> int:
+        """Number of independent scenes."""
+        return len({row.scene for row in self.rows})
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, images in order of name; NaN and infinities are written as text."""
@@ -91,6 +99,7 @@ class Measurement:
             ],
             "resources": {key: [_number(value) for value in self.resources[key]] for key in sorted(self.resources)},
             "seen": None if self.seen is None else sorted(self.seen),
+            **({} if self.architecture is None else {"architecture": self.architecture}),
         }
 
     @classmethod
@@ -112,6 +121,7 @@ class Measurement:
             rows=rows,
             resources={key: [float(value) for value in runs] for key, runs in document["resources"].items()},
             seen=None if document["seen"] is None else frozenset(document["seen"]),
+            architecture=document.get("architecture"),
         )
 
 

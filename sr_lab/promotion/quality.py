@@ -5,15 +5,18 @@ A difference is written as the candidate's gain: positive is better, whichever w
 
 import math
 from abc import abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sr_lab.base.statistics import LEAST, Interval, cluster_means, mean_interval
 from sr_lab.promotion.checks import ROUNDING, Check, Evidence, Reason, Stop, Verdict, count
 from sr_lab.promotion.measurement import ALL, WORST_DECILE, ImageRow, Measurement
-from sr_lab.promotion.statistics import cluster_means, mean_interval
 
 Better = Literal["higher", "lower"]
+TooFew = Literal["fail", "allow"]
+Array = NDArray[np.float64]
 
 
 class QualityCheck(Check):
@@ -47,6 +50,8 @@ class QualityCheck(Check):
         """Metric and slice in words."""
         return f"{self.metric} on {self.slice}"
 
+    too_few: TooFew = "fail"
+
     def _select(self, candidate: Measurement, champion: Measurement | None) -> tuple[list[ImageRow], list[ImageRow]]:
         """The rows of the slice, in order of name, with a finite value each; raises what stops the check.
 
@@ -60,13 +65,15 @@ class QualityCheck(Check):
         for model in models:
             table = sorted((r for r in model.rows if self._covers(r)), key=lambda r: r.name)
             if not table:
-                raise Stop(
-                    "fail", f"no image of the hold-out is in slice {self.slice}: add some, or take the check out"
-                )
+                there = ", ".join(sorted({name for row in model.rows for name in row.slices})) or "none"
+                text = f"no image of the hold-out is in slice {self.slice} (there are {there})"
+                if self.too_few == "allow":
+                    raise Stop("skip", f"{text}, which the policy allows")
+                raise Stop("fail", f"{text}: add some, or take the check out")
             for row in table:
                 value = row.metrics.get(self.metric)
                 if value is None:
-                    raise Stop("fail", f"{model.model} has no {self.metric} of {row.name}: measure it again")
+                    raise Stop("fail", f"{model.model} has no {self.metric} of {row.name}: {self._remedy(model)}")
                 if not math.isfinite(value):
                     remedy = "; score it under the metric's ceiling" if math.isinf(value) else ""
                     raise Stop("fail", f"{self.metric} of {model.model} on {row.name} is {value}{remedy}")
@@ -74,15 +81,27 @@ class QualityCheck(Check):
         if self.slice == WORST_DECILE:
             tables = self._hardest(tables)
         num_images, num_scenes = len(tables[0]), len({row.scene for row in tables[0]})
-        if num_scenes < self.min_scenes:
+        if num_scenes < self.min_scenes and self.too_few == "fail":
             raise Stop(
                 "fail",
                 f"{self.what}: {count(num_images, 'image')} of {count(num_scenes, 'scene')} cannot decide; the "
-                f"policy asks for {self.min_scenes} scenes",
+                f"policy asks for {self.min_scenes} scenes: add images to the hold-out, or lower min_scenes of this "
+                "check",
                 num_images=num_images,
                 num_scenes=num_scenes,
             )
         return tables[0], tables[1] if champion is not None else []
+
+    def _remedy(self, model: Measurement) -> str:
+        """What to do about a missing value."""
+        if self.metric.endswith("_y") and model.has(f"{self.metric[:-2]}_rgb"):
+            return "it was measured under another protocol, give policy.protocol=rgb_crop protocol=rgb_crop"
+        if self.metric.endswith("_y") and not model.has(self.metric):
+            return (
+                "luma exists for one or three channels only; for any number of bands give policy.protocol=rgb_crop "
+                "protocol=rgb_crop"
+            )
+        return "measure it again"
 
     def _covers(self, row: ImageRow) -> bool:
         return self.slice in (ALL, WORST_DECILE) or self.slice in row.slices
@@ -117,6 +136,8 @@ class _Compared(QualityCheck):
         gains = ours - theirs if self.better == "higher" else theirs - ours
         scenes = cluster_means(gains.tolist(), [row.scene for row in rows])
         resolution = ROUNDING * float(max(np.abs(ours).max(), np.abs(theirs).max()))
+        if len(scenes) < self.min_scenes:
+            return self._judge_few(key, scenes, num_images=len(rows), alpha=evidence.alpha, resolution=resolution)
         interval = mean_interval(scenes, alpha=evidence.alpha, resolution=resolution)
         mean, low, high = float(interval.mean), float(interval.low), float(interval.high)
         base = f"{count(len(rows), 'image')}, {count(len(scenes), 'scene')}"
@@ -147,20 +168,43 @@ class _Compared(QualityCheck):
             num_images=len(rows), num_scenes=len(scenes),
         )  # fmt: skip
 
+    def _judge_few(self, key: str, scenes: Array, *, num_images: int, alpha: float, resolution: float) -> Reason:
+        """The burden turned round: of scenes too few to show that nothing is lost, a loss has to be shown."""
+        mean, base = float(scenes.mean()), f"{count(num_images, 'image')}, {count(len(scenes), 'scene')}"
+        facts = {"check": key, "estimate": mean, "num_images": num_images, "num_scenes": len(scenes)}
+        digits = self.num_digits
+        text = f"{self.what}: gain {mean:+.{digits}f}"
+        few = f"{base}, too few for the policy's {self.min_scenes} to show that nothing is lost"
+        interval = mean_interval(scenes, alpha=alpha, resolution=resolution) if len(scenes) > 1 else None
+        if interval is None or bool(interval.degenerate):
+            return Reason(verdict="skip", text=f"{text} ({few})", limit=self.limit, **facts)  # type: ignore[arg-type]
+        low, high = float(interval.low), float(interval.high)
+        shown = f"{1 - 2 * alpha:.0%} interval [{low:+.{digits}f}, {high:+.{digits}f}]"
+        lost = high < self.limit
+        said = f"a loss beyond {self.limit:+.{digits}f} is shown" if lost else "no loss beyond the limit is shown"
+        return Reason(
+            verdict="fail" if lost else "skip", text=f"{text}, {shown}: {said} ({few})", low=low, high=high,
+            limit=self.limit, **facts,  # type: ignore[arg-type]
+        )  # fmt: skip
+
 
 class NonInferior(_Compared):
     """The candidate does not lose ``margin`` or more against the champion, shown with confidence 1 - alpha.
 
     Args:
-        margin: loss that nobody would mind, above zero, in the metric's unit.
-        metric: see ``QualityCheck``, as the others.
-        better: which values are better.
-        slice: images that it is made on.
-        min_scenes: fewer fail.
-        where_measured: skipped if neither model has the metric.
+        margin: Loss that nobody would mind, above zero, in the metric's unit.
+        metric: Key of the metric; see ``QualityCheck``, as the others.
+        better: Which values are better.
+        slice: Images that it is made on.
+        min_scenes: Number of independent scenes below which nothing can be shown.
+        where_measured: Whether the check is skipped if neither model has the metric.
+        too_few: What becomes of a slice of fewer than ``min_scenes``: ``fail``, or ``allow``: then the burden is turned
+            round, and the check fails only where a loss beyond the margin is shown with confidence 1 - alpha. For
+            slices of which a hold-out may hold few images, beside a check on all of them.
     """
 
     claim = "must exceed"
+    LATER: ClassVar[dict[str, object]] = {"too_few": "fail"}
 
     def __init__(
         self,
@@ -171,10 +215,14 @@ class NonInferior(_Compared):
         slice: str = ALL,
         min_scenes: int = 8,
         where_measured: bool = False,
+        too_few: TooFew = "fail",
     ) -> None:
         super().__init__(
             metric=metric, better=better, slice=slice, min_scenes=min_scenes, where_measured=where_measured
         )
+        if too_few not in ("fail", "allow"):
+            raise ValueError(f"{self.what}: too_few={too_few!r} must be 'fail' or 'allow'")
+        self.too_few = too_few
         if not (margin > 0 and math.isfinite(margin)):
             raise ValueError(f"{self.what}: margin={margin} must be above zero (to demand a gain, use Superior)")
         self.margin = margin
@@ -283,3 +331,50 @@ class Floor(QualityCheck):
             check=key, verdict=verdict, text=text, estimate=found, limit=self.value, num_images=len(rows),
             num_scenes=len(scenes),
         )  # fmt: skip
+
+
+def beats(candidate: Measurement, baseline: Measurement, *, metric: str, better: Better, alpha: float) -> Reason:
+    """Whether a first champion is better than what needs no model at all.
+
+    From ``LEAST`` scenes on the mean gain has to be shown to be above zero, with confidence 1 - alpha; fewer scenes
+    cannot show a mean, there the candidate has to be better in every one.
+
+    Args:
+        candidate: The model that wants to be champion.
+        baseline: Bicubic interpolation, on the same images.
+        metric: Key of the metric.
+        better: Which values of it are better.
+        alpha: Probability of passing a candidate that is not better.
+    """
+    theirs = {row.name: row.metrics.get(metric) for row in baseline.rows}
+    pairs = [
+        (row, value, other)
+        for row in candidate.rows
+        if (value := row.metrics.get(metric)) is not None and (other := theirs.get(row.name)) is not None
+    ]
+    what = f"{metric} against {baseline.model}"
+    remedy = "policy.first_champion=passes_floors takes it all the same"
+    if len(pairs) < len(candidate.rows) or not all(math.isfinite(v) and math.isfinite(o) for _, v, o in pairs):
+        text = f"{what}: not measured of every image, so the candidate cannot be held against it; {remedy}"
+        return Reason(check="baseline", verdict="fail", text=text)
+    gains = [(value - other) * (1 if better == "higher" else -1) for _, value, other in pairs]
+    scenes = cluster_means(gains, [row.scene for row, _, _ in pairs])
+    mean, base = float(scenes.mean()), f"{count(len(pairs), 'image')}, {count(len(scenes), 'scene')}"
+    low = high = None
+    if len(scenes) < LEAST:
+        passed = bool((scenes > 0).all())
+        text = f"{what}: gain {mean:+.3f}, least of a scene {float(scenes.min()):+.3f}, must be above 0 in each"
+    else:
+        interval: Interval = mean_interval(scenes, alpha=alpha)
+        if bool(interval.degenerate):
+            passed, text = mean > 0, f"{what}: gain {mean:+.3f} in every scene, must be above 0"
+        else:
+            low, high = float(interval.low), float(interval.high)
+            passed = low > 0
+            text = f"{what}: gain {mean:+.3f}, {1 - 2 * alpha:.0%} interval [{low:+.3f}, {high:+.3f}], must exceed 0"
+    if not passed:
+        text += f": train it better, or {remedy}"
+    return Reason(
+        check="baseline", verdict="pass" if passed else "fail", text=f"{text} ({base})", estimate=mean, low=low,
+        high=high, limit=0.0, num_images=len(pairs), num_scenes=len(scenes),
+    )  # fmt: skip

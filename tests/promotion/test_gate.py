@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ PSNR = {"metric": "psnr_y", "better": "higher"}
 
 def policy(**changes):
     settings = {"name": "test", "alpha": 0.05, "checks": {"psnr": NonInferior(**PSNR, margin=0.05)}}
+    settings["first_champion"] = "passes_floors"
     return Policy(**{**settings, **changes})
 
 
@@ -354,6 +356,88 @@ def test_cost_in_paired_runs(measurement, ours, theirs, check, verdict):
     decision = gate(candidate, champion, policy(checks={"time": check}))
     assert only(decision, "time").verdict == verdict
     json.dumps(decision.as_dict(), allow_nan=False)
+
+
+def costly(measurement, ours, theirs, check, *, work=(1.0, 1.0), same=False):
+    """The answer on latency of two models with so many times the parameters and operations."""
+    values = {"psnr_y": [28.0 + i for i in range(10)]}
+    counted = {"parameters": [1e6 * work[0]], "operations": [1e9 * work[1]]} if work else {}
+    before = {"parameters": [1e6], "operations": [1e9]} if work else {}
+    candidate = measurement("b", values, resources={"latency_s": ours, **counted})
+    champion = measurement("a", values, resources={"latency_s": theirs, **before})
+    if same:
+        candidate, champion = (replace(model, architecture="edsr") for model in (candidate, champion))
+    rules = policy(checks={"time": check})
+    return only(gate(candidate, champion, rules), "time"), rules.wants_more_runs(candidate, champion)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 1.3])
+def test_one_architecture_cannot_fail_by_a_busy_machine(measurement, ratio):
+    reason, more = costly(measurement, *runs(ratio, noise=0.3), latency(max_runs=64), same=True)
+    assert (reason.verdict, more) == ("pass", False)
+    assert "the same architecture does the same work" in reason.text
+    reason, _ = costly(measurement, *runs(ratio, noise=0.01), latency(), same=True, work=(1.0, 2.0))
+    assert (reason.verdict == "pass") == (ratio < 1.1), "one name, but other work: the time decides"
+    reason, _ = costly(measurement, *runs(1.0, noise=0.01), latency(limit=0.9), same=True)
+    assert reason.verdict == "fail", "nothing becomes faster by being the same"
+
+
+@pytest.mark.parametrize(
+    ("work", "undecided", "verdict", "words"),
+    [
+        ((1.0, 1.05), "work", "pass", "so the work decides: parameters x1.000, operations x1.050"),
+        ((1.0, 1.4), "work", "fail", "it is more work (parameters x1.000, operations x1.400); measure again where"),
+        (None, "work", "fail", "not known to decide by; measure again where nothing else runs"),
+        ((1.0, 1.0), "fail", "fail", "undecided, measure again where nothing else runs"),
+    ],
+)
+def test_a_time_that_noise_leaves_undecided_is_measured_on_and_then_decided_by_the_work(
+    measurement, work, undecided, verdict, words
+):
+    ours, theirs = runs(1.057, count=16, noise=0.3)
+    reason, more = costly(measurement, ours, theirs, latency(max_runs=64, undecided=undecided), work=work)
+    assert reason.low < 1.1 < reason.high
+    assert (reason.verdict, more) == (verdict, True)
+    assert words in reason.text
+    *_, more = costly(measurement, *runs(1.057, count=64, noise=0.3), latency(max_runs=64), work=work)
+    assert not more, "there is an end to it"
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1.2])
+def test_outliers_do_not_decide_over_a_time(measurement, ratio):
+    ours, theirs = runs(ratio, count=32, noise=0.01)
+    ours[3], ours[17], theirs[8] = 9 * ours[3], 20 * ours[17], 5 * theirs[8]
+    reason, more = costly(measurement, ours, theirs, latency(max_runs=64), work=None)
+    assert (reason.verdict, more) == ("pass" if ratio == 1 else "fail", False)
+    assert reason.estimate == pytest.approx(ratio, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("face", "verdict", "words"),
+    [
+        (6.0, "skip", "no loss beyond the limit is shown (6 images, 6 scenes, too few for the policy's 8"),
+        (0.0, "skip", "too few for the policy's 8 to show that nothing is lost"),
+        (-1.0, "fail", "a loss beyond -0.100 is shown"),
+    ],
+)
+def test_a_slice_too_small_to_clear_a_model_may_still_convict_it(measurement, face, verdict, words):
+    random = np.random.default_rng(0)
+    gain = np.where(np.arange(40) < 6, face, 3.0) + 0.05 * random.standard_normal(40)
+    slices = {"content_face": range(6), "content_text": [39]}
+    champion = measurement("net/1", {"psnr_y": [28.0] * 40}, slices=slices)
+    candidate = measurement("net/2", {"psnr_y": (28 + gain).tolist()}, slices=slices)
+    checks = {
+        name: NonInferior(**PSNR, margin=0.1, slice=f"content_{name}", too_few="allow")
+        for name in ("face", "text", "plot")
+    }
+    decision = gate(candidate, champion, policy(checks={"all": NonInferior(**PSNR, margin=0.05), **checks}))
+    assert only(decision, "face").verdict == verdict
+    assert words in only(decision, "face").text
+    assert only(decision, "text").verdict == "skip", "one image shows nothing"
+    assert "no image of the hold-out is in slice content_plot (there are content_face, content_text)" in decision.text
+    assert decision.outcome == ("reject" if verdict == "fail" else "promote")
+    strict = NonInferior(**PSNR, margin=0.1, slice="content_face")
+    assert "add images to the hold-out" in gate(candidate, champion, policy(checks={"face": strict})).text
 
 
 def test_pairs_cancel_the_drift_of_the_machine(measurement):

@@ -11,6 +11,7 @@ from sr_lab.promotion.cost import RatioLimit
 from sr_lab.promotion.quality import Floor, NonInferior, Superior
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "policy"
+OLD_HASH = "ae87dd1092361c52c7daec9adb798c58ba281fb751ba943dfd6a6c8a3177d7b5"
 NAMES = ["default", "strict_medical", "fast_edge", "retrain"]
 PSNR = {"metric": "psnr_y", "better": "higher"}
 
@@ -80,7 +81,7 @@ def numbers(measurement, model, shift, *, num_images=120, slower=1.0):
     psnr = 28 + 2 * random.standard_normal(num_images)
     noise = np.random.default_rng([1, int(model[-1])]).standard_normal((2, num_images))
     names = ("content_texture", "content_flat", "content_face", "content_text")
-    times = 0.1 * slower * np.exp(0.01 * np.random.default_rng([2, int(model[-1])]).standard_normal(12))
+    times = 0.1 * slower * np.exp(0.01 * np.random.default_rng([2, int(model[-1])]).standard_normal(16))
     return measurement(
         model,
         {"psnr_y": (psnr + shift + 0.03 * noise[0]).tolist(), "ssim_y": (0.9 + shift / 50 + 1e-3 * noise[1]).tolist()},
@@ -101,6 +102,72 @@ def test_default_policy_decides(measurement, shift, slower, outcome):
 
 def test_first_champion_under_the_default_policy(measurement):
     assert gate(numbers(measurement, "net/1", 0.0, num_images=3), None, load("default")).outcome == "promote"
+
+
+@pytest.mark.parametrize(("gain", "outcome"), [(1.0, "promote"), (-7.0, "reject"), (-0.2, "reject")])
+@pytest.mark.parametrize("num_images", [3, 40])
+def test_a_first_champion_has_to_beat_bicubic(measurement, gain, outcome, num_images):
+    candidate = numbers(measurement, "net/1", 4.0, num_images=num_images)
+    bicubic = numbers(measurement, "bicubic0", 4.0 - gain, num_images=num_images)
+    decision = gate(candidate, None, load("default"), baseline=bicubic)
+    assert decision.outcome == outcome, decision.text
+    (reason,) = (reason for reason in decision.reasons if reason.check == "baseline")
+    assert reason.estimate == pytest.approx(gain, abs=0.03)
+    assert "psnr_y against bicubic0: gain" in reason.text
+    assert gate(candidate, None, load("default", "first_champion=passes_floors"), baseline=bicubic).outcome == "promote"
+    assert gate(candidate, candidate, load("default"), baseline=bicubic).sha256 == (
+        gate(candidate, candidate, load("default")).sha256
+    ), "with a champion the baseline decides nothing"
+
+
+def test_what_was_changed_in_a_policy_is_named(measurement):
+    original = load("default")
+    config = OmegaConf.load(CONF / "default.yaml")
+    for key in ("ssim", "lpips"):
+        del config.checks[key]
+    config.checks.psnr.margin, config.checks.latency.max_runs, config.alpha = 5, None, 0.2
+    config.checks.mine = dict(config.checks.psnr_floor, value=10)
+    config.holdout.photos.benchmark = "elsewhere"
+    policy = instantiate(config)
+    assert set(policy.changes(original)) == {
+        "checks.ssim removed",
+        "checks.lpips removed",
+        "checks.mine added",
+        "checks.psnr.margin 0.05 -> 5",
+        "checks.latency.max_runs 64 -> null",
+        "alpha 0.05 -> 0.2",
+    }
+    decision = gate(numbers(measurement, "net/1", 0.0), None, policy, original=original)
+    (note, holdout, *_) = decision.reasons
+    assert (note.check, note.verdict, holdout.check, holdout.verdict) == ("policy", "note", "holdout", "note")
+    assert "not default as its file has it: checks.ssim removed" in note.text
+    assert "photos: elsewhere (120 images of 120 scenes, " in holdout.text
+    assert "policy default, changed in 6" in decision.text
+    assert len(decision.as_dict()["policy_changes"]) == 6
+    assert load("default", "holdout.photos.benchmark=x").changes(original) == ()
+    unchanged = gate(numbers(measurement, "net/1", 0.0), None, original, original=original)
+    assert "policy" not in {reason.check for reason in unchanged.reasons}
+    assert "policy_changes" not in unchanged.as_dict()
+
+
+def test_settings_that_came_later_leave_the_hash_of_a_policy():
+    """Computed by the version before them: a decision that waits for approval goes on to wait."""
+    checks = {"psnr": NonInferior(**PSNR, margin=0.05), "time": RatioLimit(resource="latency_s", limit=1.1)}
+    assert Policy(name="old", checks=checks).sha256 == OLD_HASH
+    assert Policy(name="old", checks=checks, first_champion="passes_floors").sha256 != OLD_HASH
+
+
+def test_psnr_and_ssim_are_those_of_the_protocol(measurement):
+    policy = load("default", "protocol=rgb_crop")
+    assert {"psnr_rgb", "ssim_rgb"} <= policy.metrics.keys()
+    assert not {"psnr_y", "psnr", "ssim"} & policy.metrics.keys()
+    assert policy.baseline == ("psnr_rgb", "higher")
+    assert load("default", "baseline_metric=psnr").baseline == ("psnr_y", "higher")
+    bands = measurement("net/1", {"psnr_rgb": [28.0] * 30})
+    decision = gate(bands, None, load("default"))
+    assert "give policy.protocol=rgb_crop protocol=rgb_crop" in decision.text
+    with pytest.raises(ValueError, match="no check has baseline_metric=dists; there are psnr_y"):
+        Policy(name="a", checks={"psnr": NonInferior(**PSNR, margin=0.05)}, baseline_metric="dists")
 
 
 def test_edge_policy_wants_speed(measurement):

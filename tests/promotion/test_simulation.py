@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from sr_lab.base.statistics import mean_interval
 from sr_lab.promotion import Policy, gate
 from sr_lab.promotion.quality import NonInferior
-from sr_lab.promotion.statistics import mean_interval
 
 NUM_SIMULATIONS = 1000
 

@@ -1,4 +1,4 @@
-"""What the gate knows about a mean, from independent clusters of dependent values.
+"""A mean, from independent clusters of dependent values, with what can be said of its error: what the gate decides by.
 
 Frames of one scene rise and fall together, so the scene is the unit: the values of a scene are averaged, and the
 averages, which are independent, go into a t interval. Every scene counts once, however many images it has.

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sr_lab.promotion.statistics import cluster_means, mean_interval
+from sr_lab.base.statistics import cluster_means, mean_interval
 
 
 def test_cluster_means_weigh_every_scene_once():

@@ -1,11 +1,70 @@
-"""Ray: connecting to a cluster, and doing the same to many named things there."""
+"""The same done to many named things: in this process, on a Ray cluster, as SLURM jobs."""
 
 import os
+import sys
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from sr_lab.base.signals import Stopped
 
 Work = Callable[[str], object]
 """What is done to a named thing; it may be done twice where a worker dies, so it has to be repeatable."""
+
+
+class Mapper(Protocol):
+    """Does work to many named things, somewhere; every launcher does."""
+
+    def map(self, names: Sequence[str], make: Callable[[], Work]) -> Iterator[tuple[str, str]]:
+        """Gives each name with its error, empty for none, as soon as its work is done.
+
+        Args:
+            names: The names of the things.
+            make: Makes the work, once in each worker; it is sent there by pickling.
+        """
+
+
+class Here:
+    """Does the work in this process, one thing after the other."""
+
+    def map(self, names: Sequence[str], make: Callable[[], Work]) -> Iterator[tuple[str, str]]:
+        """See ``Mapper``."""
+        return here(names, make)
+
+
+def spread(
+    mapper: Mapper, names: Sequence[str], make: Callable[[], Work], *, title: str, unit: str = "image"
+) -> tuple[str, ...]:
+    """Does the work to every name, under a progress bar where there is a terminal.
+
+    Args:
+        mapper: Where it is done.
+        names: The names of the things.
+        make: Makes the work in each process that does some.
+        title: What the progress bar is called.
+        unit: What a name is of.
+
+    Returns:
+        A message for each name that failed; the others are done.
+
+    Raises:
+        Stopped: With how many are done, if the process is asked to end.
+    """
+    failed, done = [], 0
+    with tqdm(total=len(names), desc=title, unit=unit, disable=None) as bar:
+        try:
+            for name, error in mapper.map(names, make):
+                failed += [f"{name}: {error}" if name not in error else error] if error else []
+                done += 1
+                bar.update()
+        except Stopped as stop:
+            said = f"{done - len(failed)} of {len(names)} {unit}s are done and stay"
+            raise stop.saying(said, goes_on=True) from None
+    return tuple(failed)
 
 
 def num_cores() -> int:
@@ -95,6 +154,66 @@ def on_ray(
     )
     for row in found.iter_rows():
         yield str(row["name"]), str(row["error"])
+
+
+def on_slurm(
+    names: Sequence[str], make: Callable[[], Work], *, executor: Callable[[Path], Any], num_workers: int
+) -> Iterator[tuple[str, str]]:
+    """Does the work as SLURM jobs (submitit), each with its share of the names; see ``here``.
+
+    A job whose time is up goes back into SLURM's queue and does its share again: what is done already has to be
+    passed over by the work itself. Jobs that are left are cancelled where the caller ends early.
+
+    Args:
+        names: The names of the things.
+        make: Makes the work, once in each job; it is sent there by pickling.
+        executor: Makes submitit's executor, whose scripts and logs go to a folder.
+        num_workers: How many jobs at a time.
+    """
+    folder = Path(".srlab") / "slurm" / uuid.uuid4().hex[:8]
+    count = max(1, min(num_workers, len(names)))
+    shares = [list(names[start::count]) for start in range(count)]
+    jobs_of = executor(folder)
+    with jobs_of.batch():
+        submitted = [jobs_of.submit(SlurmShare(make, share)) for share in shares]
+    waiting = dict(zip(range(count), submitted, strict=True))
+    try:
+        while waiting:
+            for number, job in list(waiting.items()):
+                if not job.done():
+                    continue
+                del waiting[number]
+                error = job.exception()
+                if error is None:
+                    yield from job.result()
+                    continue
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                for name in shares[number]:
+                    yield name, f"job {job.job_id} ended: {lines[-1]}; its log: {job.paths.stderr}"
+            time.sleep(0.2 if waiting else 0)
+    finally:
+        for job in waiting.values():
+            job.cancel()
+
+
+class SlurmShare:
+    """Some of the names as a SLURM job; at the time limit the same is submitted again.
+
+    Args:
+        make: Makes the work.
+        names: The names of the things.
+    """
+
+    def __init__(self, make: Callable[[], Work], names: Sequence[str]) -> None:
+        self.make, self.names = make, list(names)
+
+    def __call__(self) -> list[tuple[str, str]]:
+        """Each name with its error, empty for none."""
+        return list(here(self.names, self.make))
+
+    def checkpoint(self) -> Any:
+        """What submitit puts into SLURM's queue instead."""
+        return sys.modules["submitit"].helpers.DelayedSubmission(self)
 
 
 class _Worker:

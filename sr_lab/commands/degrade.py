@@ -17,79 +17,108 @@ operation by operation, several draws, the severity ladder. Estimate reads noise
 low images alone and writes preset.yaml, fit.json and fit.png.
 """
 
-import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from tqdm import tqdm
 
-from sr_lab.base.files import replacing, write_bytes, write_json
-from sr_lab.commands._replay import rebuild
-from sr_lab.commands._spread import spread, stores
 from sr_lab.config.compose import build, plain
 from sr_lab.config.tree import config_dir
-from sr_lab.data.degraded import HIGH, LOW, DegradeImages, Unit, drawn_units
-from sr_lab.data.degraded_rows import MANIFEST, Row, read_rows
-from sr_lab.data.replayed import check_replay, differing_files, replayed_units
-from sr_lab.data.stores import Store
-from sr_lab.degradations.base import Degradation
-from sr_lab.evaluation.contact_sheet import write_sheet
-from sr_lab.evaluation.degradation_preview import cut_middle, draws_section, ladder_sections, step_section
-from sr_lab.images import read_image, to_tensor
+from sr_lab.workflows.degrade import DegradedFolder, degrade
+from sr_lab.workflows.estimate import Estimate, estimate
+from sr_lab.workflows.preview import Preview, preview
+from sr_lab.workflows.replay import ReplayedFolder, replay
 
+Result = DegradedFolder | ReplayedFolder | Preview | Estimate
 _LEVELS = ("weak", "standard", "severe")
 
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
+    result = call(cfg)
+    if isinstance(result, Preview):
+        print(f"picture: {result.picture}\npage: {result.page}")
+        return 0
+    return _tell_estimate(result) if isinstance(result, Estimate) else _tell_folder(result)
+
+
+def call(cfg: DictConfig) -> Result:
+    """Does the one of the four things that is asked for; see the module's docstring."""
     given = [name for name in ("replay", "preview", "estimate") if cfg[name] is not None]
     if len(given) > 1 or (given and given != ["replay"] and cfg.input is not None):
         names = ([] if cfg.input is None else ["input"]) + given
         raise ValueError(f"{' and '.join(f'{name}=' for name in names)} are given: one at a time (replay takes input)")
     if not given and cfg.input is None:
         raise ValueError("nothing to do: give input=DIR, replay=MANIFEST with input=DIR, preview=IMAGE or estimate=DIR")
-    actions: dict[str, Callable[[DictConfig], int]] = {"replay": replay, "preview": preview, "estimate": estimate}
-    return actions[given[0]](cfg) if given else degrade(cfg)
+    calls: dict[str, Callable[[DictConfig], Result]] = {"replay": _replay, "preview": _preview, "estimate": _estimate}
+    return calls[given[0]](cfg) if given else _degrade(cfg)
 
 
-def degrade(cfg: DictConfig) -> int:
-    """Low images of a folder or store."""
+def _degrade(cfg: DictConfig) -> DegradedFolder:
     degradation = _degradation(cfg)
-    units = drawn_units(Store(cfg.input).images(), seed=_seed(cfg), clips=cfg.clips)
-    rows = _made(cfg, units, degradation, plain(cfg.degradation))
-    if rows is None:
-        return 1
-    print(f"{len(rows)} low images: {cfg.output}/{LOW}")
-    if changed := sum(bool(row.target) for row in rows):
-        print(f"{changed} changed targets: {cfg.output}/{HIGH}")
-    print(f"manifest: {cfg.output}/{MANIFEST}")
-    return 0
+    return degrade(
+        input=cfg.input,
+        output=cfg.output,
+        degradation=degradation,
+        config=plain(cfg.degradation),
+        seed=_seed(cfg),
+        clips=cfg.clips,
+        launcher=build(cfg.launcher),
+    )
 
 
-def replay(cfg: DictConfig) -> int:
-    """The images of a manifest again."""
-    manifest = Path(cfg.replay)
+def _replay(cfg: DictConfig) -> ReplayedFolder:
     if cfg.input is None:
         raise ValueError("replay= needs input=DIR, the folder of the originals")
     if cfg.degradation is not None:
         raise ValueError("degradation= is given beside replay=: the manifest holds the degradation, leave it out")
-    rows = read_rows(manifest)
-    if (Path(cfg.output) / MANIFEST).resolve() == manifest.resolve():
-        raise ValueError(f"output={cfg.output} is where the manifest to replay lies: give another folder")
-    degradation = rebuild(rows, manifest)
-    check_replay(rows, Store(cfg.input), degradation)
-    made = _made(cfg, replayed_units(rows), degradation, json.loads(rows[0].config))
-    if made is None:
+    return replay(manifest=Path(cfg.replay), input=cfg.input, output=cfg.output, launcher=build(cfg.launcher))
+
+
+def _preview(cfg: DictConfig) -> Preview:
+    counts = {name: _count(cfg, name) for name in ("num_draws", "num_ladder", "side")}
+    return preview(
+        image=Path(cfg.preview),
+        output=Path(cfg.output),
+        degradation=_degradation(cfg),
+        name=_preset_name(cfg),
+        ladder=_ladder(cfg.scale),
+        seed=_seed(cfg),
+        **counts,
+    )
+
+
+def _estimate(cfg: DictConfig) -> Estimate:
+    if cfg.degradation is not None:
+        raise ValueError("degradation= is given beside estimate=: it is what is looked for, leave it out")
+    num_images = None if cfg.num_images is None else _count(cfg, "num_images")
+    result = estimate(
+        folder=Path(cfg.estimate), output=Path(cfg.output), scale=_count(cfg, "scale"), num_images=num_images
+    )
+    build(OmegaConf.load(result.preset))
+    return result
+
+
+def _tell_folder(result: DegradedFolder) -> int:
+    for message in result.failures:
+        print(f"srlab degrade: {message}", file=sys.stderr)
+    if result.failures:
+        count = f"{len(result.failures)} of {result.num_units} {result.unit}s failed"
+        print(f"srlab degrade: {count}; the others are written", file=sys.stderr)
         return 1
-    print(f"{len(made)} low images: {cfg.output}/{LOW}")
-    if differing := list(differing_files(rows, made)):
-        shown = ", ".join(differing[:5])
+    print(f"{len(result.rows)} low images: {result.low}")
+    if not isinstance(result, ReplayedFolder):
+        if result.num_changed_targets:
+            print(f"{result.num_changed_targets} changed targets: {result.high}")
+        print(f"manifest: {result.manifest}")
+        return 0
+    if result.differing:
+        shown = ", ".join(result.differing[:5])
         print(
-            f"srlab degrade: {len(differing)} files differ from the manifest's: {shown}. It was made with "
-            f"{rows[0].versions}: install these versions",
+            f"srlab degrade: {len(result.differing)} files differ from the manifest's: {shown}. It was made with "
+            f"{result.versions}: install these versions",
             file=sys.stderr,
         )
         return 1
@@ -97,93 +126,38 @@ def replay(cfg: DictConfig) -> int:
     return 0
 
 
-def _made(
-    cfg: DictConfig, units: Sequence[Unit], degradation: Degradation, config: Mapping[str, Any]
-) -> list[Row] | None:
-    """Makes the units, where the launcher says; their rows, None if an image failed."""
-    source, target = stores(cfg)
-    work = DegradeImages(source=source, target=target, units=units, degradation=degradation, config=config)
-    unit = "clip" if cfg.clips else "image"
-    return None if spread(cfg, list(work.units), lambda: work, "degrade", unit) else work.finish()
-
-
-def preview(cfg: DictConfig) -> int:
-    """Contact sheet of a degradation."""
-    for name in ("num_draws", "num_ladder", "side"):
-        _count(cfg, name)
-    degradation, seed, output = _degradation(cfg), _seed(cfg), Path(cfg.output)
-    high = cut_middle(to_tensor(read_image(Path(cfg.preview))), cfg.side, degradation.scale)
-    name = _preset_name(cfg)
-    keys = [(seed, 0, index) for index in range(1 if degradation.deterministic else cfg.num_draws)]
-    draws = {str(key): degradation.draw_keyed([key]) for key in keys}
-    sections = [
-        step_section(degradation, high, draws[str(keys[0])], name=name, key=str(keys[0])),
-        draws_section(degradation, high, draws, title="The result" if len(keys) == 1 else f"{len(keys)} draws"),
-        *ladder_sections(_ladder(cfg.scale), high, [(seed, 0, index) for index in range(cfg.num_ladder)]),
-    ]
-    png, html = output / "preview.png", output / "preview.html"
-    subtitle = f"{Path(cfg.preview).name}, scale {degradation.scale}; draws are named by (seed, epoch, index)"
-    write_sheet(f"Degradation {name}", subtitle, sections, png=png, html=html)
-    print(f"picture: {png}\npage: {html}")
-    return 0
-
-
-def estimate(cfg: DictConfig) -> int:
-    """A preset that imitates a folder of low images."""
-    from sr_lab.degradations.estimate import fit, preset
-    from sr_lab.degradations.estimate.plots import plot_fit
-
-    folder, output = Path(cfg.estimate), Path(cfg.output)
-    if cfg.degradation is not None:
-        raise ValueError("degradation= is given beside estimate=: it is what is looked for, leave it out")
-    _count(cfg, "scale")
-    if cfg.num_images is not None:
-        _count(cfg, "num_images")
-    with _bar("estimate", None) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        fitted = fit(folder, num_images=cfg.num_images, progress=progress)
-    text = preset(fitted, scale=cfg.scale, source=folder.name)
-    build(OmegaConf.create(text))
-    output.mkdir(parents=True, exist_ok=True)
-    with replacing(output / "fit.png") as partial:
-        plot_fit(fitted, partial, folder=folder)
-    write_json(output / "fit.json", fitted.to_dict())
-    write_bytes(output / "preset.yaml", text.encode())
-    for name, reason in fitted.skipped.items():
+def _tell_estimate(result: Estimate) -> int:
+    fit = result.fit
+    for name, reason in fit.skipped.items():
         print(f"srlab degrade: not used: {name}: {reason}", file=sys.stderr)
-    for name, span in (("noise sigma", fitted.noise), ("blur sigma", fitted.blur), ("JPEG quality", fitted.quality)):
+    for name, span in (("noise sigma", fit.noise), ("blur sigma", fit.blur), ("JPEG quality", fit.quality)):
         values = f"{span.low:.3g} to {span.high:.3g}, median {span.median:.3g}" if span.present else "none"
         unknown = f", {span.unknown} could not be told" if span.unknown else ""
         print(f"{name}: {values} ({span.share:.0%} of {span.known} images{unknown})")
-    print(
-        f"preset: {output / 'preset.yaml'} (for degradation=NAME copy it to {config_dir() / 'degradation'}/NAME.yaml)"
-    )
-    print(f"numbers: {output / 'fit.json'}\nplots: {output / 'fit.png'}")
+    print(f"preset: {result.preset} (for degradation=NAME copy it to {config_dir() / 'degradation'}/NAME.yaml)")
+    print(f"numbers: {result.numbers}\nplots: {result.plots}")
     return 0
 
 
-def _degradation(cfg: DictConfig) -> Degradation:
-    _count(cfg, "scale")
+def _degradation(cfg: DictConfig) -> Any:
+    scale = _count(cfg, "scale")
     if cfg.degradation is None:
         raise ValueError(f"no degradation: give degradation=NAME, one of {', '.join(_presets())}")
     degradation = build(cfg.degradation)
-    if not isinstance(degradation, Degradation):
+    if not hasattr(degradation, "draw_keyed"):
         raise ValueError(f"degradation: {cfg.degradation.get('_target_')} is no degradation; take a preset")
-    if degradation.scale != cfg.scale:
+    if degradation.scale != scale:
         raise ValueError(
-            f"the degradation makes images smaller by {degradation.scale}, asked for is scale={cfg.scale}: give "
+            f"the degradation makes images smaller by {degradation.scale}, asked for is scale={scale}: give "
             f"scale={degradation.scale} or another degradation"
         )
     return degradation
 
 
-def _count(cfg: DictConfig, name: str) -> None:
+def _count(cfg: DictConfig, name: str) -> int:
     if not isinstance(cfg[name], int) or cfg[name] < 1:
         raise ValueError(f"{name}={cfg[name]}: a whole number of at least 1")
+    return int(cfg[name])
 
 
 def _seed(cfg: DictConfig) -> int:
@@ -214,7 +188,7 @@ def _load(name: str, scale: int) -> DictConfig:
     return node
 
 
-def _ladder(scale: int) -> dict[str, Degradation]:
+def _ladder(scale: int) -> dict[str, Any]:
     """The severity preset, one level at a time; none where the preset or a level is missing."""
     if "severity" not in _presets():
         return {}
@@ -228,7 +202,3 @@ def _ladder(scale: int) -> dict[str, Degradation]:
             weights[name] = float(name == level)
         levels[level] = build(node)
     return levels
-
-
-def _bar(name: str, total: int | None) -> "tqdm[Any]":
-    return tqdm(total=total, desc=name, unit="image", delay=1, leave=False)

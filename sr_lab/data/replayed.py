@@ -1,10 +1,15 @@
-"""Degraded images made again from their manifest: what is made, and whether it can be."""
+"""Degraded images made again from their manifest: what is made, and whether it can be.
 
+A manifest may come from anywhere: nothing but degradations of this package is built from it.
+"""
+
+import importlib
 import itertools
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from sr_lab.base.files import sha256
 from sr_lab.data.degraded import Unit
@@ -12,12 +17,78 @@ from sr_lab.data.degraded_rows import Row
 from sr_lab.data.stores import Store
 from sr_lab.degradations.base import Degradation
 
+_DEGRADATIONS, _TRANSFORMS = "sr_lab.degradations.", "albumentations."
+
 
 def replayed_units(rows: Sequence[Row]) -> list[Unit]:
     """What the rows of a manifest tell to make, each with the draw that it records."""
     groups = itertools.groupby(rows, key=lambda row: (row.seed, row.epoch, row.index))
     clips = ((key, list(clip)) for key, clip in groups)
     return [Unit(tuple(row.name for row in clip), key, clip[0].params) for key, clip in clips]
+
+
+def rebuild(rows: Sequence[Row], manifest: Path) -> Degradation:
+    """The degradation of a manifest.
+
+    Args:
+        rows: The rows of the manifest.
+        manifest: Its file, for messages.
+
+    Raises:
+        ValueError: If the rows have several configurations, or one that asks for anything but degradations.
+    """
+    configs = {row.config for row in rows}
+    if len(configs) > 1:
+        raise ValueError(f"{manifest} holds {len(configs)} degradations: replay its parts apart")
+    try:
+        degradation = build_recorded(json.loads(configs.pop()))
+    except ValueError as error:
+        raise ValueError(f"{manifest}: {error}") from error
+    if not isinstance(degradation, Degradation):
+        raise ValueError(f"{manifest}: its configuration is no degradation")
+    return degradation
+
+
+def build_recorded(node: Any, place: str = "degradation") -> Any:
+    """What a recorded configuration describes: a value, or a degradation where there is a ``_target_``.
+
+    Args:
+        node: Plain values, lists and mappings, as JSON gives them.
+        place: Where the node stands, for messages.
+
+    Raises:
+        ValueError: If it asks for anything but degradations of this package, or one refuses its arguments.
+    """
+    if isinstance(node, str) and "${" in node:
+        raise ValueError(f"the configuration holds the interpolation {node!r}: a manifest holds values")
+    if isinstance(node, list):
+        return [build_recorded(child, f"{place}[{number}]") for number, child in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    for key in node:
+        if key.startswith("_") and key != "_target_":
+            raise ValueError(f"the configuration holds {key!r}: only _target_ may be used")
+    if (transform := str(node.get("transform", _TRANSFORMS))) and not transform.startswith(_TRANSFORMS):
+        raise ValueError(f"transform={transform!r}: only transforms of albumentations are replayed")
+    kind = _degradation_class(str(node["_target_"])) if "_target_" in node else None
+    arguments = {key: build_recorded(child, f"{place}.{key}") for key, child in node.items() if key != "_target_"}
+    if kind is None:
+        return arguments
+    try:
+        return kind(**arguments)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{place}: {error}") from error
+
+
+def _degradation_class(target: str) -> type[Degradation]:
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name, None) if target.startswith(_DEGRADATIONS) else None
+    except ImportError as error:
+        raise ValueError(f"_target_={target!r}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Degradation)):
+        raise ValueError(f"_target_={target!r}: only degradations of {_DEGRADATIONS[:-1]} are replayed")
+    return found
 
 
 def check_replay(rows: Sequence[Row], source: Store, degradation: Degradation) -> None:

@@ -134,6 +134,18 @@ class Store:
         return f"{self.root.rstrip('/')}/{name}"
 
 
+def open_stores(input: str | Path, output: str | Path) -> tuple[Store, Store]:
+    """Where images are taken from, and where what is made of them is written.
+
+    Raises:
+        ValueError: If ``output`` lies in ``input``.
+    """
+    source, target = Store(input), Store(output)
+    if target.lies_in(source):
+        raise ValueError(f"output={output} lies in input={input}: its images would become input")
+    return source, target
+
+
 def distinct_stems(names: Sequence[str]) -> list[str]:
     """Names without suffix.
 

@@ -10,11 +10,11 @@ import os
 import signal
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sr_lab.base.compute import num_cores, room, start_ray
+from sr_lab.base.compute import Work, here, num_cores, on_ray, on_slurm, room, start_ray
 from sr_lab.base.files import write_text
 from sr_lab.sweeps.worker import Share, dies_with_parent, work
 
@@ -28,6 +28,10 @@ class WorkersFailed(RuntimeError):
 
 class Launcher(ABC):
     """Starts workers."""
+
+    @abstractmethod
+    def map(self, names: Sequence[str], make: Callable[[], Work]) -> Iterator[tuple[str, str]]:
+        """Does the same to many named things; see ``sr_lab.base.compute.Mapper``."""
 
     @abstractmethod
     def start(self, task: Task, folder: Path) -> None:
@@ -77,6 +81,10 @@ class Local(Launcher):
         self.restarts = restarts
         self._task: Task | None = None
         self._processes: dict[int, multiprocessing.process.BaseProcess] = {}
+
+    def map(self, names: Sequence[str], make: Callable[[], Work]) -> Iterator[tuple[str, str]]:
+        """See ``Launcher``; this process does it, one thing after the other."""
+        return here(names, make)
 
     def share(self, index: int) -> Share:
         """What worker ``index`` gets."""
@@ -176,9 +184,13 @@ class Slurm(Launcher):
                 "slurm_setup": setup,
                 "slurm_additional_parameters": dict(extra or {}),
                 "slurm_array_parallelism": num_workers,
-                "slurm_job_name": "srlab-sweep",
+                "slurm_job_name": "srlab",
             }
         self._jobs: list[Any] = []
+
+    def map(self, names: Sequence[str], make: Callable[[], Work]) -> Iterator[tuple[str, str]]:
+        """See ``Launcher``."""
+        return on_slurm(names, make, executor=self.executor, num_workers=self.num_workers)
 
     def start(self, task: Task, folder: Path) -> None:
         """See ``Launcher``."""
@@ -273,6 +285,10 @@ class Ray(Launcher):
             restarts,
         )
         self._tasks: list[Any] = []
+
+    def map(self, names: Sequence[str], make: Callable[[], Work]) -> Iterator[tuple[str, str]]:
+        """See ``Launcher``."""
+        return on_ray(names, make, address=self.address, num_workers=self.num_workers, cores=self.cores, gpus=self.gpus)
 
     def start(self, task: Task, folder: Path) -> None:
         """See ``Launcher``."""

@@ -1,0 +1,58 @@
+"""Estimating a degradation from low images alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sr_lab.base.files import replacing, write_bytes, write_json
+from sr_lab.degradations.estimate import fit, preset
+from sr_lab.degradations.estimate.fit import Fit
+from sr_lab.degradations.estimate.plots import plot_fit
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A preset that imitates a folder of low images.
+
+    Attributes:
+        fit: Noise, blur, JPEG quality and colour of the images, and which were not used and why.
+        preset: File with the preset.
+        numbers: File with the numbers, as JSON.
+        plots: File with the plots.
+    """
+
+    fit: Fit
+    preset: Path
+    numbers: Path
+    plots: Path
+
+
+def estimate(
+    *,
+    folder: Path,
+    output: Path,
+    scale: int,
+    num_images: int | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> Estimate:
+    """Reads noise, blur, JPEG quality and colour from low images and writes the preset that imitates them.
+
+    Args:
+        folder: The low images, searched with everything below it.
+        output: Folder for ``preset.yaml``, ``fit.json`` and ``fit.png``.
+        scale: Enlargement factor that the preset is for.
+        num_images: How many images are looked at, evenly spaced; None for all.
+        progress: Called with the numbers of images done and of all.
+
+    Raises:
+        ValueError: If the folder holds no image that can be measured.
+    """
+    fitted = fit(folder, num_images=num_images, progress=progress)
+    text = preset(fitted, scale=scale, source=folder.name)
+    made = Estimate(fitted, output / "preset.yaml", output / "fit.json", output / "fit.png")
+    with replacing(made.plots, durable=False) as partial:
+        plot_fit(fitted, partial, folder=folder)
+    write_json(made.numbers, fitted.to_dict())
+    write_bytes(made.preset, text.encode())
+    return made

@@ -1,0 +1,60 @@
+"""Making the low images of a manifest again, byte by byte."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from sr_lab.base.compute import Mapper
+from sr_lab.data.degraded_rows import MANIFEST, read_rows
+from sr_lab.data.replayed import check_replay, differing_files, rebuild, replayed_units
+from sr_lab.data.stores import Store
+from sr_lab.workflows.degrade import DegradedFolder, make_units
+
+
+@dataclass(frozen=True)
+class ReplayedFolder(DegradedFolder):
+    """What ``replay`` made.
+
+    Attributes:
+        differing: The files whose bytes are not those of the manifest.
+        versions: The library versions that the manifest was made with, as JSON.
+    """
+
+    differing: tuple[str, ...]
+    versions: str
+
+
+def replay(*, manifest: Path, input: str | Path, output: str | Path, launcher: Mapper | None = None) -> ReplayedFolder:
+    """Makes the images that a manifest describes from the originals and the recorded draws.
+
+    The manifest may come from anywhere: nothing but degradations of this package is built from it.
+
+    Args:
+        manifest: The ``manifest.parquet`` that ``degrade`` wrote.
+        input: Folder or object store of the originals.
+        output: Folder or object store for what is made, another than that of the manifest.
+        launcher: Where the work is done; None: in this process.
+
+    Raises:
+        ValueError: If the manifest is none, asks for other classes, or an original is missing or has changed.
+        Stopped: If the process is asked to end; it says how many images are done.
+    """
+    rows = read_rows(manifest)
+    if (Path(output) / MANIFEST).resolve() == manifest.resolve():
+        raise ValueError(f"output={output} is where the manifest to replay lies: give another folder")
+    degradation = rebuild(rows, manifest)
+    check_replay(rows, Store(input), degradation)
+    units = replayed_units(rows)
+    made = make_units(
+        units,
+        input=input,
+        output=output,
+        degradation=degradation,
+        config=json.loads(rows[0].config),
+        unit="clip" if any(len(unit.names) > 1 for unit in units) else "image",
+        launcher=launcher,
+    )
+    differing = () if made.failures else tuple(differing_files(rows, made.rows))
+    return ReplayedFolder(
+        made.output, made.rows, made.num_units, made.unit, made.failures, differing, str(rows[0].versions)
+    )

@@ -150,25 +150,6 @@ def _naming(file: Path) -> Iterator[Path]:
         raise ValueError(f"{file} was not written by srlab: {error}") from error
 
 
-def parent_of(name: str, artefact: Artefact) -> dict[str, Any]:
-    """What an artefact made of others keeps of one of them: how it was called, and the hash of its weights."""
-    return {"name": name, "weights": artefact.metadata.get("sha256", {}).get(WEIGHTS)}
-
-
-def merged_images(*records: Mapping[str, list[str]] | None) -> dict[str, list[str]] | None:
-    """Hashes of the images that any of several weights have seen, by use; None where one has no record of them.
-
-    None is what no promotion accepts: what is not known cannot be excluded from the hold-out.
-    """
-    known = [record for record in records if record is not None]
-    if len(known) < len(records):
-        return None
-    labels = {label for record in known for label in record}
-    return {
-        label: sorted({*(hash_ for record in known for hash_ in record.get(label, []))}) for label in sorted(labels)
-    }
-
-
 def _argument(value: Any) -> Any:
     return build_network(value) if _is_node(value) else value
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from sr_lab.artefacts.artefact import build_network, merged_images, parent_of, save_artefact
-from sr_lab.commands._restorer import fetch_artefact, perceptual_backbones
+from sr_lab.artefacts.artefact import build_network, save_artefact
+from sr_lab.artefacts.lineage import merged_images, parent_of, perceptual_backbones
 from sr_lab.networks.ensemble import interpolate
+from sr_lab.workflows.load import fetch_artefact
 
 
 def run(cfg: DictConfig) -> int:
@@ -46,7 +47,7 @@ def run(cfg: DictConfig) -> int:
             for name, artefact, weight in zip(names, artefacts, weights, strict=True)
         ],
         "images": merged_images(*(artefact.metadata.get("images") for artefact in artefacts)),
-        "perceptual_backbones": perceptual_backbones({}, *(artefact.metadata for artefact in artefacts)),
+        "perceptual_backbones": perceptual_backbones([], [artefact.metadata for artefact in artefacts]),
     }
     save_artefact(Path(cfg.output), network.eval(), config=config, metadata=metadata)
     parts = " + ".join(f"{weight:g} x {name}" for name, weight in zip(names, weights, strict=True))

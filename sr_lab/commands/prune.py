@@ -13,10 +13,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr_lab.artefacts.artefact import build_network, parent_of, save_artefact
-from sr_lab.commands._restorer import fetch_artefact
+from sr_lab.artefacts.artefact import build_network, save_artefact
+from sr_lab.artefacts.lineage import parent_of
 from sr_lab.config.compose import build, plain
 from sr_lab.networks.pruning import choose, narrowed_state, prunable
+from sr_lab.workflows.load import fetch_artefact
 
 
 def run(cfg: DictConfig) -> int:

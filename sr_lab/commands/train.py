@@ -28,13 +28,14 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities import rank_zero_only
 
-from sr_lab.artefacts.artefact import complete_config, load_artefact, merged_images, save_artefact
+from sr_lab.artefacts.artefact import complete_config, load_artefact, save_artefact
+from sr_lab.artefacts.lineage import merged_images, perceptual_backbones
 from sr_lab.base.files import write_text
 from sr_lab.base.provenance import git_state
-from sr_lab.commands._restorer import perceptual_backbones
 from sr_lab.config.compose import build, plain
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.degradations.base import record
+from sr_lab.losses.base import Loss
 from sr_lab.networks.base import Network
 from sr_lab.networks.keys import convert_state_dict, read_weights, warm_start
 from sr_lab.tracking.models import save_model
@@ -124,7 +125,11 @@ def train(cfg: DictConfig, output: Path, *, first: bool = True) -> None:
     code = git_state()
     lineage: dict[str, Any] = {"commit": code.commit, "dirty": code.dirty, "data_version": data.data_version}
     lineage |= {"protocol": build(cfg.protocol).name, "images": _images(data, ancestors, cfg.selected_on)}
-    lineage |= {"perceptual_backbones": perceptual_backbones(config, *ancestors)}
+    lineage |= {
+        "perceptual_backbones": perceptual_backbones(
+            [part for part in module.modules() if isinstance(part, Loss)], ancestors
+        )
+    }
     if resumed is not None:
         _require_same_data(resumed["data_version"], data, last)
     node = complete_config(config["model"]["network"], module.network)

@@ -1,6 +1,7 @@
 """What turns a low image into a restored one: a network with its tiles and channels, or bicubic interpolation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ class BicubicRestorer:
         if not isinstance(scale, int | float) or scale <= 0:
             raise ValueError(f"scale={scale} must be a positive number")
         self.scale = scale
+        self.metadata: Mapping[str, Any] | None = None
 
     def __call__(self, low: Tensor) -> Tensor:
         """(B, C, h, w) to (B, C, h * scale, w * scale)."""
@@ -49,6 +51,7 @@ class NetworkRestorer:
         device: where to compute.
         seed: of the samples of a generative network: the same for every image.
         num_steps: evaluations of a generative network for a sample; None for as many as it was trained for.
+        metadata: what is known of the network's training, for records.
 
     Raises:
         ValueError: if the tiles cannot overlap so, or ``num_steps`` is given to a network that draws no samples.
@@ -63,6 +66,7 @@ class NetworkRestorer:
         device: torch.device | str = "cpu",
         seed: int = 0,
         num_steps: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         if num_steps is not None and not isinstance(network, GenerativeNetwork):
             raise ValueError(f"num_steps={num_steps}: {type(network).__name__} draws no samples, leave it out")
@@ -75,6 +79,7 @@ class NetworkRestorer:
         self.overlap = overlap
         self.seed = seed
         self.num_steps = num_steps
+        self.metadata = metadata
 
     @property
     def generative(self) -> bool:

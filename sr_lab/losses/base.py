@@ -1,9 +1,12 @@
 """What every loss has in common."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
+
+from sr_lab.backbones import Net
 
 
 class Loss(nn.Module, ABC):
@@ -23,6 +26,14 @@ class Loss(nn.Module, ABC):
         if weight <= 0:
             raise ValueError(f"weight={weight}: must be positive; leave the loss out instead of weighting it away")
         self.weight = weight
+
+    @property
+    def backbones(self) -> Sequence[Net]:
+        """The ImageNet networks, as LPIPS calls them, that the loss looks through: they are recorded with the weights.
+
+        An LPIPS through the same network is no independent judge of them.
+        """
+        return ()
 
     def attach(self, network: nn.Module) -> None:
         """Called once by the training module with the network that is trained; most losses need nothing of it."""

@@ -3,7 +3,7 @@
 A loss and the LPIPS that is reported should not share a backbone: train on ``squeeze``, report ``alex``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ FeatureNet = Literal["alexnet", "squeezenet1_1", "vgg19"]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's photos in [0, 1], red, green, blue."""
 
+_FAMILY: dict[FeatureNet, Net] = {"alexnet": "alex", "squeezenet1_1": "squeeze", "vgg19": "vgg"}
 _VGG19_BLOCKS = (2, 2, 4, 4, 4)
 _MIN_SIZE = 32
 _LPIPS_EPSILON = 1e-10
@@ -138,8 +139,13 @@ class Perceptual(Loss):
             user="the perceptual loss",
             remedy="name a file or folder with losses.perceptual.weights=PATH, or choose another backbone",
         )
-        self.layers = dict(layers)
+        self.layers, self.backbone = dict(layers), backbone
         self._extractor = (FeatureExtractor(backbone=backbone, path=path, layers=list(layers)),)
+
+    @property
+    def backbones(self) -> Sequence[Net]:
+        """The one network; see ``Loss``."""
+        return (_FAMILY[self.backbone],)
 
     def forward(self, restored: Tensor, target: Tensor) -> Tensor:
         """Scalar, in units of the features."""
@@ -174,7 +180,13 @@ class LPIPS(Loss):
             user=f"LPIPS ({net}) as a loss",
             remedy="name a file or folder with losses.lpips.weights=PATH",
         )
+        self.net = net
         self._network: tuple[Any, ...] = (load_lpips(net, path),)
+
+    @property
+    def backbones(self) -> Sequence[Net]:
+        """The one network; see ``Loss``."""
+        return (self.net,)
 
     def forward(self, restored: Tensor, target: Tensor) -> Tensor:
         """Scalar, 0 where the images are equal."""

@@ -176,7 +176,7 @@ def test_artefact_of_another_scale(
     photos: Path, artefact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments(photos, tmp_path / "out", "scale=4", restorer=str(artefact))) == 1
-    assert "enlarges by 2, the evaluation is at scale=4" in capsys.readouterr().err
+    assert "enlarges by 2, and scale=4 is asked for" in capsys.readouterr().err
 
 
 def test_missing_weights_are_an_error_unless_skipped(

@@ -1,0 +1,125 @@
+"""Loading: a restorer by its name, whether it is a file, a model of the registry, public weights or bicubic."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sr_lab.artefacts.artefact import Artefact, load_artefact
+from sr_lab.artefacts.lineage import backbones_seen
+from sr_lab.artefacts.public import SUFFIXES, load_public
+from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
+from sr_lab.networks.ensemble import SelfEnsemble
+
+__all__ = ["STORE", "choose_device", "fetch_artefact", "load_restorer"]
+
+STORE = "sqlite:///mlflow.db"
+"""The tracking store of a project, where none is named."""
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device that ``auto``, ``cpu`` or ``cuda`` means on this machine.
+
+    Raises:
+        ValueError: If it is another word, or there is no CUDA GPU.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device={name}: auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda: this machine has no CUDA GPU, give device=cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def load_restorer(
+    name: str,
+    *,
+    scale: int | None = None,
+    device: torch.device | str = "auto",
+    tracking_uri: str = STORE,
+    tile: int = 512,
+    overlap: int = 32,
+    seed: int = 0,
+    num_steps: int | None = None,
+    self_ensemble: bool = False,
+) -> BicubicRestorer | NetworkRestorer:
+    """The restorer called ``name``: it maps low images (B, C, h, w) in [0, 1] to (B, C, h * scale, w * scale).
+
+    Args:
+        name: ``bicubic``; an artefact's folder or a folder that holds one, as ``runs/NAME/best``; a checkpoint;
+            ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/RUN/model``; or a file of public weights.
+        scale: Enlargement factor that is wanted; None takes the network's own. Bicubic needs it.
+        device: Where to compute: a device, or ``auto``, ``cpu`` or ``cuda``.
+        tracking_uri: The MLflow store or server that knows ``runs:/`` and ``models:/``.
+        tile: Side in low-resolution pixels above which an image is restored in tiles.
+        overlap: Low-resolution pixels that neighbouring tiles share.
+        seed: Seed of the images that a generative network draws.
+        num_steps: Evaluations of a generative network for an image; None for as many as it was trained for.
+        self_ensemble: Whether a network's image is the mean over the 8 flips and turns; bicubic stays as it is.
+
+    Returns:
+        The restorer. Its ``scale`` is the factor, its ``metadata`` what is known of its training (None for bicubic).
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If it enlarges by another factor, the store does not know it, or a file is not what was saved.
+
+    >>> load_restorer("bicubic", scale=2)(torch.zeros(1, 3, 4, 5)).shape
+    torch.Size([1, 3, 8, 10])
+    """
+    if name == "bicubic":
+        if scale is None:
+            raise ValueError("restorer=bicubic enlarges by any factor: give scale=...")
+        return BicubicRestorer(scale=scale)
+    artefact = fetch_artefact(name, tracking_uri=tracking_uri, scale=scale)
+    if scale not in (None, artefact.scale):
+        raise ValueError(f"restorer={name} enlarges by {artefact.scale}, and scale={scale} is asked for")
+    return NetworkRestorer(
+        SelfEnsemble(artefact.network) if self_ensemble else artefact.network,
+        tile=tile,
+        overlap=overlap,
+        device=choose_device(device) if isinstance(device, str) else device,
+        seed=seed,
+        num_steps=num_steps,
+        metadata=_known(artefact),
+    )
+
+
+def fetch_artefact(name: str, *, tracking_uri: str = STORE, scale: int | None = None) -> Artefact:
+    """The artefact at a path, in a store (``runs:/...``, ``models:/...``), or made of a file of public weights.
+
+    Args:
+        name: As ``load_restorer`` takes it, but for ``bicubic``.
+        tracking_uri: The MLflow store or server that knows ``runs:/`` and ``models:/``.
+        scale: Enlargement factor of public weights, which some architectures do not tell.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If the store does not know it, or a file is not what was saved.
+    """
+    if name.startswith(("runs:/", "models:/")):
+        from sr_lab.tracking.store import download
+
+        with tempfile.TemporaryDirectory() as folder:
+            return load_artefact(download(name, tracking_uri=tracking_uri, directory=Path(folder)))
+    path = Path(name)
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        return load_public(path, scale=scale)
+    try:
+        return load_artefact(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"restorer={name}: no such file or folder; give bicubic, an artefact's folder, a checkpoint, "
+            f"runs:/RUN/PATH, models:/NAME@ALIAS or a public weights file ({', '.join(sorted(SUFFIXES))})"
+        ) from error
+
+
+def _known(artefact: Artefact) -> Mapping[str, Any]:
+    """An artefact's metadata without the long list of images, with the backbones that its losses looked through."""
+    known = {key: value for key, value in artefact.metadata.items() if key != "images"}
+    found = backbones_seen(artefact.metadata, artefact.config)
+    return known | ({"perceptual_backbones": found} if found else {})

@@ -2,10 +2,14 @@
 
     srlab rollback name=NAME reason="text got worse"
     srlab rollback name=NAME reason="..." events=hook events.command="./deploy.sh"
+    srlab rollback name=NAME reason="..." settle=audit     # the alias was moved or removed by hand: put it back
+    srlab rollback name=NAME reason="..." settle=registry  # it was meant: take what the registry says
 
 The alias ``champion`` goes back to the version that ``previous`` names, and who did it, when and why becomes an audit
-record (srlab history). A second rollback goes one champion further back; it does not return to the bad version. Fails,
-and changes nothing, where there is no previous champion. Exit code 5: rolled back, but the hook failed.
+record (srlab history). A second rollback goes one champion further back; it does not return to the bad version. It
+works also where the champion's alias is gone or its version deleted, as the audit knows the versions. Fails, and
+changes nothing, where there is no previous champion, or the alias names a version that no record made champion: settle=
+says which of the two is right. Exit code 5: done, but the hook failed.
 """
 
 import sys
@@ -21,7 +25,12 @@ def run(cfg: DictConfig) -> int:
     """Rolls back ``cfg.name`` and tells which version is the champion."""
     done = call(cfg)
     name, record = done.name, done.record
-    print(f"{name} version {record.target} is models:/{name}@champion again, instead of version {record.source}")
+    if record.action == "retire":
+        print(f"{name} has no champion any more: version {record.target} was given up")
+    else:
+        instead = "" if record.source in (None, record.target) else f", instead of version {record.source}"
+        again = "" if record.action == "adopt" else " again"
+        print(f"{name} version {record.target} is models:/{name}@champion{again}{instead}")
     if done.failure is not None:
         print(f"srlab rollback: {done.failure}", file=sys.stderr)
         return HOOK_FAILED
@@ -33,6 +42,7 @@ def call(cfg: DictConfig) -> RolledBack:
     return rollback.rollback(
         name=str(cfg.name),
         reason=str(cfg.reason),
+        settle=cfg.settle,
         tracking_uri=str(cfg.tracking_uri),
         hook=None if cfg.events is None else build(cfg.events),
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sr_lab.tracking.registry import aliases
 from sr_lab.tracking.registry.aliases import CHAMPION
-from sr_lab.tracking.registry.ledger import Record, last_change
+from sr_lab.tracking.registry.ledger import Record, breaks, champion_of
 
 __all__ = ["History", "Record", "history"]
 
@@ -45,8 +45,8 @@ def history(*, name: str, tracking_uri: str = "sqlite:///mlflow.db") -> History:
         for record in records
         if not record.intact
     ]
-    change = last_change(records)
+    faults += breaks(records)
     interrupted = bool(records) and records[-1].phase == "intent"
-    if (change.target if change else None) != found.get(CHAMPION) and not interrupted:
+    if champion_of(records) != found.get(CHAMPION) and not interrupted:
         faults.append(f"the alias {CHAMPION} was changed by something else than srlab")
     return History(name=name, records=records, aliases=found, faults=tuple(faults))

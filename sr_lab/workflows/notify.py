@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from sr_lab.tracking.registry import aliases, events
-from sr_lab.tracking.registry.aliases import CHAMPION
 from sr_lab.tracking.registry.events import HOOK_FAILED, Hook, tell
 from sr_lab.tracking.registry.ledger import Record, last_change
 
@@ -32,18 +31,14 @@ def notify(*, name: str, hook: Hook, tracking_uri: str = "sqlite:///mlflow.db") 
         tracking_uri: The store or server that has the registry.
 
     Raises:
-        ValueError: If there was no champion yet, or it is another version than the audit says.
+        UnsettledError: If the champion is another version than the audit says.
+        ValueError: If there was no champion yet.
         RuntimeError: If the store does not answer.
     """
     change = last_change(aliases.history(tracking_uri, name))
     if change is None:
         raise ValueError(f"{name} has had no champion yet: there is nothing to tell")
-    champion = aliases.aliases(tracking_uri, name).get(CHAMPION)
-    if champion != change.target:
-        found = "gone" if champion is None else f"version {champion}"
-        raise ValueError(
-            f"{name}: the champion is {found}, the last record says {change.target}: see srlab history name={name}"
-        )
+    aliases.standing(tracking_uri, name)
     return Told(record=change, failure=tell(hook, change, name=name, uri=tracking_uri))
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sr_lab.base.provenance import user
 from sr_lab.tracking.registry import aliases
+from sr_lab.tracking.registry.aliases import Truth
 from sr_lab.tracking.registry.events import HOOK_FAILED, Hook, tell
 from sr_lab.tracking.registry.ledger import Record
 
@@ -26,20 +27,33 @@ class RolledBack:
 
 
 def rollback(
-    *, name: str, reason: str, tracking_uri: str = "sqlite:///mlflow.db", hook: Hook | None = None
+    *,
+    name: str,
+    reason: str,
+    settle: Truth | None = None,
+    tracking_uri: str = "sqlite:///mlflow.db",
+    hook: Hook | None = None,
 ) -> RolledBack:
     """Makes the previous champion the champion again: one step, and a further call goes one step further.
+
+    Or, with ``settle``, ends a disagreement of the audit and the alias ``champion``, after something else than sr_lab
+    has moved or removed the alias or deleted the version.
 
     Args:
         name: The registered model.
         reason: Why, for the audit.
+        settle: None goes back. ``audit`` puts the alias back to the version that the audit knows; ``registry`` takes
+            the version that the alias names for the champion, or gives the champion up where the alias is gone.
         tracking_uri: The store or server that has the registry.
         hook: Told of the change afterwards, so that a deployment follows; the change stands also where it fails.
 
     Raises:
-        ValueError: If there is no previous champion, or no reason.
+        ValueError: If there is no previous champion, nothing to settle, or no reason.
         PermissionError: If the server does not allow it to the user; then nothing was changed.
         RuntimeError: If the store does not answer, or refuses.
     """
-    record = aliases.rollback(tracking_uri, name, reason=reason, who=user())
+    if settle is None:
+        record = aliases.rollback(tracking_uri, name, reason=reason, who=user())
+    else:
+        record = aliases.settle(tracking_uri, name, settle, reason=reason, who=user())
     return RolledBack(name=name, record=record, failure=tell(hook, record, name=name, uri=tracking_uri))

@@ -66,5 +66,5 @@ def test_back_in_one_command_with_its_record(tmp_path: Path, capsys: pytest.Capt
     assert main(["history", *place]) == 1
     assert "the alias champion was changed by something else than srlab" in capsys.readouterr().err
     assert main(["notify", *place, f"events.command=rm {tmp_path}/told.json"]) == 1
-    assert "the champion is version 2, the last record says 1" in capsys.readouterr().err
+    assert "version 1 is the champion, but the alias champion names version 2" in capsys.readouterr().err
     assert (tmp_path / "told.json").exists()

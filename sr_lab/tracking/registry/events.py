@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from sr_lab.base.errors import SRLabError
+from sr_lab.base.words import line, setting
 from sr_lab.tracking.registry.ledger import Record
 from sr_lab.tracking.store import call, connect, resolve_uri, without_password
 
@@ -20,7 +22,7 @@ SECRET = "SRLAB_WEBHOOK_SECRET"
 WEBHOOK_EVENTS = ("model_version_alias.created", "model_version_alias.deleted")
 
 
-class HookError(RuntimeError):
+class HookError(SRLabError, RuntimeError):
     """The command failed, or did not end in time."""
 
 
@@ -34,6 +36,8 @@ class Hook:
     """
 
     def __init__(self, *, command: str, seconds: float = 60.0) -> None:
+        if not isinstance(command, str):
+            raise ValueError(f"command={command}: give a line for the shell, in quotes: events.command=\"'...'\"")
         if not command.strip():
             raise ValueError("command: the hook has no command line")
         if not seconds > 0:
@@ -100,9 +104,10 @@ def tell(hook: Hook | None, record: Record, *, name: str, uri: str) -> str | Non
     try:
         hook(facts(record, name=name, uri=uri))
     except HookError as error:
+        state = "has no champion" if record.action == "retire" else f"version {record.target} is the champion"
         return (
-            f"{name} version {record.target} is the champion, that stands; but the hook failed: {error}. Once more: "
-            f"srlab notify name={name} events=..."
+            f"{name} {state}, that stands; but the hook failed: {error}. Once more: "
+            f"{line('notify', setting('name', name))} events.command=..."
         )
     return None
 

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 PREFIX = "audit."
 MAX_CHARACTERS = 4500
+CHANGES = ("promote", "rollback", "restore", "adopt", "retire")
+"""The actions after which the champion is another one, or the registry and the audit agree again."""
 
-Action = Literal["promote", "rollback", "reject", "needs_approval", "approve"]
+Action = Literal["promote", "rollback", "restore", "adopt", "retire", "reject", "needs_approval", "approve"]
 Phase = Literal["intent", "done", "abandoned"]
 
 
@@ -30,9 +32,11 @@ class Record:
         time: UTC, ISO 8601.
         who: the user who asked for it.
         action: what was asked for; ``reject`` and ``needs_approval`` are decisions that changed nothing, ``approve`` is
-            the consent of a person (``who``) to the decision that asked for it.
+            the consent of a person (``who``) to the decision that asked for it. ``restore`` put the alias back to what
+            the audit says, ``adopt`` took a version for champion that somebody else had made it, ``retire`` gave the
+            champion up on purpose.
         phase: ``intent`` before the first change, ``done`` after the last, ``abandoned`` if it never came to that.
-        source: version that was champion; None if there was none.
+        source: version that was champion; None if there was none. Of ``restore``: what the alias was found at.
         target: version that the action is about.
         previous: version that ``previous`` named before.
         decision: ``Decision.sha256``.
@@ -120,9 +124,15 @@ class Audit:
 
 
 def last_change(records: Sequence[Record]) -> Record | None:
-    """The record of the latest promotion or rollback that was done; None if there was none."""
-    changes = [record for record in records if record.phase == "done" and record.action in ("promote", "rollback")]
+    """The record of the latest change of the champion that was done; None if there was none."""
+    changes = [record for record in records if record.phase == "done" and record.action in CHANGES]
     return changes[-1] if changes else None
+
+
+def champion_of(records: Sequence[Record]) -> int | None:
+    """The version that is champion by the records; None if there was none yet, or it was given up on purpose."""
+    change = last_change(records)
+    return None if change is None or change.action == "retire" else change.target
 
 
 def champions(records: Sequence[Record]) -> list[int]:
@@ -131,13 +141,45 @@ def champions(records: Sequence[Record]) -> list[int]:
     for record in records:
         if record.phase != "done":
             continue
-        if record.action == "promote":
+        if record.action in ("promote", "adopt"):
+            if record.action == "adopt" and record.target in line:
+                line = _back_to(record.target, line)
+                continue
             if record.source is not None and (not line or line[-1] != record.source):
                 line = [record.source]
             line.append(record.target)
         elif record.action == "rollback":
-            line = line[:-1] if line[-2:-1] == [record.target] else [record.target]
+            line = _back_to(record.target, line)
+        elif record.action == "retire":
+            line = []
     return line
+
+
+def _back_to(version: int, line: list[int]) -> list[int]:
+    """The line up to the last place of a version before its end; the version alone if it has none."""
+    places = [place for place, number in enumerate(line[:-1]) if number == version]
+    return line[: places[-1] + 1] if places else [version]
+
+
+def breaks(records: Sequence[Record]) -> list[str]:
+    """Where the champion that a record found is not the one that the records before it left, in sentences."""
+    found, before = [], None
+    for record in records:
+        if record.phase != "done":
+            continue
+        if record.action != "restore" and record.source != before:
+            was, left = (_named(version) for version in (record.source, before))
+            found.append(
+                f"record {record.number} found {was} as champion, the records before it say {left}: the alias was "
+                "moved by something else than srlab"
+            )
+        after = None if record.action == "retire" else record.target
+        before = after if record.action in CHANGES else record.source
+    return found
+
+
+def _named(version: int | None) -> str:
+    return "none" if version is None else f"version {version}"
 
 
 def reason_of(decision: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from sr_lab.base.errors import SRLabError
 from sr_lab.tracking.store import sqlite_path
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ LEASE_SECONDS = 60.0
 WAIT_SECONDS = 180.0
 
 
-class LockLostError(RuntimeError):
+class LockLostError(SRLabError, RuntimeError):
     """The claim on the registered model is gone: it was held for so long that another process took it for dead."""
 
 

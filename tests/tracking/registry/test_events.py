@@ -56,7 +56,7 @@ def test_a_hook_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     pytest.fail(f"the child of the hook is alive: {state}")
 
 
-@pytest.mark.parametrize("settings", [{"command": " "}, {"command": "true", "seconds": 0}])
+@pytest.mark.parametrize("settings", [{"command": " "}, {"command": "true", "seconds": 0}, {"command": True}])
 def test_a_hook_without_a_command_or_time_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"command|seconds"):
         Hook(**settings)  # type: ignore[arg-type]

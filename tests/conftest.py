@@ -2,6 +2,8 @@
 
 import os
 import random
+import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,3 +86,16 @@ def fsrcnn_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = {"model": {"network": {"_target_": "sr_lab.networks.fsrcnn.FSRCNN", **settings}}}
     artefact = save_artefact(root / "best", network, config=config, metadata={"commit": "c"})
     return save_model(root / "model", network, artefact=artefact)
+
+
+@pytest.fixture
+def release_0_1(tmp_path: Path) -> Path:
+    """A project's folder as release 0.1 left it: mlflow.db, mlruns/, runs/a, photos/; see its README.md."""
+    folder = tmp_path / "release_0_1"
+    shutil.unpack_archive(ROOT / "tests" / "fixtures" / "release_0_1" / "files.zip", folder)
+    for name in ("mlflow.sql", "runs/a/tracking/spool.json"):
+        (folder / name).write_text((folder / name).read_text(encoding="utf-8").replace("@ROOT@", str(folder)))
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        database.executescript((folder / "mlflow.sql").read_text(encoding="utf-8"))
+    database.close()
+    return folder

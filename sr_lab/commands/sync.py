@@ -14,26 +14,27 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr_lab.tracking.sync import reap_dead_runs, sync
+from sr_lab.workflows.sync import Synced, sync
+
+
+def call(cfg: DictConfig) -> Synced:
+    """Sends the runs below ``cfg.directory``."""
+    return sync(directory=Path(str(cfg.directory)), uri=cfg.uri, seconds=cfg.seconds, stale_minutes=cfg.stale_minutes)
 
 
 def run(cfg: DictConfig) -> int:
-    """Send the runs below ``cfg.directory``."""
-    directory = Path(cfg.directory)
-    outcomes = sync(directory, uri=cfg.uri, seconds=cfg.seconds)
-    failed = False
-    for outcome in outcomes:
+    """Prints what became of each run."""
+    synced = call(cfg)
+    for outcome in synced.outcomes:
         line = f"{outcome.directory}  {outcome.name}: {outcome.state}, {outcome.sent} events sent"
         if outcome.left:
             line += f", {outcome.left} left"
         if outcome.state in ("unsent", "refused"):
-            failed = True
             print(f"{line}: {outcome.reason}", file=sys.stderr)
         else:
             print(line)
-    if not outcomes:
-        print(f"no tracked runs below {directory}")
-    for uri in sorted({outcome.uri for outcome in outcomes if outcome.uri and outcome.state == "sent"}):
-        for run_id in reap_dead_runs(uri, stale_minutes=cfg.stale_minutes):
-            print(f"run {run_id}: marked KILLED, nobody feeds it any more")
-    return 1 if failed else 0
+    if not synced.outcomes:
+        print(f"no tracked runs below {synced.directory}")
+    for run_id in synced.closed:
+        print(f"run {run_id}: marked KILLED, nobody feeds it any more")
+    return 0 if synced.complete else 1

@@ -9,18 +9,24 @@ worker starts.
 import sqlite3
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import optuna
-from filelock import FileLock
 from optuna.storages import RDBStorage
 from sqlalchemy import event, make_url
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from sr_lab.base.databases import (
+    exclusive,
+    make_sqlite,
+    require_no_password,
+    sqlite_path,
+    with_driver,
+    without_password,
+)
+
 Requeue = Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
-_SQLITE = "sqlite:///"
 _PATIENCE_SECONDS = 120
 
 
@@ -32,18 +38,12 @@ def create_storage(uri: str) -> None:
             database belongs to another program (MLflow's, for one, keeps its version in a table of the same name).
         ConnectionError: if the database does not answer, or does not know the user.
     """
-    if not uri.startswith(_SQLITE):
-        open_storage(uri, create=True)
+    if (path := sqlite_path(uri)) is not None:
+        with exclusive(path):
+            make_sqlite(path, lambda temporary: open_storage(f"sqlite:///{temporary}", create=True).engine.dispose())
+            open_storage(uri, create=True).engine.dispose()
         return
-    path = Path(uri.removeprefix(_SQLITE))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(path.name + ".lock")):
-        database = sqlite3.connect(path, timeout=_PATIENCE_SECONDS)
-        try:
-            database.execute("PRAGMA journal_mode=WAL")
-        finally:
-            database.close()
-        open_storage(uri, create=True)
+    open_storage(uri, create=True)
 
 
 def open_storage(
@@ -70,7 +70,7 @@ def open_storage(
     """
     resolved = _with_driver(uri)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sqlite = uri.startswith(_SQLITE)
+    sqlite = sqlite_path(uri) is not None
     options = {"connect_args": {"timeout": _PATIENCE_SECONDS}} if sqlite else {"pool_pre_ping": True}
     try:
         with warnings.catch_warnings():
@@ -101,16 +101,12 @@ def open_storage(
 
 def _with_driver(uri: str) -> str:
     """The uri with the driver of PostgreSQL that we install: SQLAlchemy's own choice differs by version."""
+    require_no_password(uri, f"storage={without_password(uri)}")
     try:
-        url = make_url(uri)
+        make_url(uri)
     except ArgumentError as error:
         raise ValueError(f"storage={uri} is no uri: give sqlite:///FILE.db or postgresql://USER@HOST/NAME") from error
-    if url.password is not None:
-        raise ValueError(
-            f"storage={url.render_as_string(hide_password=True)} holds a password, which would be recorded: leave it "
-            "out and set PGPASSWORD"
-        )
-    return uri.replace("postgresql:", "postgresql+psycopg2:", 1) if url.drivername == "postgresql" else uri
+    return with_driver(uri)
 
 
 def _no_implicit_transactions(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:

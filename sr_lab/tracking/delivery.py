@@ -73,8 +73,11 @@ def _session(client: "MlflowClient", spool: Spool, state: State, event: Event) -
     }
     if PARENT_TAG in tags:
         tags |= _parent(client, str(state.experiment_id), str(tags[PARENT_TAG]))
+    if event.get("reopened"):
+        tags = {key: value for key, value in tags.items() if key not in (PROCESS_TAG, HEARTBEAT_TAG)}
     client.log_batch(state.run_id, tags=[RunTag(*item) for item in as_text(tags, limit=TAG_LIMIT, where="").items()])
-    client.update_run(state.run_id, status="RUNNING")
+    if not event.get("reopened"):  # which adds results to a run that ended, and leaves it ended
+        client.update_run(state.run_id, status="RUNNING")
 
 
 def _parent(client: "MlflowClient", experiment: str, uid: str) -> dict[str, str]:

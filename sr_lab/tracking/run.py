@@ -15,27 +15,30 @@ import yaml
 from filelock import Timeout
 
 from sr_lab.base import provenance
+from sr_lab.base.words import line, setting
 from sr_lab.tracking.companion import WATCH_SECONDS, ShippingProcess, Watch
+from sr_lab.tracking.places import require_reopenable
 from sr_lab.tracking.reaper import Process
 from sr_lab.tracking.spool import SYSTEM_PREFIX, History, Identity, Spool
-from sr_lab.tracking.store import page_command, page_url, resolve_uri, without_password
+from sr_lab.tracking.store import check_uri, page_command, page_url, resolve_uri, without_password
 from sr_lab.tracking.system import SystemSampler
-from sr_lab.tracking.values import PARAM_LIMIT, TAG_LIMIT, as_text, cell, check_key, split_path
+from sr_lab.tracking.values import PARAM_LIMIT, TAG_LIMIT, as_name, as_text, cell, check_key, split_path
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 _IMAGE_KEY = re.compile(r"[\w\-. /]+", re.ASCII)
 _LOCK_PATIENCE_SECONDS = 10.0
+_KILLED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
 
 
 class Run:
     """A run that is recorded on disk and shipped to MLflow by a process of its own.
 
     No ``log_*`` call waits for the server or fails because of it; what it did not take is sent by ``srlab sync``. Made
-    again on the same directory it continues the same MLflow run. Where the earlier process did not finish, metrics and
-    images of steps that it recorded are not recorded again (a resumed training repeats the steps after its last
-    checkpoint); a parameter that changed is recorded as ``resume.N.NAME``. Machine, packages and code version are
-    recorded at the start. Use it from one process; threads may share it. As a context manager it finishes itself:
-    FAILED on an exception, KILLED on Ctrl-C.
+    again on the same directory it continues the same MLflow run: metrics and images of steps that were recorded before
+    are not recorded again (a resumed training repeats the steps after its last checkpoint); a parameter that changed is
+    recorded as ``resume.N.NAME``. Machine, packages and code version are recorded at the start. Use it from one
+    process; threads may share it. As a context manager it finishes itself: FAILED on an exception, KILLED where the
+    process is asked to end (Ctrl-C, SIGTERM).
 
     Args:
         uri: the store: ``sqlite:///FILE.db`` or ``http://HOST:PORT``.
@@ -49,7 +52,7 @@ class Run:
         observe: whether to record machine, packages and the git state of the working directory.
 
     Raises:
-        ValueError: if the uri is not usable.
+        ValueError: if the store is not usable, or MLflow does not take a name.
         RuntimeError: if another process writes this run.
         OSError: if the directory cannot be written.
     """
@@ -68,10 +71,17 @@ class Run:
         observe: bool = True,
     ) -> None:
         uri = resolve_uri(uri)
-        self.name = name
+        check_uri(uri)
+        marks = as_text(tags or {}, limit=TAG_LIMIT, where="the run's files")
+        for key in marks:
+            check_key(key)
+        self.name = as_name(name, "name")
         self.spool = Spool(Path(directory).resolve())
         self._finished = False
-        self._open(uri, experiment, as_text(tags or {}, limit=TAG_LIMIT, where="the run's files"))
+        self._open(uri, as_name(experiment, "experiment"), marks)
+        self._start(ship, drain_seconds, system_seconds, observe)
+
+    def _start(self, ship: bool, drain_seconds: float, system_seconds: float, observe: bool) -> None:
         self._shipping = ShippingProcess(self.spool.directory, drain_seconds=drain_seconds) if ship else None
         self._sampler: SystemSampler | None = None
         self._watch = Watch(
@@ -82,23 +92,25 @@ class Run:
 
     @classmethod
     def reopen(cls, directory: Path | str, *, drain_seconds: float = 15.0) -> Self:
-        """Continue a run that ended, to add results to it; everything else is as it was recorded.
+        """Add results to a run that ended; everything else is as it was recorded, its status and its end too.
+
+        Args:
+            directory: folder of the record.
+            drain_seconds: how long ``finish`` waits for the server.
 
         Raises:
-            ValueError: if the folder holds no tracked run.
+            ValueError: if the folder holds no tracked run, or its store is not usable, or has the run in its trash.
+            RuntimeError: if another process writes this run.
         """
-        identity = Spool(Path(directory)).identity
-        return cls(
-            uri=identity.uri,
-            experiment=identity.experiment,
-            name=identity.name,
-            directory=directory,
-            drain_seconds=drain_seconds,
-            system_seconds=0,
-            observe=False,
-        )
+        run = cls.__new__(cls)
+        run.spool = Spool(Path(directory).resolve())
+        identity = require_reopenable(directory)
+        run.name, run._finished = identity.name, False
+        run._open(identity.uri, identity.experiment, {}, reopened=True)
+        run._start(True, drain_seconds, 0, observe=False)
+        return run
 
-    def _open(self, uri: str, experiment: str, tags: Mapping[str, str]) -> None:
+    def _open(self, uri: str, experiment: str, tags: Mapping[str, str], *, reopened: bool = False) -> None:
         now = _now()
         self.spool.directory.mkdir(parents=True, exist_ok=True)
         try:
@@ -107,21 +119,33 @@ class Run:
             raise RuntimeError(
                 f"{self.spool.directory}: another process writes this run: stop it or take another folder"
             ) from None
+        self._reopened = reopened
+        try:
+            self._continue(uri, experiment, tags, now)
+        except BaseException:
+            self.spool.close()
+            raise
+
+    def _continue(self, uri: str, experiment: str, tags: Mapping[str, str], now: int) -> None:
         if not self.spool.exists:
             marks = {"mlflow.user": provenance.user(), "mlflow.source.name": "srlab", "mlflow.source.type": "LOCAL"}
+            uid, place = uuid.uuid4().hex, str(self.spool.directory)
             self.spool.create(
-                Identity(uid=uuid.uuid4().hex, uri=uri, experiment=experiment, name=self.name, time=now, tags=marks)
+                Identity(uid=uid, uri=uri, experiment=experiment, name=self.name, time=now, tags=marks, directory=place)
             )
         elif self.spool.identity.uri != uri:
             self.spool.readdress(uri)
         self._before: History = self.spool.history()
-        if self._before.status == "FINISHED":
+        if self._reopened:  # a result may be measured again
             self._before.metric_steps, self._before.image_steps = {}, {}
         self._params = dict(self._before.params)
         self._tables = list(self._before.tables)
         self._system_step = self._before.system_step
         self.spool.open_for_writing()
+        if self._reopened and self._before.status is None:
+            self.spool.append({"kind": "status", "status": "KILLED", "time": self._before.time})
         session = {"number": self._before.sessions, "process": Process.current().text(), "tags": dict(tags)}
+        session |= {"reopened": True} if self._reopened else {}
         self.spool.append({"kind": "session", "time": now, **session})
 
     @property
@@ -298,6 +322,8 @@ class Run:
     def finish(self, status: Status = "FINISHED") -> int:
         """End the run: wait for the server, but not long, and say what it did not take.
 
+        A run that was opened again keeps the status that it had.
+
         Returns:
             How many events remain on disk only; ``srlab sync`` sends them.
         """
@@ -305,7 +331,7 @@ class Run:
             return self.spool.remaining()
         self._watch.stop()
         try:
-            self._append({"kind": "status", "status": status})
+            self._append({"kind": "status", "status": status}, empty=self._reopened)
         finally:
             self._finished = True
             if self._shipping is not None:
@@ -321,8 +347,10 @@ class Run:
     ) -> None:
         if kind is None or (isinstance(error, SystemExit) and not error.code):
             self.finish("FINISHED")
+        elif isinstance(error, SystemExit):
+            self.finish("KILLED" if error.code in _KILLED else "FAILED")
         else:
-            self.finish("FAILED" if issubclass(kind, Exception | SystemExit) else "KILLED")
+            self.finish("FAILED" if issubclass(kind, Exception) else "KILLED")
 
     def _append(self, event: dict[str, Any], *, empty: bool = False) -> None:
         if self._finished:
@@ -364,9 +392,10 @@ class Run:
         uri, state, left = without_password(self.spool.identity.uri), self.spool.state, self.spool.remaining()
         if left:
             why = f" ({state.error})" if state.error else ""
+            sending = line("sync", setting("directory", self.spool.directory.parent))
             print(
                 f"tracking: {left} events of run {self.name!r} did not reach {uri}{why}\n"
-                f"tracking: they are kept; this sends them:  srlab sync directory={self.spool.directory.parent}",
+                f"tracking: they are kept; this sends them:  {sending}",
                 file=sys.stderr,
             )
         if state.rejected:

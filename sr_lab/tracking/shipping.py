@@ -14,10 +14,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sr_lab.base.words import line, setting
+from sr_lab.tracking.answers import sentence
 from sr_lab.tracking.delivery import RefusedError, deliver
 from sr_lab.tracking.reaper import HEARTBEAT_TAG, UID_TAG, reap
 from sr_lab.tracking.spool import Event, Spool, discard
-from sr_lab.tracking.store import connect, experiment_id, prepare_mlflow, without_password
+from sr_lab.tracking.store import (
+    DeletedError,
+    connect,
+    experiment_id,
+    prepare_mlflow,
+    restore_command,
+    without_password,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,6 +40,10 @@ NEVER = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "RESOURC
 
 class AwayError(Exception):
     """The server did not take the events now; try again later."""
+
+
+class GoneError(AwayError):
+    """The store does not have the run any more: trying again by itself is pointless."""
 
 
 class Shipper:
@@ -58,7 +71,8 @@ class Shipper:
             How many events were sent.
 
         Raises:
-            AwayError: if the store does not answer, or does not know the run any more; the reason is kept in the state.
+            AwayError: if the store does not answer; the reason is kept in the state.
+            GoneError: if the store does not have the run or its experiment any more.
         """
         sent = 0
         try:
@@ -66,10 +80,11 @@ class Shipper:
             while (batch := self.spool.read(self.state.offset)) and time.monotonic() < deadline:
                 sent += self._send_front(batch)
         except Exception as error:
-            reason = _reason(error)
+            gone = self._gone(error)
+            reason = gone or sentence(error, self.identity.uri)
             with contextlib.suppress(OSError):
                 self._remember(error=reason)
-            raise AwayError(f"{without_password(self.identity.uri)}: {reason}") from error
+            raise (GoneError if gone else AwayError)(f"{without_password(self.identity.uri)}: {reason}") from error
         return sent
 
     def beat(self) -> None:
@@ -121,11 +136,11 @@ class Shipper:
                 raise
             if len(group) > 1:
                 return self._send_front(batch[: len(group) // 2])
-            self.spool.reject(events[0], _reason(error))
+            self.spool.reject(events[0], sentence(error, self.identity.uri))
             self._remember(rejected=self.state.rejected + 1)
         self._remember(offset=group[-1][0], error=None)
         for event in events:
-            if event["kind"] in ("session", "status"):
+            if event["kind"] in ("session", "status") and not event.get("reopened"):
                 self._ended = event["kind"] == "status"
             if "source" in event and event["kind"] != "dataset":
                 discard(self.spool.directory / event["source"])
@@ -139,13 +154,34 @@ class Shipper:
             return True
         if not (isinstance(error, MlflowException) and error.error_code in NEVER):
             return False
-        assert self._client is not None
-        run = self._client.get_run(str(self.state.run_id))
-        if run.info.lifecycle_stage != "active":
-            raise RuntimeError(
-                f"run {self.state.run_id} was deleted there: restore it, or delete {self.spool.directory}"
-            )
+        if gone := self._gone(error):
+            raise LookupError(gone)
         return True
+
+    def _gone(self, error: Exception) -> str:
+        """Why no further attempt can help, where the run or its experiment was deleted in the store; else empty."""
+        from mlflow.exceptions import MlflowException
+
+        if isinstance(error, LookupError | DeletedError):
+            return str(error)
+        asked = self._client is not None and self.state.run_id is not None
+        if not (
+            asked and isinstance(error, MlflowException) and error.error_code in (*NEVER, "RESOURCE_DOES_NOT_EXIST")
+        ):
+            return ""
+        assert self._client is not None
+        remedy = f"or delete {self.spool.directory}"
+        try:
+            run = self._client.get_run(str(self.state.run_id))
+        except MlflowException as missing:
+            if missing.error_code != "RESOURCE_DOES_NOT_EXIST":
+                return ""
+            again = line("sync", setting("directory", self.spool.directory.parent), setting("uri", "sqlite:///FILE.db"))
+            return f"there is no run {self.state.run_id} there any more: record it in another store ({again}), {remedy}"
+        if run.info.lifecycle_stage != "active":
+            restore = restore_command("runs", str(run.info.run_id), self.identity.uri)
+            return f"run {self.state.run_id} was deleted there: restore it ({restore}), {remedy}"
+        return ""
 
     def _remember(self, **changes: Any) -> None:
         state = replace(self.state, **changes)
@@ -169,11 +205,6 @@ def _front(batch: list[tuple[int, Event]]) -> list[tuple[int, Event]]:
             break
         group.append((end, event))
     return group
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return without_password(text if len(text) <= 400 else text[:400] + "...")
 
 
 def close_if_dead(spool: Spool) -> bool:
@@ -231,6 +262,10 @@ def serve(spool: Spool, *, parent: int, drain_seconds: float) -> int:
             if not reaped:
                 shipper.reap()
                 reaped = True
+        except GoneError:
+            if ending:
+                return spool.remaining()
+            pause = LONGEST_PAUSE_SECONDS
         except AwayError:
             pause = min(max(2 * pause, POLL_SECONDS), LONGEST_PAUSE_SECONDS)
         if ending and (time.monotonic() > deadline or spool.remaining() == 0):

@@ -3,7 +3,7 @@
 A run appends events to it and never waits for the server; the shipping process (or ``srlab sync``) reads them in order
 and remembers how far the server has acknowledged. Layout of the folder::
 
-    spool.json       who the run is: uid, uri, experiment, name, tags (readable by its owner only)
+    spool.json       who the run is: uid, uri, experiment, name, tags, folder (readable by its owner only)
     events.jsonl     one event a line, append only, never rewritten
     files/           copies of the artefacts that were not sent yet
     state.json       bytes of events.jsonl acknowledged, the server's run id, the last error
@@ -47,7 +47,11 @@ def write_atomic(path: Path, text: str, *, mode: int = 0o644) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What makes a run the same run: written once, kept over resumes. ``time`` is its start in ms since 1970."""
+    """What makes a run the same run, kept over resumes. ``time`` is its start in ms since 1970.
+
+    ``directory`` is where the spool lay when ``uri`` was written down, by which a project that was copied or moved is
+    known; earlier releases did not write it.
+    """
 
     uid: str
     uri: str
@@ -55,6 +59,7 @@ class Identity:
     name: str
     time: int
     tags: dict[str, str] = field(default_factory=dict)
+    directory: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +92,8 @@ class History:
         self.time = max(self.time, event.get("time", 0))
         if kind == "session":
             self.sessions += 1
-            self.status = None
+            if not event.get("reopened"):
+                self.status = None
         elif kind == "status":
             self.status = event["status"]
         elif kind == "params":
@@ -268,7 +274,7 @@ class Spool:
 
     def readdress(self, uri: str) -> None:
         """Send what follows to another store; there the run is looked for by its uid."""
-        self.create(replace(self.identity, uri=uri))
+        self.create(replace(self.identity, uri=uri, directory=str(self.directory.resolve())))
         self.acknowledge(replace(self.state, run_id=None, experiment_id=None))
 
     def remaining(self) -> int:

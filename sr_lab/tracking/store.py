@@ -1,20 +1,26 @@
 """Where runs are kept: checking and naming a store, connecting to it quietly, fetching artefacts from it."""
 
-import importlib.util
 import logging
 import os
-import re
 import shlex
-import shutil
-import sqlite3
-import sys
 import urllib.parse
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock
-
+from sr_lab.base.databases import (
+    POSTGRES,
+    SQLITE,
+    knock,
+    require_no_password,
+    require_sqlite,
+    sqlite_path,
+    with_driver,
+    without_password,
+)
+from sr_lab.base.errors import SRLabError
+from sr_lab.tracking.answers import is_of_database, mlflow_tool, sentence
+from sr_lab.tracking.embedded import artefacts_of, prepare, require_usable
 from sr_lab.tracking.registry.seal import check_seal
 
 if TYPE_CHECKING:
@@ -22,7 +28,10 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities import Run as MlflowRun
 
-SCHEMES = frozenset({"sqlite", "http", "https", "postgresql", "mysql", "mssql"})
+__all__ = ["sqlite_path", "without_password"]
+
+SCHEMES = frozenset({"sqlite", "http", "https", "postgres", "postgresql", "mysql", "mssql"})
+GIVE = "give sqlite:///FILE.db or http://HOST:PORT"
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -31,8 +40,7 @@ SETTINGS = {
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
-_SQLITE = "sqlite:///"
-_POSTGRES = "postgresql+psycopg2:"
+_WRONG = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 
@@ -42,29 +50,52 @@ def resolve_uri(uri: str) -> str:
     Raises:
         ValueError: if MLflow cannot use such a store, or the uri holds a password: a configuration is recorded.
     """
-    if urllib.parse.urlsplit(uri).password is not None:
-        raise ValueError(
-            f"tracking uri {without_password(uri)} holds a password, which would be recorded: leave it out and set "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or for a database PGPASSWORD"
-        )
+    if not isinstance(uri, str) or not uri.strip():
+        raise ValueError(f"tracking uri {uri!r} names no store: {GIVE}")
+    require_no_password(
+        uri,
+        f"tracking uri {without_password(uri)}",
+        instead="MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or for a database PGPASSWORD",
+    )
     if uri.split(":", 1)[0].split("+")[0] not in SCHEMES or ":/" not in uri:
-        raise ValueError(f"tracking uri {uri!r} is not supported: give sqlite:///FILE.db or http://HOST:PORT")
-    if uri.startswith(_SQLITE):
-        name = uri.removeprefix(_SQLITE)
-        if not name or name.startswith(":"):
+        if Path(uri).is_dir():
+            raise ValueError(f"tracking uri {uri!r} is a folder, not a store: {GIVE}")
+        raise ValueError(f"tracking uri {uri!r} is not supported: {GIVE}")
+    if uri.startswith("sqlite"):
+        name = uri.removeprefix(SQLITE)
+        if not uri.startswith(SQLITE) or not name or name.startswith(":") or "?" in name:
             raise ValueError(f"tracking uri {uri!r} names no file: give sqlite:///FILE.db")
-        return _SQLITE + str(Path(name).expanduser().resolve())
-    return re.sub("^postgresql:", _POSTGRES, uri.rstrip("/"))
+        return SQLITE + str(Path(name).expanduser().resolve())
+    return with_driver(uri.rstrip("/"))
 
 
-def sqlite_path(uri: str) -> Path | None:
-    """The database file of a resolved SQLite uri, None for any other store."""
-    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+class DeletedError(SRLabError, RuntimeError):
+    """What is needed was deleted in the store, and can be restored there."""
 
 
-def without_password(uri: str) -> str:
-    """The uri as it may be shown."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)
+def restore_command(kind: Literal["runs", "experiments"], number: str, uri: str) -> str:
+    """The shell line that takes a deleted run or experiment out of the trash."""
+    variable = f"MLFLOW_TRACKING_URI={shlex.quote(without_password(uri))}"
+    option = "--run-id" if kind == "runs" else "--experiment-id"
+    return f"{variable} {shlex.quote(mlflow_tool())} {kind} restore {option} {number}"
+
+
+def check_uri(uri: str) -> None:
+    """Refuses a store that is known to be unusable, without asking a server and without importing MLflow.
+
+    Args:
+        uri: A resolved store.
+
+    Raises:
+        ValueError: if its file is no database, of another version of MLflow, or was made in another place.
+    """
+    if (path := sqlite_path(uri)) is not None:
+        require_usable(path, upgrade=upgrade_command(uri))
+
+
+def upgrade_command(uri: str) -> str:
+    """The shell line that brings a store's tables to the installed version of MLflow."""
+    return f"{shlex.quote(mlflow_tool())} db upgrade {shlex.quote(without_password(uri))}"
 
 
 def page_url(uri: str, experiment_id: str | None, run_id: str | None) -> str | None:
@@ -79,12 +110,7 @@ def page_command(uri: str) -> str:
     """The shell line that opens the MLflow page of a store."""
     if uri.startswith("http"):
         return f"open {shlex.quote(without_password(uri))} in a browser"
-    tool = Path(sys.executable).with_name("mlflow")
-    if shutil.which("mlflow") is not None or not tool.exists():
-        shown = "mlflow"
-    else:
-        shown = str(tool.relative_to(Path.cwd()) if tool.is_relative_to(Path.cwd()) else tool)
-    return f"{shlex.quote(shown)} ui --backend-store-uri {shlex.quote(without_password(uri))}"
+    return f"{shlex.quote(mlflow_tool())} ui --backend-store-uri {shlex.quote(without_password(uri))}"
 
 
 def prepare_mlflow() -> None:
@@ -100,63 +126,38 @@ def prepare_mlflow() -> None:
 
 
 def connect(uri: str) -> "MlflowClient":
-    """A client of the store at ``uri``. A new SQLite file is set up first, by one process at a time, in WAL mode.
-
-    Concurrent first connections would otherwise break each other's migrations, and even leave a broken file behind.
+    """A client of the store at ``uri``. A new SQLite file is made first, whole, by one process at a time.
 
     Raises:
+        ValueError: if the file is no database, of another version of MLflow, or was made in another place.
         OSError, mlflow.MlflowException: if the store does not answer.
     """
     prepare_mlflow()
+    path = sqlite_path(uri)
+    if path is not None:
+        require_sqlite(path)
     from mlflow import MlflowClient
 
     prepare_mlflow()
-    path = sqlite_path(uri)
-    if path is None:
-        if uri.startswith(_POSTGRES):
-            _knock(uri)
-        return MlflowClient(uri)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(path.name + ".lock")):
-        database = sqlite3.connect(path, timeout=30)
-        try:
-            database.execute("PRAGMA journal_mode=WAL")
-        finally:
-            database.close()
-        client = MlflowClient(uri)
-        client.search_experiments(max_results=1)
-    return client
-
-
-def _knock(uri: str) -> None:
-    """Connects to a PostgreSQL database once: MLflow itself tries a dead one for minutes, without a word.
-
-    Raises:
-        ValueError: if the driver is not installed.
-        ConnectionError: if the database does not answer, or does not know the user.
-    """
-    if importlib.util.find_spec("psycopg2") is None:
-        raise ValueError(f"{without_password(uri)} needs PostgreSQL's driver: pip install 'sr-lab[postgres]'")
-    import psycopg2
-
-    try:
-        psycopg2.connect(uri.replace(_POSTGRES, "postgresql:"), connect_timeout=10).close()
-    except psycopg2.OperationalError as error:
-        raise ConnectionError(str(error).splitlines()[0]) from error
+    if path is not None:
+        prepare(path, upgrade=upgrade_command(uri))
+    elif uri.startswith(POSTGRES):
+        knock(uri)
+    return MlflowClient(uri)
 
 
 def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
     """The experiment of that name, made if it does not exist; its artefacts lie beside a SQLite file in ``mlruns``.
 
     Raises:
-        RuntimeError: if the experiment was deleted on the server.
+        DeletedError: if the experiment was deleted on the server.
         mlflow.MlflowException: if the store does not answer.
     """
     from mlflow.exceptions import MlflowException
 
     location: str | None = None
     if (path := sqlite_path(uri)) is not None:
-        location = (path.parent / "mlruns" / (re.sub(r"[^\w.-]+", "_", name).strip("._") or "experiment")).as_uri()
+        location = artefacts_of(path, name).as_uri()
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
@@ -166,8 +167,9 @@ def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
                 raise
             found = client.get_experiment_by_name(name)
     if found is None or found.lifecycle_stage != "active":
-        raise RuntimeError(
-            f"experiment {name!r} was deleted in {without_password(uri)}: restore it or use another name"
+        deleted = f"experiment {name!r} was deleted in {without_password(uri)}"
+        raise DeletedError(
+            f"{deleted}: restore it ({restore_command('experiments', str(found and found.experiment_id), uri)})"
         )
     return str(found.experiment_id)
 
@@ -226,22 +228,35 @@ def call(what: str, uri: str, function: Any, *, needs: str = "READ on it") -> An
     prepare_mlflow()
     from mlflow.exceptions import MlflowException
 
+    where = without_password(uri)
     try:
         return function()
     except MlflowException as error:
         if refused := _refused(error.error_code, needs):
-            raise PermissionError(f"cannot {what} in {without_password(uri)}: {refused}") from error
-        message = str(error.message).splitlines()[0] if str(error.message) else type(error).__name__
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
-            raise ValueError(f"cannot {what} in {without_password(uri)}: {message}") from error
-        raise RuntimeError(f"cannot {what} in {without_password(uri)}: {message[:300]}") from error
+            raise PermissionError(f"cannot {what} in {where}: {refused}") from error
+        kind = ValueError if error.error_code in _WRONG else RuntimeError
+        raise kind(f"cannot {what} in {where}: {_explained(error, uri)}") from error
     except FileNotFoundError as error:
-        raise ValueError(f"cannot {what} in {without_password(uri)}: {error}") from error
+        raise ValueError(f"cannot {what} in {where}: {error}") from error
     except OSError as error:
         status = getattr(getattr(error, "response", None), "status_code", 0)
         if refused := _refused({401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}.get(status), needs):
-            raise PermissionError(f"cannot {what} in {without_password(uri)}: {refused}") from error
-        raise RuntimeError(f"cannot {what}: {without_password(uri)} does not answer: {error}") from error
+            raise PermissionError(f"cannot {what} in {where}: {refused}") from error
+        raise RuntimeError(f"cannot {what}: {where} does not answer: {sentence(error, uri)}") from error
+    except Exception as error:
+        if not is_of_database(error):
+            raise
+        raise RuntimeError(f"cannot {what} in {where}: {_explained(error, uri)}") from error
+
+
+def _explained(error: Exception, uri: str) -> str:
+    """The reason of a failure; where the tables are of another version of MLflow, with the command that helps."""
+    if "out-of-date database schema" in str(error) or "Can't locate revision" in str(error):
+        return (
+            "its tables are of another version of MLflow; an older one is brought up to date by  "
+            f"{upgrade_command(uri)}  (copy it before), a newer one needs  pip install --upgrade mlflow"
+        )
+    return sentence(error, uri)
 
 
 def grant(permission: str, kind: str, name: str) -> str:

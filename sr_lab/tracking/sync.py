@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from filelock import Timeout
 
+from sr_lab.tracking.places import settle
 from sr_lab.tracking.reaper import reap
-from sr_lab.tracking.shipping import AwayError, Shipper, close_if_dead
+from sr_lab.tracking.shipping import AwayError, GoneError, Shipper, close_if_dead
 from sr_lab.tracking.spool import Spool, find_spools
 from sr_lab.tracking.store import call, connect, resolve_uri, without_password
 
@@ -68,7 +69,7 @@ def reap_dead_runs(uri: str, *, stale_minutes: float) -> list[str]:
 
 def _sync(spool: Spool, uri: str | None, seconds: float, away: dict[str, str]) -> Outcome:
     try:
-        identity = spool.identity
+        identity = spool.identity if uri else settle(spool)
     except ValueError as error:
         return Outcome(directory=spool.directory.parent, name="?", state="unsent", reason=str(error))
     known: dict[str, Any] = {"directory": spool.directory.parent, "name": identity.name, "uri": uri or identity.uri}
@@ -89,7 +90,7 @@ def _sync(spool: Spool, uri: str | None, seconds: float, away: dict[str, str]) -
                 Shipper(spool).ship(deadline=time.monotonic() + seconds)
             except AwayError as error:
                 reason = str(error)
-                if not spool.state.run_id or "was deleted" not in reason:
+                if not isinstance(error, GoneError):
                     away[target] = reason
             sent = before - spool.remaining()
         left, rejected = spool.remaining(), spool.state.rejected

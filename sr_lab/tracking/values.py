@@ -10,6 +10,7 @@ from typing import Any
 PARAM_LIMIT = 6000
 TAG_LIMIT = 8000
 KEY_LIMIT = 250
+NAME_LIMIT = 500
 _KEY = re.compile(r"[\w\-. :/]+")
 
 
@@ -33,6 +34,25 @@ def as_text(values: Mapping[str, Any], *, limit: int, where: str) -> dict[str, s
             text = text[: limit - len(note)] + note
         flat[str(key)] = text
     return flat
+
+
+def as_name(value: object, what: str) -> str:
+    """A name of a run or an experiment as text; a whole number is its digits.
+
+    Raises:
+        ValueError: if it is no text (``null``, ``true`` or ``1e3`` on a command line), empty or too long.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        kind = "nothing" if value is None else "a truth value" if isinstance(value, bool) else "a number"
+        raise ValueError(
+            f"{what}={'null' if value is None else value} is {kind}, not a name: give text, or put it in quotes that "
+            f"the shell leaves: {what}=\"'...'\""
+        )
+    if not value.strip() or len(value) > NAME_LIMIT or any(ord(character) < 32 for character in value):
+        raise ValueError(f"{what}={value[:40]!r}: a name is 1 to {NAME_LIMIT} characters on one line")
+    return value
 
 
 def check_key(key: str) -> None:

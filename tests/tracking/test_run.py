@@ -1,7 +1,9 @@
 import inspect
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from sr_lab.base.signals import Stopped
 from sr_lab.tracking.none import NoRun
 from sr_lab.tracking.run import Run
 from sr_lab.tracking.spool import Spool
@@ -75,13 +78,56 @@ def test_a_resumed_run_does_not_repeat_the_steps_after_its_checkpoint(make_run: 
     assert [event["step"] for event in _events(second, "image")] == [5, 10]
 
 
-def test_a_finished_run_that_is_opened_again_takes_new_results_of_old_steps(make_run: MakeRun) -> None:
-    with make_run() as run:
-        run.log_metrics({"test/psnr_y": 30.0}, 100)
-    with make_run() as again:
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
+def test_no_step_is_recorded_twice_however_the_run_ended_before(make_run: MakeRun, status: Any) -> None:
+    first = make_run()
+    for step in range(10):
+        first.log_metrics({"train/loss": float(step)}, step)
+    first.finish(status)
+    with make_run() as second:
+        for step in range(6, 13):
+            second.log_metrics({"train/loss": float(step)}, step)
+    assert _steps(second, "train/loss") == list(range(13))
+    assert [event["status"] for event in _events(second, "status")] == [status, "FINISHED"]
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED", None])
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+def test_a_run_that_is_opened_again_takes_new_results_and_keeps_its_end(
+    make_run: MakeRun, status: Any, error: Any
+) -> None:
+    run = make_run()
+    run.log_metrics({"test/psnr_y": 30.0}, 100)
+    run.finish(status) if status else run.spool.close()  # None: as kill -9 leaves it
+    with suppress(ValueError, KeyboardInterrupt), Run.reopen(run.spool.directory, drain_seconds=0) as again:
         again.log_metrics({"test/psnr_y": 31.0}, 100)
+        if error is not None:
+            raise error
     values = [event["values"]["test/psnr_y"] for event in _events(again, "metrics")]
     assert values == [30.0, 31.0]
+    assert [event["status"] for event in _events(again, "status")] == [status or "KILLED"]
+    assert again.spool.history().status == (status or "KILLED")
+    with make_run() as resumed:  # the training goes on all the same
+        resumed.log_metrics({"train/loss": 1.0}, 101)
+    assert resumed.spool.history().status == "FINISHED"
+
+
+@pytest.mark.parametrize("key", ["name", "experiment"])
+@pytest.mark.parametrize("value", [None, True, 1e3, float("nan"), "", " ", "two\nlines", "x" * 501])
+def test_what_is_no_name_is_refused_before_the_run(make_run: MakeRun, key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{key}="):
+        make_run(**{key: value})
+
+
+def test_a_whole_number_is_a_name(make_run: MakeRun) -> None:
+    identity = make_run(name=7, experiment=1).spool.identity
+    assert (identity.name, identity.experiment) == ("7", "1")
+
+
+def test_a_tag_that_mlflow_refuses_is_refused_before_the_run(make_run: MakeRun, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'a,b' cannot be recorded"):
+        make_run(tags={"a,b": "1"})
+    assert not (tmp_path / "tracking").exists()
 
 
 def test_a_changed_parameter_on_resume_is_recorded_beside_the_first(make_run: MakeRun) -> None:
@@ -161,6 +207,8 @@ def test_finish_says_what_is_left_and_how_to_send_it(make_run: MakeRun, capsys: 
         (KeyboardInterrupt, "KILLED"),
         (SystemExit(0), "FINISHED"),
         (SystemExit(2), "FAILED"),
+        (SystemExit(143), "KILLED"),
+        (Stopped(signal.SIGTERM), "KILLED"),
     ],
 )
 def test_the_way_a_block_ends_is_the_status(make_run: MakeRun, error: Any, status: str) -> None:

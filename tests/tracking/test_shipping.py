@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,11 @@ import pandas as pd
 import pytest
 
 from sr_lab.tracking import delivery
+from sr_lab.tracking.embedded import MovedError, relocate
 from sr_lab.tracking.run import Run
 from sr_lab.tracking.shipping import AwayError, Shipper
 from sr_lab.tracking.spool import Spool, State
+from sr_lab.tracking.store import connect
 
 MakeRun = Callable[..., Run]
 
@@ -208,6 +211,10 @@ def test_a_run_moves_to_another_store_with_all_its_metrics(
     moved = tmp_path / "moved.db"
     with sqlite3.connect(store.removeprefix("sqlite:///")) as source, sqlite3.connect(moved) as target:
         source.backup(target)
+    shutil.copytree(Path(store.removeprefix("sqlite:///")).parent / "mlruns", tmp_path / "mlruns")
+    with pytest.raises(MovedError, match="srlab relocate tracking_uri=sqlite:////.*moved.db"):
+        connect(f"sqlite:///{moved}")
+    relocate(moved)
     run.log_metrics({"a": 2.0}, 1)
     run_id = run.run_id
     run.spool.readdress(f"sqlite:///{moved}")

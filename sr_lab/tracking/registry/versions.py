@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sr_lab.artefacts.artefact import Artefact, load_artefact
+from sr_lab.tracking.places import settle
 from sr_lab.tracking.registry.card import CARD, INTENDED_USE, described, model_card, run_facts
 from sr_lab.tracking.registry.seal import SEAL, check_seal, seal
 from sr_lab.tracking.spool import Spool
@@ -69,7 +70,7 @@ def locate(run: str, *, uri: str | None, default_uri: str) -> tuple[str, str]:
     state, left = spool.state, spool.remaining()
     if left or state.run_id is None:
         raise ValueError(f"run {run}: {left} events are not on the server yet: run  srlab sync directory={run}  first")
-    return resolve_uri(uri or spool.identity.uri), state.run_id
+    return resolve_uri(uri or settle(spool).uri), state.run_id
 
 
 def register(

@@ -17,7 +17,6 @@ from sr_lab.base.files import leftovers, replacing
 SQLITE = "sqlite:///"
 POSTGRES = "postgresql+psycopg2:"
 LOCK_SECONDS = 120.0
-_MAGIC = b"SQLite format 3\0"
 _BESIDE = ("-wal", "-shm", "-journal")
 
 
@@ -83,35 +82,28 @@ def require_sqlite(path: Path) -> None:
     for parent in path.parents:
         if parent.is_file():
             raise ValueError(f"{path}: {parent} is a file, so that no database can lie below it")
-    if not path.exists():
-        return
-    if not path.is_file():
+    if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a file, so no SQLite database")
-    with path.open("rb") as stream:
-        head = stream.read(len(_MAGIC))
-    if head and head != _MAGIC:
-        raise ValueError(f"{path} is not an SQLite database: give another file, or one that does not exist yet")
 
 
 def read_sqlite(path: Path, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The rows of a query, without a change of the file; also where its folder may not be written.
 
+    SQLite alone opens the file: closing one that was opened otherwise drops the locks that this process holds on it.
+
     Raises:
         sqlite3.Error: if it cannot be read, or has no such table.
         ConnectionError: if another process keeps it locked.
     """
-    for options in ("mode=ro", "mode=ro&immutable=1"):
-        with contextlib.closing(
-            sqlite3.connect(f"file:{urllib.parse.quote(str(path))}?{options}", uri=True, timeout=30)
-        ) as database:
-            try:
-                return database.execute(query, values).fetchall()
-            except sqlite3.OperationalError as error:
-                if "locked" in str(error):
-                    raise ConnectionError(locked(path)) from error
-                if "immutable" in options or ("open" not in str(error) and "readonly" not in str(error)):
-                    raise
-    raise AssertionError("unreachable")
+    options = "mode=ro" if os.access(path.parent, os.W_OK) else "mode=ro&immutable=1"
+    place = f"file:{urllib.parse.quote(str(path))}?{options}"
+    with contextlib.closing(sqlite3.connect(place, uri=True, timeout=30)) as database:
+        try:
+            return database.execute(query, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                raise ConnectionError(locked(path)) from error
+            raise
 
 
 def tables(path: Path) -> set[str]:
@@ -126,7 +118,7 @@ def tables(path: Path) -> set[str]:
     try:
         return {str(name) for (name,) in read_sqlite(path, "SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.DatabaseError as error:
-        raise ValueError(f"{path} cannot be read as an SQLite database: {error}") from error
+        raise ValueError(f"{path} cannot be read as an SQLite database ({error}): give another file") from error
 
 
 @contextlib.contextmanager

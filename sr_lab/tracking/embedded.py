@@ -28,7 +28,7 @@ LOCATIONS = (
     ("model_versions", "storage_location"),
 )
 _FIRST_TABLES = {"experiments", "runs", "metrics", "params", "tags"}
-_CONTENT = ("SELECT 1 FROM runs", "SELECT 1 FROM experiments WHERE experiment_id <> 0", "SELECT 1 FROM model_versions")
+_CONTENT = (("runs", ""), ("experiments", " WHERE experiment_id <> 0"), ("registered_models", ""))
 _log = logging.getLogger(__name__)
 
 State = Literal["absent", "current", "unfinished", "older", "newer", "foreign"]
@@ -77,7 +77,7 @@ def state(path: Path) -> State:
     known, head = _schemas()
     if version == head:
         return "current"
-    if not any(_any(path, query) for query in _CONTENT):
+    if not any(read_sqlite(path, f"SELECT 1 FROM {table}{rest} LIMIT 1") for table, rest in _CONTENT if table in names):
         return "unfinished"
     return "older" if version is None or version in known else "newer"
 
@@ -146,7 +146,11 @@ def made_at(path: Path) -> Path | None:
 
 def knows(path: Path, uid: str) -> bool:
     """Whether the store has the run of that uid."""
-    return path.is_file() and _any(path, "SELECT 1 FROM tags WHERE key = 'srlab.uid' AND value = ?", uid)
+    try:
+        query = "SELECT 1 FROM tags WHERE key = 'srlab.uid' AND value = ? LIMIT 1"
+        return path.is_file() and bool(read_sqlite(path, query, (uid,)))
+    except sqlite3.Error:
+        return False
 
 
 def relocate(path: Path, *, old: Path | None = None) -> Relocated:
@@ -226,13 +230,6 @@ def _same(first: Path, second: Path) -> bool:
     try:
         return first.samefile(second)
     except OSError:
-        return False
-
-
-def _any(path: Path, query: str, *values: str) -> bool:
-    try:
-        return bool(read_sqlite(path, f"{query} LIMIT 1", values))
-    except sqlite3.Error:
         return False
 
 

@@ -212,7 +212,7 @@ def test_a_run_moves_to_another_store_with_all_its_metrics(
     with sqlite3.connect(store.removeprefix("sqlite:///")) as source, sqlite3.connect(moved) as target:
         source.backup(target)
     shutil.copytree(Path(store.removeprefix("sqlite:///")).parent / "mlruns", tmp_path / "mlruns")
-    with pytest.raises(MovedError, match="srlab relocate tracking_uri=sqlite:////.*moved.db"):
+    with pytest.raises(MovedError, match=r"srlab relocate tracking_uri=sqlite:////.*moved.db"):
         connect(f"sqlite:///{moved}")
     relocate(moved)
     run.log_metrics({"a": 2.0}, 1)

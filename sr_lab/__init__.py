@@ -1,1 +1,73 @@
-"""sr_lab: a training and MLOps research framework for super-resolution."""
+"""Super-resolution from run to registry: degradations, training, trustworthy numbers, a registry with a gate.
+
+What the command line does, Python does by the same words; see :mod:`sr_lab.api`. Names are looked up when they are
+first used, so that ``import sr_lab`` costs nothing.
+
+Example:
+    >>> import sr_lab
+    >>> sr_lab.load("bicubic", scale=2).scale
+    2
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sr_lab.base.errors import ConfigError, SRLabError
+
+__version__ = "0.2.0"
+
+if TYPE_CHECKING:
+    from sr_lab.api import (
+        Run,
+        Scores,
+        compare,
+        degradation,
+        evaluate,
+        gate,
+        load,
+        lpips,
+        policy,
+        promote,
+        psnr,
+        read,
+        register,
+        restore,
+        rollback,
+        ssim,
+        train,
+        write,
+    )
+
+__all__ = [
+    "ConfigError",
+    "Run",
+    "SRLabError",
+    "Scores",
+    "__version__",
+    "compare",
+    "degradation",
+    "evaluate",
+    "gate",
+    "load",
+    "lpips",
+    "policy",
+    "promote",
+    "psnr",
+    "read",
+    "register",
+    "restore",
+    "rollback",
+    "ssim",
+    "train",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("sr_lab.api"), name)
+    raise AttributeError(f"module 'sr_lab' has no attribute {name!r}: it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

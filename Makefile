@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-drift drift retrain promote approve pipeline test lint format bench gpu-study clean
+.PHONY: help docs demo demo-drift drift retrain promote approve pipeline test lint format bench gpu-study clean
 
 help:  ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ pipeline: $(READY)  ## the demo as a DVC pipeline: runs only what an edit has ma
 test: $(READY)  ## every test, two at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+docs: $(READY)  ## the documentation site, built strictly, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 lint: $(READY)  ## ruff, mypy (strict), the layer law
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
@@ -46,7 +49,7 @@ gpu-study: $(READY)  ## everything that needs a GPU: speed, trainings of 10 to 3
 	$(BIN)/python experiments/gpu_study/study.py runs/gpu_study
 
 clean:  ## remove the environment, runs and caches
-	rm -rf .venv .srlab runs mlruns mlflow.db* dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .srlab runs mlruns mlflow.db* dist build site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml

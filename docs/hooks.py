@@ -57,8 +57,8 @@ def commands_page() -> str:
 def configuration_page() -> str:
     """Every option of every group, with each argument of what it builds."""
     parts = [
-        "# Configuration\n\nA file of `conf/GROUP` names a class (`_target_`) and that class's arguments: the constructor "
-        "is the schema. Choose it by `GROUP=NAME`, override an argument by its path.\n"
+        "# Configuration\n\nA file of `conf/GROUP` names a class (`_target_`) and that class's arguments: the "
+        "constructor is the schema. Choose it by `GROUP=NAME`, override an argument by its path.\n"
     ]
     for group in sorted(folder for folder in config_dir().rglob("*") if folder.is_dir()):
         options = sorted(group.glob("*.yaml"))

@@ -13,52 +13,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sr_lab.base.errors import ConfigError, SRLabError
+from sr_lab.base.version import __version__
 
-__version__ = "0.2.0"
+
 
 if TYPE_CHECKING:
     from sr_lab.api import (
-        Run,
-        Scores,
-        compare,
         degradation,
-        evaluate,
         gate,
         load,
         lpips,
         policy,
-        promote,
         psnr,
         read,
-        register,
-        restore,
-        rollback,
         ssim,
-        train,
         write,
     )
 
 __all__ = [
     "ConfigError",
-    "Run",
     "SRLabError",
-    "Scores",
     "__version__",
-    "compare",
     "degradation",
-    "evaluate",
     "gate",
     "load",
     "lpips",
     "policy",
-    "promote",
     "psnr",
     "read",
-    "register",
-    "restore",
-    "rollback",
     "ssim",
-    "train",
     "write",
 ]
 

@@ -1,8 +1,8 @@
 """What ``import sr_lab`` offers: the verbs of the command line as functions, with the same words for the same things.
 
 A setting of a command is a keyword here: ``srlab train experiment=E max_steps=100 optimizer.lr=1e-3`` is
-``sr_lab.train("E", max_steps=100, **{"optimizer.lr": 1e-3})``. Names (``"realesrgan"``, ``"y_crop"``, ``"default"``) are
-those of the files in ``conf/`` and in the tree that ``SRLAB_CONF`` adds.
+``sr_lab.train("E", max_steps=100, **{"optimizer.lr": 1e-3})``. Names (``"realesrgan"``, ``"y_crop"``, ``"default"``)
+are those of the files in ``conf/`` and in the tree that ``SRLAB_CONF`` adds.
 """
 
 from importlib import import_module
@@ -17,8 +17,10 @@ from sr_lab.config.words import setting
 from sr_lab.degradations.preset import SeededDegradation
 from sr_lab.images.files import read_image, write_image
 from sr_lab.images.forms import Image, as_tensor
+from sr_lab.inference.pictures import PictureRestorer
 from sr_lab.metrics.protocol import Protocol
 from sr_lab.promotion import Approval, Decision, Measurement, Policy, gate
+from sr_lab.workflows.load import choose_device, load_restorer
 
 __all__ = [
     "Approval",
@@ -104,6 +106,33 @@ def degradation(name: str, *, scale: int = 4, **settings: Any) -> SeededDegradat
     words = [setting("degradation", name), setting("scale", scale), "output=."]
     words += [setting(f"degradation.{key}", value) for key, value in settings.items()]
     return SeededDegradation(build(compose("degrade", words).degradation))
+
+
+def load(name: str | Path, *, scale: int | None = None, device: str = "auto", **settings: Any) -> PictureRestorer:
+    """A restorer by its name: it takes a path, an array or a tensor, and gives the enlarged image in that form.
+
+    Args:
+        name: ``bicubic``; an artefact's folder, as ``runs/NAME/best``; a checkpoint; ``models:/NAME@ALIAS``,
+            ``models:/NAME/VERSION`` or ``runs:/RUN/model``; or a file of public weights.
+        scale: Enlargement factor that is wanted; None takes the network's own. Bicubic needs it.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        **settings: ``tracking_uri``, ``tile``, ``overlap``, ``seed``, ``num_steps``, ``self_ensemble``; see
+            ``sr_lab.workflows.load.load_restorer``.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If it enlarges by another factor, the store does not know it, or a file is not what was saved.
+
+    Example:
+        >>> import numpy as np, sr_lab
+        >>> bicubic = sr_lab.load("bicubic", scale=4)
+        >>> bicubic(np.zeros((10, 12, 3), np.uint8)).shape
+        (40, 48, 3)
+    """
+    chosen = choose_device(device)
+    return PictureRestorer(
+        load_restorer(str(name), scale=scale, device=chosen, **settings), name=str(name), device=chosen
+    )
 
 
 def policy(name: str = "default", **settings: Any) -> Policy:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sr_lab.base import signals
+from sr_lab.base.extras import remedy
 from sr_lab.base.memory import keep_pages
 from sr_lab.config.tree import config_dir, nearest
 
@@ -133,6 +134,12 @@ def _guarded(title: str, work: Callable[[], int | None]) -> int:
     except ConfigError as error:
         print(f"{title}: {error}", file=sys.stderr)
         return USAGE_ERROR
+    except ModuleNotFoundError as error:
+        told = remedy(str(error.name))
+        if told is None:
+            raise
+        print(f"{title}: {told}", file=sys.stderr)
+        return 1
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("SRLAB_DEBUG"):
             raise

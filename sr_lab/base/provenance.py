@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from sr_lab.base.version import __version__
 from sr_lab.base.compute import num_cores
 
 MAX_DIFF_BYTES = 5_000_000
@@ -79,7 +80,7 @@ def packages() -> dict[str, str]:
 
 def library_versions(*modules: str) -> dict[str, str]:
     """Version of sr_lab, and of each module by what it says itself; ``cv2`` is called opencv."""
-    found = {"sr_lab": importlib.metadata.version("sr-lab")}
+    found = {"sr_lab": __version__}
     return found | {
         {"cv2": "opencv"}.get(name, name): str(importlib.import_module(name).__version__) for name in modules
     }

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sr_lab.base.errors import ConfigError
+from sr_lab.base.extras import remedy
 from sr_lab.config.tree import nearest
 
 HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
@@ -116,6 +117,8 @@ def locate(target: str) -> Any:
         if package and error.name == module_name and hasattr(importlib.import_module(package), "__path__"):
             siblings = [module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)]
             hint = nearest(missing, siblings)
+        if told := remedy(str(error.name)):
+            raise ConfigError(f"{target}: {told}") from error
         raise ConfigError(f"no module {error.name!r}.{hint}") from error
     if not hasattr(module, attribute):
         raise ConfigError(f"{module_name} has no {attribute!r}.{nearest(attribute, dir(module))}")

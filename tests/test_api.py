@@ -1,0 +1,91 @@
+"""``import sr_lab``: light, complete, and every example in a docstring runs."""
+
+import doctest
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sr_lab
+from sr_lab import api
+from sr_lab.images import to_uint8
+
+PACKAGE = Path(sr_lab.__file__).parent
+WITH_EXAMPLES = sorted(
+    ".".join(["sr_lab", *file.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+    for file in PACKAGE.rglob("*.py")
+    if ">>> " in file.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
+def test_the_examples_run(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testmod(importlib.import_module(module), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_every_function_of_the_api_has_an_example() -> None:
+    needs_more = {"lpips"}  # weights that may not be there
+    functions = [name for name in sr_lab.__all__ if name[0].islower() and name not in needs_more]
+    assert [name for name in functions if ">>> " not in (getattr(sr_lab, name).__doc__ or "")] == []
+
+
+def test_importing_costs_nothing() -> None:
+    code = (
+        "import sr_lab, sys; print(sorted({'torch', 'numpy', 'hydra', 'mlflow', 'pytorch_lightning'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_name_is_there_and_others_are_named() -> None:
+    for name in sr_lab.__all__:
+        assert getattr(sr_lab, name) is not None
+        assert name in dir(sr_lab)
+    with pytest.raises(AttributeError, match="no attribute 'evalute'"):
+        _ = sr_lab.evalute
+
+
+def test_degradations_take_each_form_of_an_image_and_replay(tmp_path: Path) -> None:
+    photo = np.random.default_rng(3).integers(0, 256, (34, 49, 3), dtype=np.uint8)
+    sr_lab.write(tmp_path / "photo.png", photo)
+    degrade = sr_lab.degradation("realesrgan", scale=4)
+    low = degrade(photo, seed=5)
+    assert low.shape == (8, 12, 3)
+    assert np.array_equal(degrade(tmp_path / "photo.png", seed=5), low)
+    tensor = degrade(torch.from_numpy(photo).permute(2, 0, 1) / 255, seed=5)
+    assert np.array_equal(to_uint8(tensor)[:].permute(1, 2, 0).numpy(), low)
+    assert not np.array_equal(degrade(photo, seed=6), low)
+    assert np.array_equal(degrade.replay(photo, degrade.record(degrade.draw(seed=5))), low)
+    with pytest.raises(ValueError, match="2 records for 1 images"):
+        degrade.replay(photo, degrade.record(degrade.draw(2)))
+    deep = sr_lab.degradation("bicubic", scale=2)(photo.astype(np.uint16) * 257)
+    assert deep.dtype == np.uint16
+
+
+def test_settings_and_names_are_checked() -> None:
+    assert sr_lab.degradation("blind_gaussian", scale=2).scale == 2
+    with pytest.raises(sr_lab.ConfigError, match="realesrgan"):
+        sr_lab.degradation("realesgan")
+    with pytest.raises(sr_lab.SRLabError, match="unknown key"):
+        sr_lab.policy("default", alhpa=0.1)
+
+
+def test_metrics_are_those_of_the_protocol(shared: Path) -> None:
+    folder = shared / "datasets" / "benchmark" / "Set5" / "x4"
+    high = sorted((folder / "HR").iterdir())[0]
+    target = sr_lab.read(high)
+    height, width = (side - side % 4 for side in target.shape[:2])
+    target = target[:height, :width]
+    low = sr_lab.degradation("bicubic", scale=4)(target)
+    restored = api.load("bicubic", scale=4)(low)
+    assert restored.shape == target.shape
+    assert sr_lab.psnr(restored, target, protocol="y_crop", scale=4) == pytest.approx(31.78, abs=0.02)
+    assert 0.8 < sr_lab.ssim(restored, target, scale=4) < 0.9
+    assert sr_lab.lpips(restored, target, weights=shared / "weights") > 0.2

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 from sr_lab.base.errors import ConfigError, SRLabError
 from sr_lab.base.version import __version__
 
-
-
 if TYPE_CHECKING:
     from sr_lab.api import (
         degradation,

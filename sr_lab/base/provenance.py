@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 
-from sr_lab.base.version import __version__
 from sr_lab.base.compute import num_cores
+from sr_lab.base.version import __version__
 
 MAX_DIFF_BYTES = 5_000_000
 

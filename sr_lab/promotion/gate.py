@@ -118,6 +118,17 @@ def gate(
 
     Returns:
         The decision; the same for the same arguments, always.
+
+    Example:
+        >>> from sr_lab.promotion import ImageRow, Measurement, Policy, gate
+        >>> from sr_lab.promotion.quality import Floor
+        >>> rows = [ImageRow(name=name, scene=name, metrics={"psnr_y": 31.0}) for name in ("cat", "cup")]
+        >>> candidate = Measurement(model="photos/1", holdout="sha", protocol="y_crop", rows=rows, seen=frozenset())
+        >>> floor = Floor(metric="psnr_y", better="higher", value=30.0, min_scenes=2)
+        >>> own = Policy(name="own", protocol="y_crop", holdout={}, checks={"floor": floor},
+        ...              first_champion="passes_floors")
+        >>> gate(candidate, None, own).outcome
+        'promote'
     """
     looked_at = {"candidate": candidate.as_dict(), "champion": None if champion is None else champion.as_dict()}
     if champion is None and baseline is not None and policy.baseline is not None:

@@ -66,11 +66,15 @@ def make_plan(folder: Path, **changes) -> Plan:
 
 def overhead(repeats: int) -> None:
     never = {"n_startup_trials": repeats + 2}  # reports are read at every validation, and no trial ends early
-    pruner = {"_target_": "optuna.pruners.MedianPruner", **never}
+    judge = {
+        "_target_": "sr_lab.sweeps.judge.Judge",
+        "pruner": {"_target_": "optuna.pruners.MedianPruner", **never},
+    }
+    callback = {"_target_": "sr_lab.training.early_end.EarlyEnd", "monitor": "val/psnr_y", "judge": judge}
     times: dict[str, list[float]] = {"bare run": [], "trial": [], "trial, pruner": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        median = {"pruner": optuna.pruners.MedianPruner(**never), "pruner_config": pruner}
+        median = {"pruner": optuna.pruners.MedianPruner(**never), "early_end": callback}
         plans = {
             "trial": make_plan(folder),
             "trial, pruner": replace(make_plan(folder), name="pruned", folder=folder / "pruned", **median),

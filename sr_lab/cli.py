@@ -4,8 +4,10 @@ Only the standard library is imported here, so that help and wrong commands answ
 """
 
 import ast
+import contextlib
 import functools
 import importlib
+import json
 import os
 import shlex
 import signal
@@ -132,6 +134,7 @@ def _guarded(title: str, work: Callable[[], int | None]) -> int:
     try:
         return int(work() or 0)
     except ConfigError as error:
+        _record(error)
         print(f"{title}: {error}", file=sys.stderr)
         return USAGE_ERROR
     except ModuleNotFoundError as error:
@@ -141,10 +144,19 @@ def _guarded(title: str, work: Callable[[], int | None]) -> int:
         print(f"{title}: {told}", file=sys.stderr)
         return 1
     except (ValueError, OSError, RuntimeError) as error:
+        _record(error)
         if os.environ.get("SRLAB_DEBUG"):
             raise
         print(f"{title}: error: {error}\n(SRLAB_DEBUG=1 shows where)", file=sys.stderr)
         return 1
+
+
+def _record(error: Exception) -> None:
+    """Writes what failed where the program that started this one wants to read it: into the file SRLAB_ERROR."""
+    if path := os.environ.get("SRLAB_ERROR"):
+        with contextlib.suppress(OSError):
+            content = {"type": type(error).__name__, "message": str(error) or type(error).__name__}
+            Path(path).write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,16 +5,15 @@
     srlab sweep experiment=E num_trials=8 '+space.lr={_target_: sr_lab.sweeps.space.Float, key: optimizer.lr, low: 1e-4,
         high: 1e-2, log: true}' '+objectives={val/psnr_y: maximize}'
 
-Each trial is `srlab train` in OUTPUT/trials/NUMBER. The same command again goes on where a killed sweep stopped: no
-finished trial is lost or repeated, one that was killed goes on from its checkpoint, one that fails is kept with its
-error. Where the first trials all fail, the others are not begun (give_up). Writes OUTPUT/report.html,
-OUTPUT/trials.csv and .json, and the winner as an experiment file. Exit code 0 only if every trial of the budget has
-ended and one was complete. A sweep whose validation images show a picture of a promotion policy's hold-out is
-refused.
+Each trial is `srlab train` in OUTPUT/trials/NUMBER. The same command again goes on where a sweep was killed, or stopped
+by Ctrl-C or SIGTERM: no finished trial is lost or repeated, one that ran goes on from its checkpoint, one that fails is
+kept with its error, settings that were drawn before are not trained again. Where the first trials all fail, the others
+are not begun (give_up). Writes OUTPUT/report.html, OUTPUT/trials.csv and .json, and the winner as an experiment file. A
+parameter whose key is a seed is a replicate: settings are compared by their mean over it, and a sweep over seeds alone
+has no winner. Exit code 0 only if every trial of the budget has ended and one was complete. Refused are a sweep whose
+validation images show a picture of a promotion policy's hold-out, and one of a name that was begun from another folder.
 """
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -23,91 +22,112 @@ from textwrap import shorten
 from typing import Any
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from sr_lab.base.errors import ConfigError
 from sr_lab.base.files import write_text
-from sr_lab.commands._selection import hashes, require_fresh_holdouts, selection_images
-from sr_lab.commands._winner import winner_text, write_winner
 from sr_lab.config.compose import build, compose, plain
-from sr_lab.sweeps.outcome import TRIALS, Row, best, front, rows
-from sr_lab.sweeps.plan import Plan
-from sr_lab.sweeps.report import REPORT, write_report
-from sr_lab.sweeps.session import GivenUp, prepare, watch
-from sr_lab.sweeps.space import Choice, Parameter
-from sr_lab.sweeps.worker import words
+from sr_lab.config.experiment import winner_text, write_winner
+from sr_lab.config.tree import config_dir, nearest
+from sr_lab.config.words import setting
+from sr_lab.workflows.search import (
+    Choice,
+    GivenUp,
+    Parameter,
+    Plan,
+    Row,
+    SearchResult,
+    Setting,
+    best,
+    digests,
+    require_measured,
+    search,
+    selection_images,
+    unseen,
+)
 
-FOLDER, TABLE, SELECTION = "trials", "trials.csv", "selection.json"
-COSTS = ("val/latency_ms", "val/parameters", "val/gigaops")
-_NO_PRUNER = "optuna.pruners.NopPruner"
+SELECTION = "selection.json"
 
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
+    try:
+        result = call(cfg)
+    except GivenUp as error:
+        _tell(error.result)
+        raise
+    _tell(result)
+    for row in result.failed[:5]:
+        print(f"srlab sweep: trial {row.number} failed: {shorten(row.error, 300)}", file=sys.stderr)
+    if not result.complete:
+        print("srlab sweep: no trial was completed: there is no winner", file=sys.stderr)
+        return 1
+    if result.best is not None:
+        print(f"winner: {result.best.title}, {result.best.text(result.plan)}: {result.winner}")
+    for alone in result.settings if result.best is None else ():
+        print(f"{alone.title}: {alone.text(result.plan)}; nothing but seeds differs, so there is no winner")
+    return 0
+
+
+def call(cfg: DictConfig) -> SearchResult:
+    """Searches as ``cfg`` says."""
     output = Path(cfg.output).resolve()
     output.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(output / ".lock", timeout=0):
-            return sweep(cfg, output)
+            return _search(cfg, output)
     except Timeout as error:
         raise ValueError(f"output={cfg.output} is in use by another sweep: wait for it, or give name=...") from error
 
 
-def sweep(cfg: DictConfig, output: Path) -> int:
-    """Searches as ``cfg`` says, into ``output``; the exit code."""
-    fixed = [f"experiment={cfg.experiment}", *cfg.needs, *cfg.train]
+def _search(cfg: DictConfig, output: Path) -> SearchResult:
+    fixed = [setting("experiment", cfg.experiment), *cfg.needs, *cfg.train]
     space: dict[str, Parameter] = {label: build(node) for label, node in cfg.space.items()}
     if wrong := [label for label, parameter in space.items() if not isinstance(parameter, Parameter)]:
         raise ConfigError(
             f"space.{wrong[0]} is no parameter: _target_ is sr_lab.sweeps.space.Float, .Integer or .Choice"
         )
     config = compose("train", fixed)
-    images = _check(cfg, fixed, config, space)
-    holdouts = require_fresh_holdouts(list(cfg.policies), images)
-    selected = hashes(images)
+    metrics, callbacks = ([build(node) for node in config[group].values()] for group in ("metrics", "callbacks"))
+    require_measured(list(cfg.objectives), metrics=metrics, callbacks=callbacks)
+    images = _images(fixed, config, space)
+    holdouts = unseen(_holdouts(list(cfg.policies)), images)
+    selected = digests(images)
     write_text(output / SELECTION, json.dumps({"sha256": selected, "holdouts": holdouts}, indent=1))
     for label, text in holdouts.items():
         print(f"hold-out of policy {label}: {text}")
-    with build(cfg.tracking, name=cfg.name, directory=output / "tracking", tags={"kind": "sweep"}) as tracked:
-        plan = _plan(cfg, output, space, [*fixed, *_tracking(cfg.tracking, tracked.uid)])
-        settings = {"training": config_of(config), "space": plain(cfg.space), "objectives": plain(cfg.objectives)}
-        study = prepare(plan, num_trials=cfg.num_trials, settings=settings)
-        tracked.log_config(plain(cfg))
-        given_up = None
-        with tqdm(desc=cfg.name, unit="trial", total=0) as bar:
-            try:
-                found = watch(
-                    plan, study, build(cfg.launcher), output / "launcher", progress=lambda seen: _show(bar, seen, plan)
-                )
-            except GivenUp as error:
-                found, given_up = rows(study, plan), error
-        write_text(output / TABLE, _table(found, plan))
-        trials = {"objectives": dict(plan.objectives), "trials": [row.as_dict() for row in found]}
-        write_text(output / TRIALS, json.dumps(trials, indent=1))
-        top = best(found, plan)
-        write_report(output / REPORT, study, plan, found, title=cfg.name, experiment=cfg.experiment)
-        tracked.log_file(output / REPORT)
-        tracked.log_table([_flat(row, plan) for row in found], "tables/trials.json")
-        if top is not None:
-            tracked.log_metrics(dict(zip(plan.objectives, top.values, strict=True)), top.number)
-    print(_summary(found, plan))
-    print(f"report: {output / REPORT}\ntable: {output / TABLE}")
-    if given_up is not None:
-        raise given_up
-    failed = [row for row in found if row.state == "failed"]
-    for row in failed[:5]:
-        print(f"srlab sweep: trial {row.number} failed: {shorten(row.error, 300)}", file=sys.stderr)
-    if top is None:
-        print("srlab sweep: no trial was completed: there is no winner", file=sys.stderr)
-        return 1
-    name = f"{cfg.experiment}_{str(cfg.name).replace('/', '_').removeprefix(f'{cfg.experiment}_')}"
-    comment = _comment(cfg, plan, top, found, holdouts)
-    overrides = [*cfg.needs, *cfg.train, *plan.overrides(top.params)]
-    overrides.append(f"selected_on={words(sorted({*selected, *config.selected_on}))}")
-    file = write_winner(Path(cfg.winner), name, winner_text(cfg.experiment, name, overrides, comment=comment))
-    print(f"winner: trial {top.number}, {_values(top, plan)}: {file}")
-    return 0
+    plan = _plan(cfg, output, space, fixed)
+
+    def keep(top: Setting, found: Sequence[Row]) -> Path:
+        name = f"{cfg.experiment}_{str(cfg.name).replace('/', '_').removeprefix(f'{cfg.experiment}_')}"
+        overrides = [*cfg.needs, *cfg.train, *plan.overrides(top.params)]
+        overrides.append(setting("selected_on", sorted({*selected, *config.selected_on})))
+        comment = [
+            f"The best of {len(found)} trials of the sweep {cfg.name} ({top.title}): {top.text(plan)}.",
+            "That number was selected on, so it flatters: measure the winner on images that the sweep has not seen.",
+            *(f"Hold-out of policy {label}: {text}." for label, text in holdouts.items()),
+        ]
+        return write_winner(Path(cfg.winner), name, winner_text(cfg.experiment, name, overrides, comment=comment))
+
+    with tqdm(desc=cfg.name, unit="trial", total=0, disable=None) as bar:
+        return search(
+            plan,
+            launcher=build(cfg.launcher),
+            output=output,
+            num_trials=cfg.num_trials,
+            comparable={
+                "training": config_of(config),
+                "space": plain(cfg.space),
+                "objectives": plain(cfg.objectives),
+            },
+            run=build(cfg.tracking, name=cfg.name, directory=output / "tracking", tags={"kind": "sweep"}),
+            below=lambda parent: _tracking(cfg.tracking, parent),
+            config=plain(cfg),
+            experiment=cfg.experiment,
+            keep=keep,
+            progress=lambda found: _show(bar, found, plan),
+        )
 
 
 def config_of(config: DictConfig) -> dict[str, Any]:
@@ -116,19 +136,13 @@ def config_of(config: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in plain(config).items() if key not in may_change}
 
 
-def _check(cfg: DictConfig, fixed: Sequence[str], config: DictConfig, space: dict[str, Parameter]) -> list[Path]:
+def _images(fixed: Sequence[str], config: DictConfig, space: dict[str, Parameter]) -> list[Path]:
     """Composes what the trials will compose, and gives the images that they select on.
 
     Raises:
-        ConfigError: if a parameter's key or a value of a choice does not exist, or an objective is not measured.
+        ConfigError: if a parameter's key or a value of a choice does not exist.
     """
-    measured = [f"val/{build(node).key}" for node in config.metrics.values()]
-    measured += COSTS if any("NetworkCost" in str(node.get("_target_")) for node in config.callbacks.values()) else ()
-    for key in cfg.objectives:
-        if key not in measured:
-            remedy = "; callbacks=[cost] in train=[...] measures it" if key in COSTS else ""
-            raise ConfigError(f"objectives: {key} is not measured: there are {', '.join(measured)}{remedy}")
-    images = selection_images(config)
+    images = selection_images(build(config.data))
     for label, parameter in space.items():
         values = parameter.values if isinstance(parameter, Choice) else [getattr(parameter, "low")]  # noqa: B009
         for value in values:
@@ -136,25 +150,44 @@ def _check(cfg: DictConfig, fixed: Sequence[str], config: DictConfig, space: dic
                 composed = compose("train", [*fixed, parameter.override(value)])
             except ConfigError as error:
                 raise ConfigError(f"space.{label}, value {value}: {error}") from error
-            if parameter.key.split(".")[0].split("/")[0] == "data":
-                images += selection_images(composed)
+            if composed.data != config.data:
+                images += selection_images(build(composed.data))
     return list(dict.fromkeys(images))
 
 
+def _holdouts(policies: Sequence[str]) -> dict[str, Path]:
+    """The folders of the policies' hold-outs that have one, by policy and part."""
+    folders = {}
+    for policy in policies:
+        file = config_dir() / "policy" / f"{policy}.yaml"
+        if not file.is_file():
+            names = sorted(known.stem for known in file.parent.glob("*.yaml"))
+            raise ConfigError(f"policies: no policy {policy!r} in conf/policy.{nearest(policy, names)}")
+        parts: Any = OmegaConf.load(file).get("holdout", {})
+        for name in parts:
+            if not OmegaConf.is_missing(parts[name], "benchmark"):
+                folders[f"{policy}.{name}"] = Path(parts[name].benchmark)
+    return folders
+
+
 def _plan(cfg: DictConfig, output: Path, space: dict[str, Parameter], train: Sequence[str]) -> Plan:
-    pruner = plain(cfg.pruner)
+    objectives, early_end = plain(cfg.objectives), plain(cfg.early_end)
     return Plan(
         name=cfg.name,
         storage=cfg.storage or f"sqlite:///{output / 'study.db'}",
-        folder=output / FOLDER,
+        folder=output / "trials",
         directory=Path.cwd(),
         command=(sys.executable, "-m", "sr_lab.cli", "train"),
         train=(*train, "trainer.enable_progress_bar=false"),
         space=space,
-        objectives=plain(cfg.objectives),
+        objectives=objectives,
         sampler=build(cfg.sampler),
         pruner=build(cfg.pruner),
-        pruner_config=None if pruner["_target_"] == _NO_PRUNER else pruner,
+        early_end={
+            **early_end,
+            "monitor": next(iter(objectives), None),
+            "judge": {**early_end["judge"], "pruner": plain(cfg.pruner)},
+        },
         seed=cfg.seed,
         max_retries=cfg.max_retries,
         heartbeat=cfg.heartbeat,
@@ -164,55 +197,21 @@ def _plan(cfg: DictConfig, output: Path, space: dict[str, Parameter], train: Seq
 
 
 def _tracking(node: DictConfig, parent: str | None) -> list[str]:
-    """The words that record a trial where its sweep is recorded, as its child."""
+    """The settings that record a trial where its sweep is recorded, as its child."""
     if parent is None:
         return ["tracking=none"]
-    settings = [f"tracking.{key}={value}" for key, value in plain(node).items() if key != "_target_"]
-    return ["tracking=mlflow", *settings, f"+tags.srlab.parent={parent}"]
+    settings = [setting(f"tracking.{key}", value) for key, value in plain(node).items() if key != "_target_"]
+    return ["tracking=mlflow", *settings, setting("+tags.srlab.parent", parent)]
 
 
-def _show(bar: "tqdm[Any]", rows: Sequence[Row], plan: Plan) -> None:
-    bar.total = len(rows)
-    bar.n = sum(row.ended for row in rows)
-    if (top := best(rows, plan)) is not None:
-        bar.set_postfix_str(f"best: trial {top.number}, {_values(top, plan)}", refresh=False)
+def _tell(result: SearchResult) -> None:
+    print("\n".join(result.lines))
+    print(f"report: {result.report}\ntable: {result.table}")
+
+
+def _show(bar: "tqdm[Any]", found: Sequence[Row], plan: Plan) -> None:
+    bar.total = len(found)
+    bar.n = sum(row.ended for row in found)
+    if (top := best(found, plan)) is not None:
+        bar.set_postfix_str(f"best: {top.title}, {top.text(plan)}", refresh=False)
     bar.refresh()
-
-
-def _values(row: Row, plan: Plan) -> str:
-    return ", ".join(f"{key} {value:.5g}" for key, value in zip(plan.objectives, row.values, strict=False))
-
-
-def _flat(row: Row, plan: Plan) -> dict[str, Any]:
-    values = dict(zip(plan.objectives, row.values, strict=False))
-    known = {"trial": row.number, "state": row.state, **row.params, **values, "seconds": row.seconds}
-    return {**known, "steps": row.steps, "attempts": row.attempts, "error": row.error}
-
-
-def _table(rows: Sequence[Row], plan: Plan) -> str:
-    flat = [_flat(row, plan) for row in rows]
-    text = io.StringIO()
-    columns = ["trial", "state", *plan.space, *plan.objectives, "seconds", "steps", "attempts", "error"]
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue()
-
-
-def _summary(rows: Sequence[Row], plan: Plan) -> str:
-    states = [row.state for row in rows]
-    counts = ", ".join(
-        f"{states.count(state)} {state}" for state in ("complete", "pruned", "failed") if state in states
-    )
-    lines = [f"{len(rows)} trials: {counts}; {sum(row.seconds for row in rows):.0f} trial seconds"]
-    if len(plan.objectives) > 1:
-        lines += [f"front: trial {row.number}, {_values(row, plan)}, {dict(row.params)}" for row in front(rows, plan)]
-    return "\n".join(lines)
-
-
-def _comment(cfg: DictConfig, plan: Plan, top: Row, rows: Sequence[Row], holdouts: dict[str, str]) -> list[str]:
-    return [
-        f"The best of {len(rows)} trials of the sweep {cfg.name} (trial {top.number}): {_values(top, plan)}.",
-        "That number was selected on, so it flatters: measure the winner on images that the sweep has not seen.",
-        *(f"Hold-out of policy {label}: {text}." for label, text in holdouts.items()),
-    ]

@@ -43,7 +43,7 @@ from sr_lab.tracking.run import Run
 from sr_lab.training.base import TrainingModule
 from sr_lab.training.checkpoint import LAST, AtomicCheckpointIO, KeepBest, KeepLast, Paused, load_checkpoint
 from sr_lab.training.draws import DrawRecords, Key
-from sr_lab.training.early_end import Pruning
+from sr_lab.training.early_end import EarlyEnd
 from sr_lab.training.logger import RunLogger
 from sr_lab.training.pictures import PictureGrid
 from sr_lab.training.preflight import disk_problem, optimizer_problem, precision_problem, step_problems
@@ -328,7 +328,7 @@ def _ended(trainer: pl.Trainer, callbacks: list[pl.Callback]) -> str | None:
     """Why the run was told to end before its last step; None where it was not."""
     where = f"ended the run at step {trainer.global_step} of {trainer.max_steps}"
     for callback in callbacks:
-        if isinstance(callback, Pruning) and callback.ended_at is not None:
+        if isinstance(callback, EarlyEnd) and callback.ended_at is not None:
             return f"pruning on {callback.monitor} {where}"
         if isinstance(callback, EarlyStopping) and (callback.stopped_epoch or trainer.should_stop):
             return f"early stopping on {callback.monitor} {where}"

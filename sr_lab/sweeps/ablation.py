@@ -40,6 +40,10 @@ class Choice:
     difference_half: float
     p: float
 
+    def differs(self, *, alpha: float) -> bool:
+        """Whether the interval of its difference from the baseline excludes zero, and the corrected test agrees."""
+        return abs(self.difference) > self.difference_half and not self.p >= alpha
+
     @property
     def name(self) -> str:
         """The setting in words."""
@@ -168,8 +172,15 @@ def markdown(choices: Sequence[Choice], *, objective: str, alpha: float) -> str:
 
 
 def latex(choices: Sequence[Choice], *, objective: str, alpha: float, maximize: bool) -> str:
-    """The table as LaTeX (booktabs), the best mean in bold."""
-    best = (max if maximize else min)(choice.mean for choice in choices)
+    """The table as LaTeX (booktabs).
+
+    The best mean is in bold where the seeds show it: the interval of its difference from the baseline excludes zero,
+    or, where the baseline is best, those of all the others do.
+    """
+    sign = 1 if maximize else -1
+    best = max(choices, key=lambda choice: sign * choice.mean)
+    shown = [best] if best.paired else [choice for choice in choices if choice is not best]
+    bold = all(choice.differs(alpha=alpha) for choice in shown)
     lines = [
         r"\begin{tabular}{lrrrr}",
         r"\toprule",
@@ -178,7 +189,7 @@ def latex(choices: Sequence[Choice], *, objective: str, alpha: float, maximize: 
     ]
     for choice in choices:
         mean = _plus_minus(choice.mean, choice.half, r"\pm")
-        mean = rf"$\mathbf{{{mean}}}$" if choice.mean == best else f"${mean}$"
+        mean = rf"$\mathbf{{{mean}}}$" if bold and choice is best else f"${mean}$"
         difference, p = _against(choice, r"\pm")
         cells = [
             _escape(choice.name),
@@ -189,7 +200,8 @@ def latex(choices: Sequence[Choice], *, objective: str, alpha: float, maximize: 
         ]
         lines.append(" & ".join(cells).replace("<", "$<$") + r" \\")
     note = (
-        f"% mean and {100 * (1 - alpha):g} % interval over seeds; paired t test against the first row, Holm-corrected"
+        f"% mean and {100 * (1 - alpha):g} % interval over seeds; paired t test against the first row, Holm-corrected; "
+        "bold: the best, where that is shown"
     )
     return "\n".join([note, *lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 

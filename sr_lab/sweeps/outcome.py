@@ -4,13 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from sr_lab.sweeps.ablation import half_width
 from sr_lab.sweeps.plan import Plan
-from sr_lab.sweeps.queue import ERROR, attempt, latest, original
+from sr_lab.sweeps.queue import ERROR, attempt, latest, original, same_as
 from sr_lab.sweeps.worker import RESULT
 
 TRIALS = "trials.json"
@@ -39,6 +41,7 @@ class Row:
         error: what it failed of; empty for one that did not.
         steps: optimizer steps done; None where no result tells.
         max_steps: optimizer steps of its budget; None where no result tells.
+        same_as: Number of the earlier trial of the same settings whose values these are; None for one that was trained.
     """
 
     number: int
@@ -51,6 +54,7 @@ class Row:
     error: str
     steps: int | None = None
     max_steps: int | None = None
+    same_as: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -62,6 +66,37 @@ class Row:
         return {**asdict(self), "curve": {str(step): value for step, value in self.curve.items()}}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Complete trials that differ in nothing but a replicate (a seed); where nothing is replicated, one trial.
+
+    Attributes:
+        params: What is searched, by label, without the replicates.
+        numbers: The trials.
+        values: Mean of each objective over them, in the sweep's order.
+        halves: Half width of each mean's 95 % interval (Student); NaN for a single trial.
+    """
+
+    params: Mapping[str, Any]
+    numbers: tuple[int, ...]
+    values: tuple[float, ...]
+    halves: tuple[float, ...]
+
+    def text(self, plan: Plan) -> str:
+        """The objectives, for people."""
+        pairs = zip(plan.objectives, self.values, self.halves, strict=True)
+        return ", ".join(
+            f"{key} {mean:.5g}" + ("" if len(self.numbers) < 2 else f" ± {half:.2g}") for key, mean, half in pairs
+        )
+
+    @property
+    def title(self) -> str:
+        """Which trials it is."""
+        if len(self.numbers) == 1:
+            return f"trial {self.numbers[0]}"
+        return f"mean of {len(self.numbers)} trials ({', '.join(str(number) for number in self.numbers)})"
+
+
 def rows(study: optuna.Study, plan: Plan) -> list[Row]:
     """Every trial of the sweep, in order."""
     trials = study.get_trials(deepcopy=False)
@@ -71,31 +106,59 @@ def rows(study: optuna.Study, plan: Plan) -> list[Row]:
     return [_row(trial, plan, seconds[original(trial)]) for trial in latest(trials)]
 
 
-def best(found: Sequence[Row], plan: Plan) -> Row | None:
-    """The complete trial with the best first objective; the earlier of two equal ones; None where none is complete."""
+def settings(found: Sequence[Row], plan: Plan) -> list[Setting]:
+    """The complete trials, those together that differ in replicates alone, in the order of their first."""
+    together: dict[tuple[Any, ...], list[Row]] = {}
+    for row in found:
+        if row.state == "complete":
+            key = tuple((label, type(row.params.get(label)), row.params.get(label)) for label in plan.searched)
+            together.setdefault(key, []).append(row)
+    return [_setting(trials, plan) for trials in together.values()]
+
+
+def best(found: Sequence[Row], plan: Plan) -> Setting | None:
+    """The setting with the best mean of the first objective; the earlier of two equal ones.
+
+    Only settings with as many complete trials as any other compete: one whose unlucky seeds failed has no better mean.
+    None where no trial is complete, or where nothing but replicates is searched: among seeds there is no winner.
+    """
+    if not plan.searched:
+        return None
     sign = -1 if next(iter(plan.objectives.values())) == "maximize" else 1
-    complete = [row for row in found if row.state == "complete"]
-    return min(complete, key=lambda row: (sign * row.values[0], row.number), default=None)
+    there = settings(found, plan)
+    most = max((len(setting.numbers) for setting in there), default=0)
+    rivals = [setting for setting in there if len(setting.numbers) == most]
+    return min(rivals, key=lambda setting: (sign * setting.values[0], setting.numbers[0]), default=None)
 
 
-def front(found: Sequence[Row], plan: Plan) -> list[Row]:
-    """The complete trials that no other one beats in every objective (Pareto), best first objective first."""
+def front(found: Sequence[Row], plan: Plan) -> list[Setting]:
+    """The settings that no other one beats in every objective (Pareto), best first objective first."""
     signs = [-1 if direction == "maximize" else 1 for direction in plan.objectives.values()]
-    complete = [
-        (row, [sign * value for sign, value in zip(signs, row.values, strict=True)])
-        for row in found
-        if row.state == "complete"
+    there = [
+        (setting, [sign * value for sign, value in zip(signs, setting.values, strict=True)])
+        for setting in settings(found, plan)
     ]
     kept = [
-        (row, mine)
-        for row, mine in complete
+        (setting, mine)
+        for setting, mine in there
         if not any(
-            all(o <= m for o, m in zip(other, mine, strict=True)) and (other != mine or rival.number < row.number)
-            for rival, other in complete
-            if rival is not row
+            all(o <= m for o, m in zip(other, mine, strict=True))
+            and (other != mine or rival.numbers[0] < setting.numbers[0])
+            for rival, other in there
+            if rival is not setting
         )
     ]
-    return [row for row, _ in sorted(kept, key=lambda pair: pair[1])]
+    return [setting for setting, _ in sorted(kept, key=lambda pair: pair[1])]
+
+
+def _setting(trials: Sequence[Row], plan: Plan) -> Setting:
+    columns = list(zip(*(row.values for row in trials), strict=True))
+    return Setting(
+        params={label: trials[0].params[label] for label in plan.searched},
+        numbers=tuple(row.number for row in trials),
+        values=tuple(fmean(column) for column in columns),
+        halves=tuple(half_width(column, alpha=0.05) for column in columns),
+    )
 
 
 def _row(trial: FrozenTrial, plan: Plan, seconds: float) -> Row:
@@ -115,6 +178,7 @@ def _row(trial: FrozenTrial, plan: Plan, seconds: float) -> Row:
         error=error,
         steps=result.get("steps"),
         max_steps=result.get("max_steps"),
+        same_as=same_as(trial),
     )
 
 

@@ -31,7 +31,8 @@ class Plan:
         objectives: logged keys that are judged, and which way is better.
         sampler: makes Optuna's sampler from a seed.
         pruner: decides which trials end early.
-        pruner_config: the pruner's ``_target_`` node, for the trial's process; None where no trial ends early.
+        early_end: The callback by which a trial's process reports and ends early, as a ``_target_`` node whose
+            ``judge`` gets the storage, the study and the trial; None where no trial ends early.
         seed: of the draws.
         max_retries: how often a trial that was killed is started again.
         heartbeat: seconds between two signs of life of a running trial.
@@ -49,7 +50,7 @@ class Plan:
     objectives: Mapping[str, Direction]
     sampler: Callable[..., optuna.samplers.BaseSampler]
     pruner: optuna.pruners.BasePruner = field(default_factory=optuna.pruners.NopPruner)
-    pruner_config: Mapping[str, Any] | None = None
+    early_end: Mapping[str, Any] | None = None
     seed: int = 0
     max_retries: int = 3
     heartbeat: int = 15
@@ -67,7 +68,7 @@ class Plan:
         keys = [parameter.key for parameter in self.space.values()]
         if twice := {key for key in keys if keys.count(key) > 1}:
             raise ValueError(f"space searches {', '.join(sorted(twice))} twice")
-        if len(self.objectives) > 1 and self.pruner_config is not None:
+        if len(self.objectives) > 1 and self.ends_early:
             raise ValueError("trials with several objectives cannot be ended early: give pruner=none, or one objective")
         if not 1 <= self.heartbeat < self.grace or self.max_retries < 0:
             raise ValueError(
@@ -76,6 +77,16 @@ class Plan:
             )
         if self.give_up is not None and self.give_up < 1:
             raise ValueError(f"give_up={self.give_up}: at least 1; null never gives up")
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether trials that do badly are ended before their last step."""
+        return not isinstance(self.pruner, optuna.pruners.NopPruner)
+
+    @property
+    def searched(self) -> list[str]:
+        """Labels of what is chosen by the search: every parameter that is no replicate."""
+        return [label for label, parameter in self.space.items() if not parameter.replicate]
 
     def open(self, *, seed: int = 0) -> optuna.Study:
         """The study in the storage, with a sampler whose draws are ``seed``'s."""

@@ -15,28 +15,43 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from sr_lab.sweeps.outcome import Row
+from sr_lab.sweeps.outcome import Row, Setting
 from sr_lab.sweeps.space import Float, Integer, Parameter
 
 COLOURS = {"complete": "#2f6f9f", "pruned": "#c98a1b", "failed": "#c43d20", "running": "#9aa0a6", "waiting": "#d5d7d9"}
 _SOFT, _LINE = "#646a72", "#e2e2dd"
 
 
-def history(rows: Sequence[Row], objective: str, *, maximize: bool) -> str:
-    """The first objective of every trial in their order, and the best so far."""
+WORDS = {"pruned": "ended early"}
+"""How a state is called, where it is called otherwise than Optuna calls it."""
+
+
+def history(rows: Sequence[Row], objective: str, *, maximize: bool, best: bool = True) -> str:
+    """The first objective of every trial in their order, and the best so far up to the last one.
+
+    Args:
+        rows: The trials.
+        objective: Name of the first objective.
+        maximize: Whether more is better.
+        best: Whether the best so far is drawn; among repetitions there is none.
+    """
     figure, axes = _figure(9.6, 3.4)
     complete = [row for row in rows if row.state == "complete"]
-    if complete:
+    if complete and best:
         values = np.array([row.values[0] for row in complete])
-        best = np.maximum.accumulate(values) if maximize else np.minimum.accumulate(values)
-        axes.step([row.number for row in complete], best, where="post", color=COLOURS["complete"], lw=1.2, alpha=0.6)
+        so_far = np.maximum.accumulate(values) if maximize else np.minimum.accumulate(values)
+        places = [*(row.number for row in complete), max(row.number for row in rows if row.ended)]
+        colour = COLOURS["complete"]
+        axes.step(places, [*so_far, so_far[-1]], where="post", color=colour, lw=1.2, alpha=0.6, label="best so far")
     for state in ("complete", "pruned"):
         there = [row for row in rows if row.state == state and row.values]
         if not there:
             continue
         face = COLOURS[state] if state == "complete" else "none"
         numbers, values_of = [row.number for row in there], [row.values[0] for row in there]
-        axes.scatter(numbers, values_of, s=26, color=COLOURS[state], facecolor=face, label=state, zorder=3)
+        axes.scatter(
+            numbers, values_of, s=26, color=COLOURS[state], facecolor=face, label=WORDS.get(state, state), zorder=3
+        )
     for row in rows:
         if row.state == "failed":
             axes.axvline(row.number, color=COLOURS["failed"], lw=1, alpha=0.5, ls=":")
@@ -44,7 +59,7 @@ def history(rows: Sequence[Row], objective: str, *, maximize: bool) -> str:
         axes.plot([], [], color=COLOURS["failed"], ls=":", label="failed")
     axes.set(xlabel="trial", ylabel=objective)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, fontsize=9, loc="lower right" if maximize else "upper right")
+    _legend(axes)
     return _svg(figure)
 
 
@@ -116,20 +131,22 @@ def slices(rows: Sequence[Row], space: Mapping[str, Parameter], objective: str) 
     return _svg(figure)
 
 
-def pareto(rows: Sequence[Row], front: Sequence[Row], objectives: Sequence[str]) -> str:
+def pareto(settings: Sequence[Setting], front: Sequence[Setting], objectives: Sequence[str]) -> str:
     """First objective against the second, the front joined and numbered."""
     figure, axes = _figure(9.6, 4.4)
-    complete = [row for row in rows if row.state == "complete"]
-    axes.scatter([row.values[1] for row in complete], [row.values[0] for row in complete], s=24, color="#b9c4cc")
-    ordered = sorted(front, key=lambda row: row.values[1])
-    places, heights = [row.values[1] for row in ordered], [row.values[0] for row in ordered]
+    others = [found.values for found in settings]
+    axes.scatter([v[1] for v in others], [v[0] for v in others], s=24, color="#b9c4cc", label="every trial")
+    ordered = sorted(front, key=lambda found: found.values[1])
+    places, heights = [found.values[1] for found in ordered], [found.values[0] for found in ordered]
     axes.plot(
         places, heights, color=COLOURS["complete"], marker="o", ms=5.5, lw=1.3, drawstyle="steps-post", label="front"
     )
-    for row, x, y in zip(ordered, places, heights, strict=True):
-        axes.annotate(str(row.number), (x, y), textcoords="offset points", xytext=(5, -11), fontsize=8, color=_SOFT)
+    for found, x, y in zip(ordered, places, heights, strict=True):
+        axes.annotate(
+            str(found.numbers[0]), (x, y), textcoords="offset points", xytext=(5, -11), fontsize=8, color=_SOFT
+        )
     axes.set(xlabel=objectives[1], ylabel=objectives[0])
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    _legend(axes)
     return _svg(figure)
 
 
@@ -144,10 +161,10 @@ def curves(rows: Sequence[Row], objective: str) -> str:
             axes.plot(steps[-1:], [row.curve[steps[-1]]], color=colour, marker="o", ms=3.5)
     for state in ("complete", "pruned"):
         if any(row.state == state and row.curve for row in rows):
-            axes.plot([], [], color=COLOURS[state], marker="o", ms=3.5, label=state)
+            axes.plot([], [], color=COLOURS[state], marker="o", ms=3.5, label=WORDS.get(state, state))
     axes.set(xlabel="validations", ylabel=objective)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    _legend(axes)
     return _svg(figure)
 
 
@@ -157,12 +174,11 @@ def cost(rows: Sequence[Row]) -> str:
     for state, colour in COLOURS.items():
         there = [row for row in rows if row.state == state]
         if there:
-            axes.bar(
-                [row.number for row in there], [row.seconds for row in there], color=colour, width=0.8, label=state
-            )
+            seconds, label = [row.seconds for row in there], WORDS.get(state, state)
+            axes.bar([row.number for row in there], seconds, color=colour, width=0.8, label=label)
     axes.set(xlabel="trial", ylabel="seconds")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, fontsize=9, ncols=4, loc="upper left", bbox_to_anchor=(0, 1.18))
+    _legend(axes)
     return _svg(figure)
 
 
@@ -179,6 +195,11 @@ def _column(label: str, parameter: Parameter, rows: Sequence[Row]) -> tuple[np.n
     place = {(type(name), name): (k + 0.5) / len(names) for k, name in enumerate(names)}
     ticks = [(place[(type(name), name)], str(name)) for name in names]
     return np.array([place[(type(value), value)] for value in values]), ticks, label
+
+
+def _legend(axes: Axes) -> None:
+    """Above the plot, where it hides nothing of it."""
+    axes.legend(frameon=False, fontsize=9, ncols=5, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-ORIGINAL, ATTEMPT, ERROR = "original", "attempt", "error"
+ORIGINAL, ATTEMPT, ERROR, SAME_AS = "original", "attempt", "error", "same_as"
 
 
 def original(trial: FrozenTrial) -> int:
@@ -23,6 +23,18 @@ def original(trial: FrozenTrial) -> int:
 def attempt(trial: FrozenTrial) -> int:
     """Which attempt it is, from 1."""
     return int(trial.user_attrs.get(ATTEMPT, 1))
+
+
+def same_as(trial: FrozenTrial) -> int | None:
+    """Number of the trial whose value it has, as their settings are the same; None where it was trained itself."""
+    number = trial.user_attrs.get(SAME_AS)
+    return None if number is None else int(number)
+
+
+def same(one: FrozenTrial, other: FrozenTrial) -> bool:
+    """Whether two trials have the same settings; 1, 1.0 and true are three values."""
+    kinds = [{label: (type(value), value) for label, value in trial.params.items()} for trial in (one, other)]
+    return kinds[0] == kinds[1]
 
 
 def was_killed(trial: FrozenTrial) -> bool:

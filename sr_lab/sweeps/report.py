@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sr_lab.base.files import write_text
 from sr_lab.sweeps import plots
-from sr_lab.sweeps.outcome import Row, best, front
+from sr_lab.sweeps.outcome import Row, best, front, settings
 from sr_lab.sweeps.plan import Plan
 
 REPORT = "report.html"
@@ -33,17 +33,19 @@ def write_report(
     maximize = plan.objectives[objectives[0]] == "maximize"
     complete = [row for row in rows if row.state == "complete"]
     top = best(rows, plan)
+    alone = [] if plan.searched else settings(rows, plan)
+    replicated = len(plan.searched) < len(plan.space)
     winners = front(rows, plan) if len(objectives) > 1 else []
     pictures: dict[str, str] = {}
     if complete:
-        pictures["history"] = plots.history(rows, objectives[0], maximize=maximize)
+        pictures["history"] = plots.history(rows, objectives[0], maximize=maximize, best=not replicated)
         pictures["parallel"] = plots.parallel(rows, plan.space, objectives[0], maximize=maximize)
         pictures["slices"] = plots.slices(rows, plan.space, objectives[0])
     shares = importances(study, complete)
     if shares:
         pictures["importance"] = plots.importance(shares)
     if winners:
-        pictures["pareto"] = plots.pareto(rows, winners, objectives)
+        pictures["pareto"] = plots.pareto(settings(rows, plan), winners, objectives)
     if any(row.curve for row in rows):
         pictures["curves"] = plots.curves(rows, objectives[0])
     pictures["cost"] = plots.cost(rows)
@@ -56,6 +58,9 @@ def write_report(
         plan=plan,
         rows=rows,
         best=top,
+        shown=top or next(iter(alone), None),
+        replicated=replicated,
+        reused=sum(row.same_as is not None for row in rows),
         front=winners,
         pictures=pictures,
         states={state: sum(row.state == state for row in rows) for state in plots.COLOURS},

@@ -3,12 +3,15 @@
 import hashlib
 import json
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 
+from sr_lab.base.files import write_text
 from sr_lab.sweeps.launchers import Launcher, WorkersFailed, worker_task
 from sr_lab.sweeps.outcome import Row, rows
 from sr_lab.sweeps.plan import Plan
@@ -17,11 +20,17 @@ from sr_lab.sweeps.sampling import Grid
 from sr_lab.sweeps.storage import create_storage, open_storage
 
 _LOOK_SECONDS = 0.5
-_SETTINGS = "settings"
+_SETTINGS, _IDENTITY, IDENTITY = "settings", "identity", "sweep.json"
 
 
 class GivenUp(RuntimeError):
-    """The first trials all failed; the message says of what."""
+    """The first trials all failed; the message says of what.
+
+    Attributes:
+        result: What was found until then, where a search has written it down.
+    """
+
+    result: Any = None
 
 
 def prepare(plan: Plan, *, num_trials: int | None, settings: Mapping[str, Any]) -> optuna.Study:
@@ -33,7 +42,8 @@ def prepare(plan: Plan, *, num_trials: int | None, settings: Mapping[str, Any]) 
         settings: what makes two trials comparable, plain values; another call with others is refused.
 
     Raises:
-        ValueError: if the study was made under other settings, or there is no budget.
+        ValueError: if the study was made under other settings or from another folder, the folder holds the trials of
+            another study, or there is no budget.
     """
     points = _points(plan, num_trials)
     create_storage(plan.storage)
@@ -52,8 +62,35 @@ def prepare(plan: Plan, *, num_trials: int | None, settings: Mapping[str, Any]) 
             f"sweep {plan.name} was begun with other settings: {', '.join(sorted(changed))} changed. Give name=... for "
             "a new sweep, or the former values to go on with this one"
         )
+    _claim(plan, study)
     fill(study, points)
     return plan.open()
+
+
+def _claim(plan: Plan, study: optuna.Study) -> None:
+    """Joins the study and the folder of its trials for good: whoever comes from another folder has other trials.
+
+    A sweep that an earlier release began has no mark; it is taken over by a folder that holds trials.
+    """
+    mark = plan.folder / IDENTITY
+    begun = any(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
+    there = any(plan.folder.glob("[0-9]*/"))
+    theirs = study.user_attrs.get(_IDENTITY)
+    ours = json.loads(mark.read_text(encoding="utf-8"))["identity"] if mark.is_file() else None
+    if ours is not None and ours != theirs and there:
+        raise ValueError(
+            f"{plan.folder} holds the trials of another sweep than {plan.name} in {plan.storage}: give name=... or "
+            "output=... for a new sweep, or the former storage to go on with that one"
+        )
+    if (theirs is not None and ours != theirs) or (theirs is None and begun and not there):
+        raise ValueError(
+            f"the storage holds a sweep {plan.name} that was begun from another folder than {plan.folder.parent}: its "
+            "trials lie there. Give name=... for a sweep of your own, or go on with that one where it was begun"
+        )
+    identity = theirs or uuid.uuid4().hex
+    write_text(mark, json.dumps({"identity": identity, "name": plan.name}) + "\n")
+    if theirs is None:
+        study.set_user_attr(_IDENTITY, identity)
 
 
 def _points(plan: Plan, num_trials: int | None) -> list[dict[str, Any]]:

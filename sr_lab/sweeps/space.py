@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import optuna
 
+from sr_lab.base.words import setting
+
 Value = None | bool | int | float | str
 
 
@@ -20,6 +22,11 @@ class Parameter(ABC):
             raise ValueError(f"key={key!r}: give the key that is overridden, as optimizer.lr or model/network")
         self.key = key
 
+    @property
+    def replicate(self) -> bool:
+        """Whether its values are repetitions of one setting: a seed is drawn, and nobody may choose the luckiest."""
+        return self.key.rpartition(".")[2] == "seed"
+
     @abstractmethod
     def suggest(self, trial: optuna.Trial, label: str) -> Value:
         """The value that the sampler chose for this trial."""
@@ -33,9 +40,8 @@ class Parameter(ABC):
         """
 
     def override(self, value: Value) -> str:
-        """The words of the command line that set the value."""
-        words = {None: "null", True: "true", False: "false"}
-        return f"{self.key}={words[value] if value is None or isinstance(value, bool) else value}"
+        """The setting of the command line that gives the value; text is taken as the command line has it."""
+        return f"{self.key}={value}" if isinstance(value, str) else setting(self.key, value)
 
 
 class Float(Parameter):

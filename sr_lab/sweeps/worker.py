@@ -1,7 +1,7 @@
 """A worker: takes trials from the queue until none is left, and runs each as a child process.
 
-Whatever is killed, nothing is lost: a trial goes on from its checkpoint in the same folder, and one that had come to
-its end is only read again.
+Whatever is killed or asked to end, nothing is lost: a trial goes on from its checkpoint in the same folder, and one
+that had come to its end is only read again. Settings that another trial has had are not trained again.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ import sys
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,16 @@ from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
 from sr_lab.base.signals import Stopped
+from sr_lab.base.words import setting
 from sr_lab.sweeps.plan import Plan
-from sr_lab.sweeps.queue import ERROR, claim, original, unfinished
+from sr_lab.sweeps.queue import ERROR, SAME_AS, claim, original, same, unfinished
 
-RESULT, LOG, LOCK = "result.json", "train.log", ".lock"
+RESULT, LOG, LOCK, FAILURE = "result.json", "train.log", ".lock", "error.json"
 PAUSED = 75  # exit code of a run whose max_seconds are over
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit codes of a run that was asked to end
 _POLL_SECONDS = 0.1
+_PATIENCE_SECONDS = 1.0
+"""After a trial was asked to end: whoever asks its worker too has done so by then."""
 _ERROR_CHARACTERS = 1500
 
 
@@ -73,9 +77,7 @@ class Worker:
         """Runs trials until none waits or runs; returns how many it ran."""
         count = 0
         while True:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                optuna.storages.fail_stale_trials(self.study)
+            self._fail_stale()
             trial_id = claim(self.study)
             if trial_id is not None:
                 self._run(trial_id)
@@ -93,12 +95,17 @@ class Worker:
             trial = optuna.Trial(self.study, trial_id)
             values = {label: parameter.suggest(trial, label) for label, parameter in self.plan.space.items()}
             frozen = self.storage.get_trial(trial_id)
+            if (known := self._known(frozen)) is not None:
+                self._tell_as(known, frozen)
+                return
             folder = self.plan.trial_folder(original(frozen))
             code = self._wait_for(frozen, folder, [*self.plan.overrides(values), *self._judge(trial_id)])
-            if code < 0 or code == PAUSED:
+            if code in STOPPED:
+                time.sleep(_PATIENCE_SECONDS)
+            if code < 0 or code in (PAUSED, *STOPPED):
                 self._put_back(frozen.number, trial_id, counted=code != PAUSED)
             elif code:
-                self._fail(frozen.number, trial_id, _error_text(folder / LOG, code))
+                self._fail(frozen.number, trial_id, _error_text(folder, code))
             elif _ended_early(folder):
                 self.study.tell(frozen.number, state=TrialState.PRUNED, skip_if_finished=True)
             else:
@@ -116,28 +123,53 @@ class Worker:
         seed = zlib.crc32(f"{self.plan.seed}/{self.index}/{number}".encode())
         self.study.sampler = self.plan.sampler(seed=seed)
 
+    def _fail_stale(self) -> None:
+        """Ends the trials whose workers give no sign of life."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            optuna.storages.fail_stale_trials(self.study)
+
+    def _known(self, trial: FrozenTrial) -> FrozenTrial | None:
+        """An earlier trial of the same settings that has come to its end; waits for one that runs. None without one."""
+        beat = self._alive(trial._trial_id)
+        while True:
+            others = [other for other in self.study.get_trials(deepcopy=False) if other.number != trial.number]
+            alike = [other for other in others if same(other, trial)]
+            ended = (TrialState.COMPLETE, TrialState.PRUNED)
+            if known := next((other for other in alike if other.state in ended), None):
+                return known
+            if not any(other.state == TrialState.RUNNING and other.number < trial.number for other in alike):
+                return None
+            time.sleep(min(self.plan.heartbeat, 2))
+            beat()
+            self._fail_stale()
+
+    def _tell_as(self, known: FrozenTrial, trial: FrozenTrial) -> None:
+        """Ends the trial with what is known of its settings, and records where that is from."""
+        self.storage.set_trial_user_attr(trial._trial_id, SAME_AS, original(known))
+        for step, value in known.intermediate_values.items():
+            self.storage.set_trial_intermediate_value(trial._trial_id, step, value)
+        if known.state == TrialState.PRUNED:
+            self.study.tell(trial.number, state=TrialState.PRUNED, skip_if_finished=True)
+        else:
+            self.study.tell(trial.number, list(known.values), skip_if_finished=True)
+
     def _judge(self, trial_id: int) -> list[str]:
-        """The words that let the trial's process report to the storage and end where the pruner says so."""
-        if self.plan.pruner_config is None:
+        """The setting that lets the trial's process report to the storage and end where the pruner says so."""
+        if self.plan.early_end is None or not self.plan.ends_early:
             return []
-        judge = {
-            "_target_": "sr_lab.sweeps.judge.Judge",
-            "storage": self.plan.storage,
-            "study": self.plan.name,
-            "trial": trial_id,
-            "pruner": self.plan.pruner_config,
-        }
-        monitor = next(iter(self.plan.objectives))
-        callback = {"_target_": "sr_lab.training.early_end.Pruning", "monitor": monitor, "judge": judge}
-        return [f"+callbacks.pruning={words(callback)}"]
+        where = {"storage": self.plan.storage, "study": self.plan.name, "trial": trial_id}
+        judge = {**self.plan.early_end["judge"], **where}
+        return [setting("+callbacks.early_end", {**self.plan.early_end, "judge": judge})]
 
     def _wait_for(self, trial: FrozenTrial, folder: Path, overrides: list[str]) -> int:
         """Runs the trial's process to its end, and gives signs of life meanwhile; returns its exit code."""
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{self.plan.name}/{folder.name}"
-        line = [*self.plan.command, *self.plan.train, *overrides, f"name={name}", f"output={folder}"]
+        line = [*self.plan.command, *self.plan.train, *overrides, setting("name", name), setting("output", folder)]
         (folder / "command.json").write_text(json.dumps(line, indent=1), encoding="utf-8")
         self._until_free(folder, trial._trial_id)
+        (folder / FAILURE).unlink(missing_ok=True)
         with (folder / LOG).open("ab") as log:
             process = subprocess.Popen(
                 line,
@@ -145,7 +177,8 @@ class Worker:
                 stdout=log,
                 stderr=log,
                 cwd=self.plan.directory,
-                env=self.share.environment(),
+                env=self.share.environment() | {"SRLAB_ERROR": str(folder / FAILURE)},
+                start_new_session=True,  # a terminal's Ctrl-C is for the sweep, which ends its trials in order
                 preexec_fn=dies_with_parent(),
             )
             try:
@@ -205,19 +238,6 @@ def work(plan: Plan, index: int, share: Share) -> int:
     return Worker(plan=plan, index=index, share=share).work()
 
 
-def words(value: Any) -> str:
-    """A plain value as Hydra's command line reads it."""
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{words(child)}" for key, child in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(words(child) for child in value) + "]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return str(value)
-
-
 def dies_with_parent() -> Callable[[], None] | None:
     """What a child process does first so that a kill of its parent ends it too; None where the system cannot."""
     if not sys.platform.startswith("linux"):
@@ -231,11 +251,10 @@ def _ended_early(folder: Path) -> bool:
     return str(result.get("ended") or "").startswith("pruning")
 
 
-def _error_text(log: Path, code: int) -> str:
-    """What a failed process said last."""
-    text = log.read_text(encoding="utf-8", errors="replace")[-20000:].replace("\n(SRLAB_DEBUG=1 shows where)", "")
-    last = text.rfind("error:")
-    if last < 0:
-        last = text.rfind("Traceback (most recent call last)")
-    said = text[max(0, last) :].strip() if last >= 0 else text.strip()
-    return f"exit code {code}: {said[-_ERROR_CHARACTERS:]}"
+def _error_text(folder: Path, code: int) -> str:
+    """What a failed process told, or what stands last in its log where it could tell nothing."""
+    try:
+        said = str(json.loads((folder / FAILURE).read_text(encoding="utf-8"))["message"])
+    except (OSError, KeyError, TypeError, ValueError):
+        said = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip()[-_ERROR_CHARACTERS:]
+    return f"exit code {code}: {said}"

@@ -24,6 +24,9 @@ class NetworkCost(pl.Callback):
         repeats: timed calls, after one that is not.
     """
 
+    measures = ("val/latency_ms", "val/parameters", "val/gigaops")
+    """The keys that it logs."""
+
     def __init__(self, *, side: int = 64, repeats: int = 20) -> None:
         super().__init__()
         if side < 1 or repeats < 1:

@@ -6,13 +6,16 @@ from typing import Any
 import pytorch_lightning as pl
 
 
-class Pruning(pl.Callback):
+class EarlyEnd(pl.Callback):
     """Reports the monitored metric after every validation, and ends the run where it is told to.
 
     Args:
         monitor: a logged key, as ``val/psnr_y``.
         judge: takes the value and the number of validations so far; whether the run should end.
     """
+
+    state_key = "Pruning"
+    """The name of its state in a checkpoint, that of earlier releases."""
 
     def __init__(self, *, monitor: str, judge: Callable[[float, int], bool]) -> None:
         super().__init__()

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from sr_lab.cli import main
-from sr_lab.commands._winner import winner_text, write_winner
 from sr_lab.config.compose import compose, plain
+from sr_lab.config.experiment import winner_text, write_winner
 from sr_lab.config.tree import config_dir
 from sr_lab.images import write_image
 
@@ -99,7 +99,7 @@ def test_a_sweep_that_gives_up_shows_what_failed(photos, tmp_path, capsys):
 
 
 def test_a_sweep_does_not_select_on_the_hold_out(photos, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sr_lab.commands._selection._holdouts", lambda policy: {"scans": photos / "val"})
+    monkeypatch.setattr("sr_lab.commands.sweep._holdouts", lambda policies: {"default.scans": photos / "val"})
     assert main(overrides(photos, tmp_path, "policies=[default]")) == 1
     said = capsys.readouterr().err
     assert "would select on the hold-out of policy default" in said

@@ -19,6 +19,7 @@ output = Path(settings["output"])
 output.mkdir(parents=True, exist_ok=True)
 steps, x = int(settings.get("steps", 3)), float(settings["x"])
 history = output / "history.txt"
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 hanging = settings.get("hang", "").split(",")
 
 
@@ -34,7 +35,9 @@ checkpoint = output / "checkpoint"
 first = int(checkpoint.read_text()) if checkpoint.exists() else 0
 note(f"start at {first}")
 if float(settings.get("fail_above", "inf")) < x:
-    print(f"stub: error: the loss is not finite at x={x}", file=sys.stderr)
+    said = f"the loss is not finite at x={x}"
+    print(f"stub: error: {said}", file=sys.stderr)
+    Path(os.environ["SRLAB_ERROR"]).write_text(json.dumps({"message": said}))
     sys.exit(1)
 for step in range(first, steps):
     time.sleep(float(settings.get("seconds", 0)))

@@ -1,6 +1,7 @@
 """The queue: each trial is taken once, whatever is killed."""
 
 import multiprocessing
+import shutil
 import sqlite3
 from concurrent.futures import ProcessPoolExecutor
 
@@ -10,7 +11,7 @@ from optuna.trial import TrialState
 
 from sr_lab.sweeps.outcome import rows
 from sr_lab.sweeps.queue import attempt, claim, fill, lost, original, requeue, unfinished
-from sr_lab.sweeps.session import prepare
+from sr_lab.sweeps.session import IDENTITY, prepare
 from sr_lab.sweeps.storage import open_storage
 
 
@@ -84,6 +85,32 @@ def test_a_sweep_does_not_go_on_under_other_settings(make_plan):
     prepare(make_plan(), num_trials=1, settings={"training": {"lr": 1}})
     with pytest.raises(ValueError, match="training changed"):
         prepare(make_plan(), num_trials=1, settings={"training": {"lr": 2}})
+
+
+def test_a_sweep_of_another_folder_in_a_shared_storage_is_not_taken_for_ones_own(make_plan, tmp_path):
+    plan = make_plan()
+    study = prepare(plan, num_trials=1, settings={})
+    claim(study)
+    other = make_plan(folder=tmp_path / "elsewhere" / "trials")
+    with pytest.raises(ValueError, match=r"begun from another folder than .*elsewhere.*name=\.\.\."):
+        prepare(other, num_trials=1, settings={})
+    shutil.copytree(plan.folder, other.folder)
+    prepare(other, num_trials=1, settings={})  # a folder that was moved is the same sweep's
+    plan.trial_folder(0).mkdir()
+    with pytest.raises(ValueError, match="holds the trials of another sweep"):
+        prepare(make_plan(name="new"), num_trials=1, settings={})
+
+
+def test_a_sweep_that_an_earlier_release_began_goes_on_in_its_folder(make_plan, tmp_path):
+    plan = make_plan()
+    claim(prepare(plan, num_trials=1, settings={}))
+    (plan.folder / IDENTITY).unlink()
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        database.execute("DELETE FROM study_user_attributes WHERE key = 'identity'")
+    with pytest.raises(ValueError, match="begun from another folder"):
+        prepare(plan, num_trials=1, settings={})
+    plan.trial_folder(0).mkdir()
+    prepare(plan, num_trials=1, settings={})
 
 
 def fail(study: optuna.Study) -> optuna.trial.FrozenTrial:

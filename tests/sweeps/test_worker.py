@@ -6,8 +6,11 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import psutil
@@ -19,7 +22,7 @@ from sr_lab.sweeps.plan import Plan
 from sr_lab.sweeps.sampling import Grid
 from sr_lab.sweeps.session import GivenUp, prepare, watch
 from sr_lab.sweeps.space import Choice, Float, Integer
-from sr_lab.sweeps.worker import Share, Worker, words
+from sr_lab.sweeps.worker import Share, Worker
 
 
 def run(plan: Plan, num_trials: int | None) -> list:
@@ -39,6 +42,34 @@ def trials_at_work(plan: Plan) -> list[psutil.Process]:
     return [p for p in psutil.process_iter(["cmdline"]) if any(w.startswith(word) for w in p.info["cmdline"] or ())]
 
 
+def parent_of(plan: Plan, folder: Path) -> list[str]:
+    """The command line of a process that runs the plan's sweep with two workers."""
+    script = folder / "parent.py"
+    script.write_text(
+        "import pickle, sys\n"
+        "from pathlib import Path\n"
+        "from sr_lab.base.signals import Stopped, handled\n"
+        "from sr_lab.sweeps.launchers import Local\n"
+        "from sr_lab.sweeps.session import watch\n"
+        "if __name__ == '__main__':\n"
+        "    plan = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
+        "    try:\n"
+        "        with handled():\n"
+        "            watch(plan, plan.open(), Local(num_workers=2, threads=1), Path('l'), progress=lambda rows: None)\n"
+        "    except Stopped as stop:\n"
+        "        sys.exit(stop.exit_code)\n"
+    )
+    (folder / "plan.pickle").write_bytes(pickle.dumps(plan))
+    return [sys.executable, str(script), str(folder / "plan.pickle")]
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_two_workers_run_every_trial_once(make_plan):
     plan = make_plan("fail_above=0.7")
     study = prepare(plan, num_trials=12, settings={})
@@ -49,7 +80,7 @@ def test_two_workers_run_every_trial_once(make_plan):
     failed = [row for row in found if row.params["x"] > 0.7]
     assert failed
     assert {row.state for row in failed} == {"failed"}
-    assert all("error: the loss is not finite at x=" in row.error for row in failed)
+    assert all("exit code 1: the loss is not finite at x=" in row.error for row in failed)
     top = best(found, plan)
     assert abs(top.params["x"] - 0.3) == min(abs(row.params["x"] - 0.3) for row in found)
     assert len({row.params["x"] for row in found}) == 12, "two workers drew the same"
@@ -128,9 +159,7 @@ def test_where_the_first_trials_all_fail_the_others_are_not_begun(make_plan):
     plan = make_plan("fail_above=-1", give_up=2)
     study = prepare(plan, num_trials=60, settings={})
     seen = []
-    with pytest.raises(
-        GivenUp, match=r"(?s)first \d+ trials all failed.*error: the loss is not finite at x=.*give_up=null"
-    ):
+    with pytest.raises(GivenUp, match=r"(?s)first \d+ trials all failed.*the loss is not finite at x=.*give_up=null"):
         watch(plan, study, Local(num_workers=1, threads=1), plan.directory, progress=seen.append)
     ended = sum(row.ended for row in rows(study, plan))
     assert 2 <= ended < 60
@@ -143,18 +172,7 @@ def test_a_sweep_that_was_killed_whole_goes_on(make_plan, tmp_path):
     """The parent is killed with -9: its workers and their trials end with it, and a second call does the rest."""
     plan = make_plan("steps=20", "hang=0000,0001", grace=5)
     study = prepare(plan, num_trials=4, settings={})
-    script = tmp_path / "parent.py"
-    script.write_text(
-        "import pickle, sys\n"
-        "from pathlib import Path\n"
-        "from sr_lab.sweeps.launchers import Local\n"
-        "from sr_lab.sweeps.session import watch\n"
-        "if __name__ == '__main__':\n"
-        "    plan = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
-        "    watch(plan, plan.open(), Local(num_workers=2, threads=1), Path('l'), progress=lambda rows: None)\n"
-    )
-    (tmp_path / "plan.pickle").write_bytes(pickle.dumps(plan))
-    process = subprocess.Popen([sys.executable, str(script), str(tmp_path / "plan.pickle")])
+    process = subprocess.Popen(parent_of(plan, tmp_path))
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not all((plan.trial_folder(n) / "checkpoint").exists() for n in (0, 1)):
         time.sleep(0.02)
@@ -188,6 +206,63 @@ def test_a_killed_worker_is_replaced_and_its_trial_done(make_plan):
     assert found[0].attempts == 2
 
 
+def test_a_trial_that_is_asked_to_end_goes_on_and_counts_as_a_retry(make_plan):
+    plan = make_plan("steps=10", "hang=0000", max_retries=1)
+    study = prepare(plan, num_trials=1, settings={})
+    worker = threading.Thread(target=lambda: Worker(plan=plan).work())
+    worker.start()
+    wait_until(lambda: (plan.trial_folder(0) / "checkpoint").exists())
+    for process in trials_at_work(plan):
+        process.terminate()
+    worker.join()
+    (row,) = rows(study, plan)
+    assert (row.state, row.attempts, row.error) == ("complete", 2, "")
+    assert history(plan, 0) == ["start at 0", "start at 1", "end"]
+
+
+def test_a_sweep_that_is_interrupted_puts_its_trials_back_without_counting(make_plan, tmp_path):
+    """As a terminal's Ctrl-C: the signal goes to every process of the sweep's group."""
+    plan = make_plan("steps=20", "hang=0000,0001", max_retries=0)
+    study = prepare(plan, num_trials=3, settings={})
+    process = subprocess.Popen(parent_of(plan, tmp_path), start_new_session=True)
+    wait_until(lambda: all((plan.trial_folder(n) / "checkpoint").exists() for n in (0, 1)))
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    wait_until(lambda: not trials_at_work(plan))
+    assert [(row.state, row.attempts) for row in rows(study, plan)] == [("waiting", 1)] * 3
+    Worker(plan=plan).work()
+    assert [(row.state, row.attempts) for row in rows(study, plan)] == [("complete", 1)] * 3
+    assert [history(plan, n)[1] for n in (0, 1)] == ["start at 1"] * 2
+
+
+def test_settings_that_are_known_are_not_trained_again(make_plan):
+    space = {"x": Choice(key="x", values=[0.1, 0.2, 1, 1.0]), "steps": Choice(key="steps", values=[1])}
+    plan = make_plan(space=space)
+    found = run(plan, 12)
+    trained = [row for row in found if row.same_as is None]
+    assert len(trained) <= 4
+    for row in found:
+        first = next(other for other in trained if other.number == (row.number if row.same_as is None else row.same_as))
+        assert (row.values, row.params) == (first.values, first.params)
+        assert plan.trial_folder(row.number).exists() == (row is first)
+
+
+def test_the_same_settings_that_run_elsewhere_are_waited_for(make_plan):
+    plan = make_plan("hang=0000", space={"x": Choice(key="x", values=[0.5])})
+    study = prepare(plan, num_trials=2, settings={})
+    workers = [threading.Thread(target=Worker(plan=plan, index=index).work) for index in range(2)]
+    for worker in workers:
+        worker.start()
+    wait_until(lambda: (plan.trial_folder(0) / "checkpoint").exists())
+    for process in trials_at_work(plan):
+        process.kill()
+    for worker in workers:
+        worker.join()
+    found = rows(study, plan)
+    assert [row.state for row in found] == ["complete"] * 2
+    assert [row.same_as is None for row in found].count(True) == 1
+
+
 def test_workers_that_cannot_work_end_the_sweep(make_plan):
     study = prepare(plan := make_plan(), num_trials=2, settings={})
     broken = make_plan(storage="sqlite:////nowhere/else.db")
@@ -209,12 +284,3 @@ def test_cores_and_gpus_are_shared_out(monkeypatch):
     ]
     environment = gpu.share(1).environment()
     assert (environment["OMP_NUM_THREADS"], environment["CUDA_VISIBLE_DEVICES"]) == ("8", "5")
-
-
-def test_words_are_read_back_by_hydra():
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    value = {"a": "sqlite:////x y/it's.db", "b": None, "c": [1, True, 2.5], "d": {"_target_": "x.Y"}}
-    parsed = OverridesParser.create().parse_override(f"+k={words(value)}").value()
-    assert {key: getattr(child, "text", child) for key, child in parsed.items()} == value | {"d": parsed["d"]}
-    assert dict(parsed["d"]) == {"_target_": "x.Y"}

@@ -6,7 +6,7 @@ import pytest
 from sr_lab.sweeps.judge import Judge
 from sr_lab.sweeps.storage import create_storage, open_storage
 from sr_lab.training.cost import NetworkCost, network_cost
-from sr_lab.training.early_end import Pruning
+from sr_lab.training.early_end import EarlyEnd
 
 
 def fit(make_module, make_trainer, data, *callbacks):
@@ -22,7 +22,7 @@ def test_reports_every_validation_and_ends_at_the_one_that_is_judged(make_module
         reported.append((step, value))
         return step == 2
 
-    pruning = Pruning(monitor="val/psnr_rgb", judge=judge)
+    pruning = EarlyEnd(monitor="val/psnr_rgb", judge=judge)
     trainer = fit(make_module, make_trainer, data, pruning)
     assert [step for step, _ in reported] == [1, 2]
     assert (trainer.global_step, pruning.ended_at) == (4, 4)
@@ -30,7 +30,7 @@ def test_reports_every_validation_and_ends_at_the_one_that_is_judged(make_module
 
 def test_an_unknown_key_is_an_error(make_module, make_trainer, data):
     with pytest.raises(ValueError, match="val/other was not logged"):
-        fit(make_module, make_trainer, data, Pruning(monitor="val/other", judge=lambda value, step: False))
+        fit(make_module, make_trainer, data, EarlyEnd(monitor="val/other", judge=lambda value, step: False))
 
 
 @pytest.mark.parametrize(

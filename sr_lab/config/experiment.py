@@ -1,4 +1,4 @@
-"""The winner of a sweep as an experiment: the file that it began with, with the winner's settings in their places."""
+"""An experiment file made from another one: the winner of a sweep stands alone, its settings in their places."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +16,10 @@ def winner_text(experiment: str, name: str, overrides: Sequence[str], *, comment
     """The experiment ``experiment`` with ``overrides``, as the text of a file that stands alone.
 
     Args:
-        experiment: a file of conf/experiment.
-        name: of the new one.
-        overrides: words of the command line.
-        comment: lines that come first.
+        experiment: Name of a file of conf/experiment.
+        name: Name of the new one.
+        overrides: Settings as the command line has them.
+        comment: Lines that come first.
     """
     source = config_dir() / "experiment" / f"{experiment}.yaml"
     content: dict[str, Any] = yaml.safe_load(source.read_text(encoding="utf-8"))

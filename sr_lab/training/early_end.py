@@ -48,3 +48,7 @@ class EarlyEnd(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Inverse of ``state_dict``."""
         self.validations = state_dict["validations"]
+
+
+Pruning = EarlyEnd
+"""The name that configurations of earlier releases have."""

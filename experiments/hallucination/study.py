@@ -15,14 +15,15 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from sr_lab.artefacts.artefact import load_artefact
-from sr_lab.evaluation.benchmark import Evaluation, evaluate
 from sr_lab.evaluation.pictures import Array, error_colours
+from sr_lab.evaluation.scores import Scores
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.consistency import LRConsistency
 from sr_lab.metrics.hallucination import Hallucination, unseen_detail
 from sr_lab.metrics.lpips import LPIPSMetric
 from sr_lab.metrics.protocol import YCrop
 from sr_lab.metrics.psnr import PSNR
+from sr_lab.workflows.evaluate import evaluate
 
 SHARED = Path(os.environ.get("SR_LAB_SHARED", "../shared"))
 HERE = Path(__file__).parent
@@ -59,7 +60,7 @@ class Inventing:
         return image + unseen_detail(noise * contrast, scale=SCALE)
 
 
-def score(name: str, restorer: Restorer) -> Evaluation:
+def score(name: str, restorer: Restorer) -> Scores:
     """All metrics on Set5 x4, protocol y_crop."""
     protocol = YCrop()
     metrics = {
@@ -72,7 +73,7 @@ def score(name: str, restorer: Restorer) -> Evaluation:
     return evaluate(restorer, folder, name=name, scale=SCALE, protocol=protocol, metrics=metrics)
 
 
-def draw(evaluations: dict[str, Evaluation]) -> None:
+def draw(evaluations: dict[str, Scores]) -> None:
     """One row a restorer: its crop, the original, LR residual and invented detail of one place of one image."""
     gap, top, left = 8, 26, 170
     font = ImageFont.load_default(15)
@@ -83,11 +84,16 @@ def draw(evaluations: dict[str, Evaluation]) -> None:
         pen.text((left + column * (SIDE + gap), 4), title, fill=(28, 30, 33), font=font)
     for row, (name, evaluation) in enumerate(evaluations.items()):
         image = next(image for image in evaluation.images if image.name == IMAGE)
-        maps = [error_colours(item.levels, item.top) for item in image.pictures.maps]
+        shown = evaluation.pictures([image])[image.name]
+        maps = [error_colours(item.levels, item.top) for item in shown.maps]
         y = top + row * (SIDE + gap)
-        numbers = "\n".join(f"{key} {image.scores[key]:.{2 + 2 * (key in SMALL)}f}" for key in evaluation.metrics)
+        numbers = "\n".join(f"{key} {image.value(name, key):.{2 + 2 * (key in SMALL)}f}" for key in evaluation.metrics)
         pen.text((8, y + 4), f"{name}\n\n{numbers}", fill=(28, 30, 33), font=font)
-        pictures: list[Array] = [image.pictures.restored, image.pictures.target, *maps]
+        pictures: list[Array] = [
+            shown.restored,
+            shown.target,
+            *maps,
+        ]
         for column, picture in enumerate(pictures):
             panel = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.NEAREST)
             canvas.paste(panel, (left + column * (SIDE + gap), y))

@@ -8,50 +8,53 @@
 Writes OUT/summary.json (means), OUT/per_image.csv, OUT/report.html (crops, the worst images first) and
 OUT/comparison.png. A benchmark is a folder with HR/ and LR/, whose images are paired by name, or one with
 originals, whose low images are made by the bicubic degradation or the one given. Exit code 0 only if every
-image was scored: an image that cannot be is listed in the report, and the others are scored all the same.
+image was scored by every metric: what cannot be is listed in the report, and the rest is scored all the same.
+run=runs/NAME records the numbers in that run too, whose weights they must be of.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from sr_lab.base.provenance import git_state
 from sr_lab.commands._restorer import choose_device, load_restorer
 from sr_lab.config.compose import build
-from sr_lab.evaluation.benchmark import Evaluation, evaluate
-from sr_lab.evaluation.numbers import format_value
-from sr_lab.evaluation.report import COMPARISON, REPORT, SUMMARY, write_report
-from sr_lab.inference.restorers import MeanRestorer, NetworkRestorer, Restorer
-from sr_lab.metrics.variance import SampleVariance
-from sr_lab.tracking.run import Run
-
-TRUSTED_FIT = 45.0
-"""Decibels below which bicubic is not what made the given low images; 8-bit files of it reach 58.9 and more."""
+from sr_lab.workflows.evaluate import (
+    COMPARISON,
+    REPORT,
+    SUMMARY,
+    MeanRestorer,
+    NetworkRestorer,
+    Restorer,
+    Scores,
+    evaluate,
+    format_value,
+    not_measured_on,
+)  # fmt: skip
 
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
+    scores = call(cfg)
+    report = Path(cfg.report)
+    print(table(scores))
+    print(f"report: {report / REPORT}\npicture: {report / COMPARISON}")
+    for caution in scores.facts["cautions"]:
+        print(f"caution: {caution}")
+    for image in scores.failed:
+        print(f"srlab evaluate: not scored: {image.name}: {image.reason}", file=sys.stderr)
+    for key, images in not_measured_on(scores).items():
+        for name, reason in images.items():
+            print(f"srlab evaluate: {key} not measured: {name}: {reason}", file=sys.stderr)
+    return 0 if scores.complete else 1
+
+
+def call(cfg: DictConfig) -> Scores:
+    """The evaluation that ``cfg`` asks for, with its report written; recorded in its run if it names one."""
     report = Path(cfg.report)
     (report / SUMMARY).unlink(missing_ok=True)
-    evaluation, facts = evaluation_of(cfg)
-    content = write_report(evaluation, report, facts=facts, num_pictures=cfg.num_pictures)
-    if cfg.run is not None:
-        record(evaluation, content, report, Path(cfg.run))
-    print(table(evaluation))
-    print(f"report: {report / REPORT}\npicture: {report / COMPARISON}")
-    for caution in facts["cautions"]:
-        print(f"caution: {caution}")
-    for failure in evaluation.failures:
-        print(f"srlab evaluate: not scored: {failure.name}: {failure.reason}", file=sys.stderr)
-    return 0 if evaluation.complete else 1
-
-
-def evaluation_of(cfg: DictConfig) -> tuple[Evaluation, dict[str, Any]]:
-    """The evaluation that ``cfg`` asks for, and what to record beside its numbers."""
     if not isinstance(cfg.scale, int) or cfg.scale < 1:
         raise ValueError(f"scale={cfg.scale}: a whole number of at least 1")
     device = choose_device(cfg.device)
@@ -64,33 +67,26 @@ def evaluation_of(cfg: DictConfig) -> tuple[Evaluation, dict[str, Any]]:
         for name in names
     ]  # fmt: skip
     restorer, metadata = loaded[0] if len(loaded) == 1 else _mean_of(loaded)
-    facts: dict[str, Any] = {}
-    if metadata is not None:
-        facts = {"tile": cfg.tile, "overlap": cfg.overlap, "restorer_metadata": metadata}
+    facts: dict[str, Any] = {} if metadata is None else {"tile": cfg.tile, "overlap": cfg.overlap}
     if any(isinstance(member, NetworkRestorer) and member.generative for member, _ in loaded):
         facts |= {"seed": cfg.seed, "num_steps": cfg.num_steps, "samples": cfg.samples}
-    metrics = {name: build(node) for name, node in cfg.metrics.items()}
-    if cfg.samples > 1:
-        metrics["sample_variance"] = SampleVariance()
-    evaluation = evaluate(
+    return evaluate(
         restorer,
         Path(cfg.benchmark),
         name=" + ".join(map(str, names)) + (" (x8)" if cfg.self_ensemble else ""),
         scale=cfg.scale,
         protocol=build(cfg.protocol),
-        metrics=metrics,
+        metrics={name: build(node) for name, node in cfg.metrics.items()},
         degradation=None if cfg.degradation is None else build(cfg.degradation),
         seed=cfg.seed,
         samples=cfg.samples,
         device=device,
+        metadata=metadata,
+        facts=facts,
+        report=report,
+        num_pictures=cfg.num_pictures,
+        run=None if cfg.run is None else Path(cfg.run),
     )
-    facts |= {
-        "device": str(device),
-        "commit": git_state().commit,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cautions": cautions(evaluation, metadata or {}),
-    }
-    return evaluation, facts
 
 
 def _mean_of(loaded: Sequence[tuple[Restorer, dict[str, Any] | None]]) -> tuple[Restorer, dict[str, Any]]:
@@ -100,55 +96,16 @@ def _mean_of(loaded: Sequence[tuple[Restorer, dict[str, Any] | None]]) -> tuple[
     return MeanRestorer([restorer for restorer, _ in loaded]), {"parents": parents, "perceptual_backbones": backbones}
 
 
-def cautions(evaluation: Evaluation, metadata: Mapping[str, Any]) -> list[str]:
-    """What a reader must know to read the numbers right; a sentence each."""
-    found = []
-    net = getattr(evaluation.metrics.get("lpips"), "net", None)
-    if net in metadata.get("perceptual_backbones", []):
-        found.append(
-            f"LPIPS ({net}) is no independent judge here: the model was trained on a loss that looks through the same "
-            f"network; measure with another one (metrics.lpips.net=...)"
-        )
-    fit = evaluation.degradation_fit
-    if fit is not None and fit < TRUSTED_FIT and "lr_consistency" in evaluation.metrics:
-        found.append(
-            f"LR consistency and invented detail assume that MATLAB's bicubic made the given low images, and it did "
-            f"not: the originals themselves reach {fit:.1f} dB"
-        )
-    return found
-
-
-def record(evaluation: Evaluation, content: dict[str, Any], report: Path, run_folder: Path) -> None:
-    """Adds an evaluation to the tracked run of ``run_folder``: numbers, per-image table, report and picture.
-
-    Keys tell benchmark and scale, as ``test/set5_x4/psnr_y``; the protocol is a tag beside them.
-    """
-    scale = f"x{evaluation.scale}"
-    folders = [part for part in Path(evaluation.benchmark).resolve().parts[-2:] if part != scale]
-    name = "_".join([*folders, scale]).lower()
-    step = int(content.get("restorer_metadata", {}).get("metrics", {}).get("step", 0))
-    with Run.reopen(run_folder / "tracking", drain_seconds=60) as tracked:
-        tracked.log_metrics({f"test/{name}/{key}": evaluation.mean(key) for key in evaluation.metrics}, step)
-        gains = {f"test/{name}/gain_{key}": evaluation.mean_gain(key) for key in evaluation.metrics}
-        tracked.log_metrics(gains, step)
-        reasons = {f"test.{name}.{key}": f"not measured: {why}" for key, why in evaluation.not_measured.items()}
-        tracked.log_tags({f"test.{name}.protocol": evaluation.protocol.name, **reasons})
-        rows = [{"image": image.name, **image.scores, "bicubic": dict(image.bicubic)} for image in evaluation.images]
-        tracked.log_table(rows, f"tables/{name}.json")
-        for file in (SUMMARY, REPORT, COMPARISON):
-            tracked.log_file(report / file, f"evaluation/{name}")
-
-
-def table(evaluation: Evaluation) -> str:
+def table(scores: Scores) -> str:
     """The means as text: one line for the restorer, one for bicubic."""
-    keys = list(evaluation.metrics)
-    rows = [["", *keys], [evaluation.restorer, *(format_value(key, evaluation.mean(key)) for key in keys)]]
-    if not evaluation.is_baseline:
-        rows.append(["bicubic", *(format_value(key, evaluation.bicubic_mean(key)) for key in keys)])
+    keys = list(scores.metrics)
+    rows = [
+        ["", *keys],
+        *([name, *(format_value(key, scores.mean(key, name)) for key in keys)] for name in scores.names),
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
-        f"{evaluation.benchmark}, x{evaluation.scale}, protocol {evaluation.protocol.name}, "
-        f"{len(evaluation.images)} images:"
+        f"{scores.benchmark.folder}, x{scores.scale}, protocol {scores.protocol.name}, {len(scores.scored)} images:"
     ]
     lines += [
         "  ".join(
@@ -157,5 +114,5 @@ def table(evaluation: Evaluation) -> str:
         )
         for row in rows
     ]
-    lines += [f"{key}: not measured: {reason}" for key, reason in evaluation.not_measured.items()]
+    lines += [f"{key}: not measured: {reason}" for key, reason in scores.not_measured.items()]
     return "\n".join(lines)

@@ -40,6 +40,7 @@ from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, aliases
 from sr_lab.tracking.registry.events import fire
 from sr_lab.tracking.store import download
 from sr_lab.training.timing import seconds_per_step
+from sr_lab.workflows.release import how_to_agree
 
 BUSY, NOT_ALLOWED = 75, 6
 OVERHEAD = 1.4
@@ -192,7 +193,7 @@ def decide(cfg: DictConfig, folder: Path, book: Logbook, attempt: Attempt) -> in
         outcome, text, code = "promoted", "promoted before the interruption", 0
         reasons: list[dict[str, Any]] = []
     else:
-        done = promote.release(asked)
+        done = promote.call(asked)
         outcome, text, code = OUTCOMES[done.decision.outcome], done.decision.text, done.decision.exit_code
         reasons = [reason.as_dict() for reason in done.decision.reasons]
     print(text)
@@ -203,7 +204,7 @@ def decide(cfg: DictConfig, folder: Path, book: Logbook, attempt: Attempt) -> in
     if outcome == "proposed":
         attempt.tries = 0  # waiting is no failure
         book.write()
-        print(promote.how_to_agree(cfg.name, attempt.version), flush=True)
+        print(how_to_agree(cfg.name, attempt.version), flush=True)
     else:
         book.end(outcome, now=utc_now())
     print(f"{outcome}: {cfg.name} version {attempt.version}\nreport: {folder / 'retrain.html'}", flush=True)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,10 @@ class Pair:
     name: str
     high: Path
     low: Path | None = None
+
+    def hashes(self) -> tuple[str, ...]:
+        """SHA-256 of the original and, where it is given, of the low image."""
+        return tuple(sha256(file) for file in (self.high, self.low) if file is not None)
 
 
 def find_pairs(folder: Path, *, scale: int) -> list[Pair]:
@@ -58,12 +62,18 @@ def find_pairs(folder: Path, *, scale: int) -> list[Pair]:
     return [Pair(name, high[name], partner[name]) for name in high]
 
 
-def fingerprint(pairs: Iterable[Pair]) -> str:
-    """SHA-256 over the names and bytes of every file of a benchmark, in hexadecimal."""
+def fingerprint(pairs: Sequence[Pair], hashes: Sequence[tuple[str, ...]] | None = None) -> str:
+    """SHA-256 over the names and bytes of every file of a benchmark, in hexadecimal.
+
+    Args:
+        pairs: The files.
+        hashes: SHA-256 of each pair's original and, where it is given, of its low image; read where it is None.
+    """
     digest = hashlib.sha256()
-    for pair in pairs:
-        for file in (pair.high, pair.low):
-            digest.update(f"{pair.name}\0{'' if file is None else sha256(file)}\0".encode())
+    for pair, known in zip(pairs, [pair.hashes() for pair in pairs] if hashes is None else hashes, strict=True):
+        high, low, *_ = *known, "", ""
+        for value in (high, low):
+            digest.update(f"{pair.name}\0{value}\0".encode())
     return digest.hexdigest()
 
 

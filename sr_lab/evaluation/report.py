@@ -14,109 +14,136 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from sr_lab.base.files import write_text
-from sr_lab.evaluation.benchmark import Evaluation, ImageScore
 from sr_lab.evaluation.comparison import write_comparison
 from sr_lab.evaluation.numbers import format_value, heading, label, shorten, unit
 from sr_lab.evaluation.pictures import ERROR_RANGE, Array, error_colours
+from sr_lab.evaluation.scores import WHOLE, ImageScores, Scores
 
 SUMMARY, PER_IMAGE, REPORT, COMPARISON = "summary.json", "per_image.csv", "report.html", "comparison.png"
 
 
-def write_report(
-    evaluation: Evaluation, folder: Path, *, facts: Mapping[str, Any] | None = None, num_pictures: int = 12
-) -> dict[str, Any]:
+def write_report(scores: Scores, folder: Path, *, num_pictures: int = 12) -> dict[str, Any]:
     """Writes the four files into ``folder``, each whole or not at all, ``summary.json`` last.
 
     Args:
-        evaluation: what ``evaluate`` returned.
-        folder: made where it is missing; files of a former evaluation are replaced.
-        facts: more entries for the summary, for example the code's commit.
-        num_pictures: images whose crops the report shows, the worst first.
+        scores: Of a restorer on one benchmark and, unless it is bicubic itself, of bicubic beside it.
+        folder: Made where it is missing; files of a former evaluation are replaced.
+        num_pictures: Images whose crops the page shows, the worst first.
 
     Returns:
         The content of ``summary.json``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    content = {**summary(evaluation), **(facts or {})}
-    write_text(folder / PER_IMAGE, per_image_csv(evaluation))
-    write_comparison(evaluation, folder / COMPARISON)
-    write_text(folder / REPORT, report_html(evaluation, content, num_pictures=num_pictures))
+    content = summary(scores)
+    write_text(folder / PER_IMAGE, per_image_csv(scores))
+    write_comparison(scores, folder / COMPARISON)
+    write_text(folder / REPORT, report_html(scores, content, num_pictures=num_pictures))
     write_text(folder / SUMMARY, json.dumps(content, indent=2, allow_nan=False) + "\n")
     return content
 
 
-def summary(evaluation: Evaluation) -> dict[str, Any]:
-    """The evaluation's numbers as values that JSON can hold.
+def summary(scores: Scores) -> dict[str, Any]:
+    """The numbers of an evaluation as values that JSON can hold, and its facts.
 
-    Means are per-image means. A metric that was not measured is null, with the reason under ``<key>_reason``.
+    Means are per-image means. A metric that was not measured is null, with the reason under ``<key>_reason``; one that
+    could not be measured on some images has these, with the reason, under ``not_measured_on``.
     """
-    keys = list(evaluation.metrics)
+    keys, first, other = list(scores.metrics), scores.names[0], scores.names[:2][-1]
     content: dict[str, Any] = {
-        "restorer": evaluation.restorer,
-        "benchmark": evaluation.benchmark,
-        "benchmark_sha256": evaluation.benchmark_sha256,
-        "degradation": evaluation.degradation,
-        "scale": evaluation.scale,
-        "protocol": evaluation.protocol.name,
-        "num_images": len(evaluation.images),
-        "num_failed": len(evaluation.failures),
-        "failed": {failure.name: failure.reason for failure in evaluation.failures},
+        "restorer": first,
+        "benchmark": str(scores.benchmark.folder),
+        "benchmark_sha256": scores.sha256,
+        "degradation": scores.benchmark.low_images,
+        "scale": scores.scale,
+        "protocol": scores.protocol.name,
+        "num_images": len(scores.scored),
+        "num_failed": len(scores.failed),
+        "failed": {image.name: image.reason for image in scores.failed},
     }
-    content |= {key: _number(evaluation.mean(key)) for key in keys}
-    content |= dict.fromkeys(evaluation.not_measured)
-    content |= {f"{key}_reason": reason for key, reason in evaluation.not_measured.items()}
+    content |= {key: _number(scores.mean(key)) for key in keys}
+    content |= dict.fromkeys(scores.not_measured)
+    content |= {f"{key}_reason": reason for key, reason in scores.not_measured.items()}
     if "lpips" not in content:
         content |= {"lpips": None, "lpips_reason": "not asked for"}
-    if "lpips" in evaluation.metrics:
-        content["lpips_net"] = getattr(evaluation.metrics["lpips"], "net", None)
-    content["definitions"] = {key: metric.definition for key, metric in evaluation.metrics.items() if metric.definition}
-    content["degradation_fit"] = evaluation.degradation_fit
-    content["bicubic"] = {key: _number(evaluation.bicubic_mean(key)) for key in keys}
-    content["gain"] = {key: _number(evaluation.mean_gain(key)) for key in keys}
-    content["seconds"] = round(evaluation.seconds, 3)
-    content["seconds_restoring"] = round(sum(image.seconds for image in evaluation.images), 3)
-    return content
+    if "lpips" in scores.metrics:
+        content["lpips_net"] = getattr(scores.metrics["lpips"], "net", None)
+    if partly := not_measured_on(scores):
+        content["not_measured_on"] = partly
+    content["definitions"] = {key: metric.definition for key, metric in scores.metrics.items() if metric.definition}
+    content["degradation_fit"] = scores.degradation_fit
+    content["bicubic"] = {key: _number(scores.mean(key, other)) for key in keys}
+    content["gain"] = {key: _number(scores.mean_gain(key)) for key in keys}
+    content["seconds"] = round(scores.seconds, 3)
+    content["seconds_restoring"] = round(sum(image.seconds.get(first, 0.0) for image in scores.scored), 3)
+    return content | dict(scores.facts)
 
 
-def per_image_csv(evaluation: Evaluation) -> str:
-    """One line an image in order of name: scores, bicubic's scores, seconds; a failed image has its reason."""
-    keys = list(evaluation.metrics)
+def not_measured_on(scores: Scores) -> dict[str, dict[str, str]]:
+    """Metric key to the scored images that have no value of it, and why; the mean leaves them out."""
+    found: dict[str, dict[str, str]] = {}
+    for image in scores.scored:
+        for reasons in image.reasons.values():
+            for key, reason in reasons.items():
+                for metric in scores.metrics if key == WHOLE else (key,):
+                    found.setdefault(metric, {}).setdefault(image.name, reason)
+    return found
+
+
+def per_image_csv(scores: Scores) -> str:
+    """One line an image in order of name: scores, bicubic's scores, seconds; what is empty has its reason."""
+    keys, first, other = list(scores.metrics), scores.names[0], scores.names[:2][-1]
     columns = ["name", "width", "height", *keys, *(f"bicubic_{key}" for key in keys), "seconds", "protocol", "failed"]
+
+    def cell(value: float) -> str:
+        return "" if math.isnan(value) else f"{value:.6f}"
+
     rows: list[dict[str, Any]] = [
         {
             "name": image.name,
             "width": image.size[0],
             "height": image.size[1],
-            **{key: f"{image.scores[key]:.6f}" for key in keys},
-            **{f"bicubic_{key}": f"{image.bicubic[key]:.6f}" for key in keys},
-            "seconds": f"{image.seconds:.4f}",
+            **{key: cell(image.value(first, key)) for key in keys},
+            **{f"bicubic_{key}": cell(image.value(other, key)) for key in keys},
+            "seconds": f"{image.seconds[first]:.4f}",
+            "failed": image.reason,
         }
-        for image in evaluation.images
+        for image in scores.scored
     ]
-    rows += [{"name": failure.name, "failed": failure.reason} for failure in evaluation.failures]
+    rows += [{"name": image.name, "failed": image.reason} for image in scores.failed]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**row, "protocol": evaluation.protocol.name} for row in sorted(rows, key=lambda row: row["name"]))
+    writer.writerows({**row, "protocol": scores.protocol.name} for row in sorted(rows, key=lambda row: row["name"]))
     return stream.getvalue()
 
 
-def report_html(evaluation: Evaluation, content: Mapping[str, Any], *, num_pictures: int = 12) -> str:
-    """The report as one page without outside references."""
+def report_html(scores: Scores, content: Mapping[str, Any], *, num_pictures: int = 12) -> str:
+    """The report as one page without outside references.
+
+    Args:
+        scores: As for ``write_report``.
+        content: Of ``summary.json``.
+        num_pictures: Images whose crops are shown, the worst first.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"data_url": _data_url, "colours": error_colours}
     ramp = error_colours(np.linspace(0, 1, 9)[None], 1)[0]
-    ranked = evaluation.worst_first()
+    ranked = scores.worst_first()
+    pictures = scores.pictures(ranked[:num_pictures])
     return environment.get_template("report.html.j2").render(
-        evaluation=evaluation,
+        scores=scores,
         content=content,
-        title=heading(evaluation.restorer, evaluation.benchmark, evaluation.scale),
+        title=heading(scores.names[0], str(scores.benchmark.folder), scores.scale),
+        ours=scores.names[0],
+        theirs=scores.names[:2][-1],
+        alone=len(scores.names) == 1,
         ranked=ranked,
-        pictured=ranked[:num_pictures],
-        bars=_bars(evaluation, ranked),
-        keys=list(evaluation.metrics),
+        pictured=[image for image in ranked if image.name in pictures],
+        pictures=pictures,
+        bars=_bars(scores, ranked),
+        keys=list(scores.metrics),
         value=format_value,
         label=label,
         unit=unit,
@@ -125,17 +152,17 @@ def report_html(evaluation: Evaluation, content: Mapping[str, Any], *, num_pictu
     )
 
 
-def _bars(evaluation: Evaluation, ranked: list[ImageScore]) -> dict[str, Any]:
+def _bars(scores: Scores, ranked: list[ImageScores]) -> dict[str, Any]:
     """Geometry of the per-image chart, in pixels of a drawing 1000 wide and 220 high."""
-    if not ranked:
-        return {"bars": [], "ticks": [], "named": False}
-    key = evaluation.first_key
-    values = [
-        min(image.scores[key], evaluation.metrics[key].ceiling)
-        if evaluation.is_baseline
-        else evaluation.gain(image, key)
+    key, alone = scores.first_key, len(scores.names) == 1
+    found = [
+        min(image.value(scores.names[0], key), scores.metrics[key].ceiling) if alone else scores.gain(image, key)
         for image in ranked
     ]
+    shown = [(image, value) for image, value in zip(ranked, found, strict=True) if math.isfinite(value)]
+    if not shown:
+        return {"bars": [], "ticks": [], "zero": 0, "named": False}
+    values = [value for _, value in shown]
     step = _tick_step(max(*values, 0) - min(*values, 0))
     low, high = math.floor(min(*values, 0) / step), max(math.ceil(max(*values, 0) / step), 1)
     left, top, width, height = 56, 12, 936, 196
@@ -155,7 +182,7 @@ def _bars(evaluation: Evaluation, ranked: list[ImageScore]) -> dict[str, Any]:
             "short": shorten(image.name, max(4, int(slot / 7))),
             "image": image,
         }
-        for index, (image, value) in enumerate(zip(ranked, values, strict=True))
+        for index, (image, value) in enumerate(shown)
     ]
     ticks = [{"y": y(k * step), "text": f"{k * step:.4g}"} for k in range(low, high + 1)]
     return {"bars": bars, "ticks": ticks, "zero": y(0), "named": slot >= 56}

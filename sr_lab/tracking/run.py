@@ -253,7 +253,8 @@ class Run:
         if not (path / "MLmodel").is_file():
             raise ValueError(f"{path} holds no MLmodel file: write it with sr_lab.tracking.models.save_model")
         source = self.spool.keep(path)
-        self._append({"kind": "model", "source": source, "name": name, "step": int(step), "uid": uuid.uuid4().hex})
+        event = {"kind": "model", "source": source, "name": name, "step": int(step), "uid": uuid.uuid4().hex}
+        self._append({**event, "weights": _weights(path)})
 
     def log_image(self, image: np.ndarray, key: str, step: int) -> None:
         """Record a picture; MLflow's page shows the pictures of one key with a slider over the steps.
@@ -406,3 +407,12 @@ class Run:
 
 def _now() -> int:
     return int(time.time() * 1000)
+
+
+def _weights(model: Path) -> str | None:
+    """SHA-256 of a model's weights, by its own metadata."""
+    file = model / "metadata.json"
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8")).get("sha256", {}).get("weights.safetensors")
+    return None if found is None else str(found)

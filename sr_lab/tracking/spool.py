@@ -246,13 +246,18 @@ class Spool:
                 found.append((end, _parse(line)))
         return found
 
+    def events(self) -> Iterator[Event]:
+        """Everything that was logged so far, in order."""
+        offset = 0
+        while batch := self.read(offset):
+            offset = batch[-1][0]
+            yield from (event for _, event in batch)
+
     def history(self) -> History:
         """What was logged so far."""
         history = History()
-        offset = 0
-        while batch := self.read(offset):
-            for offset, event in batch:  # noqa: B007
-                history.add(event)
+        for event in self.events():
+            history.add(event)
         return history
 
     @property

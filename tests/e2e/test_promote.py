@@ -12,9 +12,9 @@ import torch
 
 from sr_lab.artefacts.artefact import save_artefact
 from sr_lab.cli import main
-from sr_lab.commands.promote import release
+from sr_lab.commands import promote
 from sr_lab.config.compose import compose
-from sr_lab.evaluation.versus import Contest
+from sr_lab.evaluation import scores
 from sr_lab.images import resize_bicubic, to_array, to_tensor, write_image
 from sr_lab.networks.srcnn import SRCNN
 from sr_lab.tracking.registry.aliases import ConflictError, aliases, history
@@ -22,6 +22,7 @@ from sr_lab.tracking.registry.ledger import Record
 from sr_lab.tracking.run import Run
 from sr_lab.tracking.shipping import Shipper
 from sr_lab.tracking.store import connect
+from sr_lab.workflows import release
 
 Capture = pytest.CaptureFixture[str]
 ONLY = ["~policy.checks.psnr_hardest", "~policy.checks.psnr_texture", "~policy.checks.psnr_flat",
@@ -231,10 +232,10 @@ def test_approval_is_for_exactly_what_was_measured(
     asked = net.records[-1].decision
     assert asked is not None
 
-    def measure(self: Contest) -> None:
+    def score(*_: object, **__: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(Contest, "measure", measure)
+    monkeypatch.setattr(release, "score", score)
     assert go(net, photos, ask) == 4, "still waiting for the same decision"
     assert net.records[-1].decision == asked
     capsys.readouterr()
@@ -276,7 +277,7 @@ def test_an_approval_does_not_hold_for_other_numbers_another_policy_or_another_c
     (changed := Path("evidence.json")).write_text(json.dumps(content))
     net.client.log_artifact(run, str(changed), folder.path)
     assert go(net, photos, ask) == 4
-    assert "were changed: measuring anew" in capsys.readouterr().err
+    assert "were changed: measured anew" in capsys.readouterr().out
     assert main(["approve", f"name={name}", "by=Anna"]) == 0
     assert go(net, photos, ask, "policy.checks.psnr.margin=0.06") == 4
     assert main(["approve", f"name={name}", "by=Anna"]) == 0
@@ -289,16 +290,15 @@ def test_a_champion_that_changes_meanwhile_stays(photos: Path, net: Registry, mo
     for amount in (0.0, 0.2, 0.4):
         add(net, amount)
     assert go(net, photos, "version=1") == 0
-    measure = Contest.measure
 
-    def slow(self: Contest) -> object:
-        monkeypatch.setattr(Contest, "measure", measure)
+    def slow(*arguments: Any, **settings: Any) -> object:
+        monkeypatch.setattr(release, "score", scores.score)
         assert go(net, photos, "version=2") == 0
-        return measure(self)
+        return scores.score(*arguments, **settings)
 
-    monkeypatch.setattr(Contest, "measure", slow)
+    monkeypatch.setattr(release, "score", slow)
     with pytest.raises(ConflictError):
-        release(compose("promote", settings(net, photos)))
+        promote.call(compose("promote", settings(net, photos)))
     assert net.aliases == {"champion": 2, "previous": 1, "candidate": 3}
     assert net.actions == ["promote", "promote"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sr_lab.degradations.base import Degradation, Params
 from sr_lab.degradations.resize import Bicubic
-from sr_lab.evaluation.benchmark import Evaluation, evaluate
+from sr_lab.evaluation.scores import Scores
 from sr_lab.images import read_image, resize_bicubic, rgb_to_y, to_tensor
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.base import PerImageMetric
@@ -23,6 +23,7 @@ from sr_lab.metrics.psnr import PSNR
 from sr_lab.metrics.ssim import SSIM
 from sr_lab.metrics.variance import SampleVariance
 from sr_lab.networks.base import GenerativeNetwork
+from sr_lab.workflows.evaluate import evaluate
 
 
 class NoisyBicubic(Degradation):
@@ -50,7 +51,7 @@ def metrics(protocol: Protocol, scale: int = 2) -> dict[str, PerImageMetric]:
     return {"psnr": PSNR(protocol=protocol, scale=scale), "ssim": SSIM(protocol=protocol, scale=scale)}
 
 
-def score(folder: Path, restorer: Restorer | None = None, **changes: object) -> Evaluation:
+def score(folder: Path, restorer: Restorer | None = None, **changes: object) -> Scores:
     settings = {"name": "test", "scale": 2, "protocol": YCrop(), "metrics": metrics(YCrop()), "progress": False}
     return evaluate(restorer or BicubicRestorer(scale=2), folder, **{**settings, **changes})  # type: ignore[arg-type]
 
@@ -60,7 +61,7 @@ def test_paired_benchmark_equals_scores_by_hand(paired: Path) -> None:
     assert evaluation.complete
     assert [image.name for image in evaluation.images] == ["photo0", "photo1", "photo2"]
     assert [image.size for image in evaluation.images] == [(80, 64), (64, 48), (50, 72)]
-    assert evaluation.degradation == "given"
+    assert evaluation.benchmark.low_images == "given"
     expected, of_bicubic = [], []
     for name in ("photo0", "photo1", "photo2"):
         low, high = (to_tensor(read_image(paired / part / f"{name}.png")) for part in ("LR", "HR"))
@@ -71,19 +72,19 @@ def test_paired_benchmark_equals_scores_by_hand(paired: Path) -> None:
             error = (rgb_to_y(eight_bit) - rgb_to_y(target))[..., 2:-2, 2:-2].double()
             values.append(-10 * math.log10(float(error.square().mean())))
     assert evaluation.mean("psnr_y") == pytest.approx(sum(expected) / 3, abs=1e-4)
-    assert evaluation.bicubic_mean("psnr_y") == pytest.approx(sum(of_bicubic) / 3, abs=1e-4)
+    assert evaluation.mean("psnr_y", evaluation.names[1]) == pytest.approx(sum(of_bicubic) / 3, abs=1e-4)
     assert evaluation.mean_gain("psnr_y") == pytest.approx((sum(expected) - sum(of_bicubic)) / 3, abs=1e-4)
 
 
 def test_originals_alone_equal_the_paired_benchmark(paired: Path) -> None:
     given, made = score(paired), score(paired / "HR")
-    assert made.degradation == "Bicubic"
+    assert made.benchmark.low_images == "Bicubic"
     assert made.mean("psnr_y") == pytest.approx(given.mean("psnr_y"), abs=1e-9)
 
 
 def test_worst_images_come_first(paired: Path) -> None:
     evaluation = score(paired)
-    values = [image.scores["psnr_y"] for image in evaluation.worst_first()]
+    values = [image.value("test", "psnr_y") for image in evaluation.worst_first()]
     assert values == sorted(values)
     worse = score(paired, lambda low: resize_bicubic(low, scale=2.0) * (0.9 if low.shape[-1] == 32 else 1.0))
     assert worse.worst_first()[0].name == "photo1"
@@ -95,16 +96,16 @@ def test_unreadable_images_are_recorded_and_the_others_scored(paired: Path) -> N
     Image.new("RGB", (7, 9)).save(paired / "LR" / "photo2.png")
     evaluation = score(paired)
     assert not evaluation.complete
-    assert [image.name for image in evaluation.images] == ["photo0"]
-    assert [failure.name for failure in evaluation.failures] == ["photo1", "photo2"]
-    assert "photo1.png" in evaluation.failures[0].reason
-    assert "photo2.png: low image is 7x9, expected 25x36" in evaluation.failures[1].reason
+    assert [image.name for image in evaluation.scored] == ["photo0"]
+    assert [image.name for image in evaluation.failed] == ["photo1", "photo2"]
+    assert "photo1.png" in evaluation.failed[0].reason
+    assert "photo2.png: low image is 7x9, expected 25x36" in evaluation.failed[1].reason
 
 
 def test_a_restoration_with_nan_is_a_failure_and_not_a_number(paired: Path) -> None:
     evaluation = score(paired, lambda low: resize_bicubic(low, scale=2.0) * math.nan)
-    assert evaluation.images == []
-    assert {"NaN" in failure.reason for failure in evaluation.failures} == {True}
+    assert evaluation.scored == []
+    assert {"NaN" in image.reason for image in evaluation.failed} == {True}
     assert not evaluation.complete
     assert math.isnan(evaluation.mean("psnr_y"))
 
@@ -122,17 +123,19 @@ def test_numbers_are_made_in_full_precision(paired: Path) -> None:
 
 def test_a_restorer_of_another_scale_is_a_failure(paired: Path) -> None:
     evaluation = score(paired, BicubicRestorer(scale=3))
-    assert len(evaluation.failures) == 3
-    assert "the restorer returned (1, 3, 96, 120), the target is (1, 3, 64, 80)" in evaluation.failures[0].reason
+    assert len(evaluation.failed) == 3
+    assert "the restorer returned (1, 3, 96, 120), the target is (1, 3, 64, 80)" in evaluation.failed[0].reason
 
 
 def test_random_degradations_give_every_image_its_own_repeatable_draw(originals: Path) -> None:
     noisy = NoisyBicubic(scale=2, sigma=0.2)
     one, two, other = (score(originals, degradation=noisy, seed=seed) for seed in (1, 1, 2))
-    values = [[image.scores["psnr_y"] for image in evaluation.images] for evaluation in (one, two, other)]
+    values = [[image.value("test", "psnr_y") for image in evaluation.images] for evaluation in (one, two, other)]
     assert values[0] == values[1] != values[2]
     (originals / "photo2.png").unlink()
-    assert [image.scores["psnr_y"] for image in score(originals, degradation=noisy, seed=1).images] == values[0][:2]
+    assert [image.value("test", "psnr_y") for image in score(originals, degradation=noisy, seed=1).images] == values[0][
+        :2
+    ]
 
 
 def test_settings_that_contradict_each_other_are_refused(paired: Path) -> None:
@@ -162,7 +165,7 @@ def test_grey_images_under_every_protocol(tmp_path: Path, protocol: Protocol) ->
     Image.fromarray(pixels, "L").save(tmp_path / "grey.png")
     evaluation = score(tmp_path, protocol=protocol, metrics=metrics(protocol))
     assert evaluation.complete
-    assert evaluation.images[0].pictures.restored.shape == (40, 44, 3)
+    assert evaluation.pictures(evaluation.images)[evaluation.images[0].name].restored.shape == (40, 44, 3)
 
 
 def test_bands_are_scored_by_rgb_crop_and_refused_by_luma_protocols(tmp_path: Path) -> None:
@@ -172,7 +175,7 @@ def test_bands_are_scored_by_rgb_crop_and_refused_by_luma_protocols(tmp_path: Pa
     tifffile.imwrite(tmp_path / "bands.tif", pixels, photometric="minisblack", planarconfig="contig")
     assert score(tmp_path, protocol=RGBCrop(), metrics=metrics(RGBCrop())).complete
     refused = score(tmp_path)
-    assert "bands.tif: 5 channels have no luma: use protocol=rgb_crop" in refused.failures[0].reason
+    assert "bands.tif: 5 channels have no luma: use protocol=rgb_crop" in refused.failed[0].reason
 
 
 def test_lr_consistency_uses_the_draw_that_made_the_input(originals: Path) -> None:
@@ -197,11 +200,11 @@ def test_consistency_and_invented_detail_under_every_protocol(paired: Path, prot
     assert 20 < evaluation.mean("lr_consistency") < 60
     assert evaluation.mean("hallucination") < 0.004, "clamping alone"
     assert evaluation.degradation_fit == (60 if protocol.colour else None)
-    names = [item.name for item in evaluation.images[0].pictures.maps]
+    names = [item.name for item in evaluation.pictures(evaluation.images)[evaluation.images[0].name].maps]
     assert names == ["LR residual", "invented detail"]
-    residual, invented = evaluation.images[0].pictures.maps
-    assert residual.levels.shape == evaluation.images[0].pictures.low.shape[:2]
-    assert invented.levels.shape == evaluation.images[0].pictures.target.shape[:2]
+    residual, invented = evaluation.pictures(evaluation.images)[evaluation.images[0].name].maps
+    assert residual.levels.shape == evaluation.pictures(evaluation.images)[evaluation.images[0].name].low.shape[:2]
+    assert invented.levels.shape == evaluation.pictures(evaluation.images)[evaluation.images[0].name].target.shape[:2]
 
 
 def test_given_low_images_that_bicubic_did_not_make_are_noticed(paired: Path) -> None:
@@ -215,9 +218,11 @@ def test_sample_variance_of_a_generative_network(paired: Path) -> None:
     wanted = {**metrics(YCrop()), "sample_variance": SampleVariance()}
     evaluation = score(paired, NetworkRestorer(network), metrics=wanted, samples=3)
     assert evaluation.mean("sample_variance") == pytest.approx(0.01, rel=1e-4)  # of 0, 0.1, 0.2
-    assert evaluation.bicubic_mean("sample_variance") == 0
-    assert evaluation.mean("psnr_y") == pytest.approx(evaluation.bicubic_mean("psnr_y")), "the first sample is scored"
-    (spread,) = evaluation.images[0].pictures.maps
+    assert evaluation.mean("sample_variance", evaluation.names[1]) == 0
+    assert evaluation.mean("psnr_y") == pytest.approx(evaluation.mean("psnr_y", evaluation.names[1])), (
+        "the first sample is scored"
+    )
+    (spread,) = evaluation.pictures(evaluation.images)[evaluation.images[0].name].maps
     assert (spread.name, spread.rms) == ("sample spread", pytest.approx(25.5, rel=1e-3))
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from sr_lab.evaluation.benchmark import Evaluation, evaluate
+from sr_lab.evaluation.scores import Scores
 from sr_lab.inference.restorers import BicubicRestorer
 from sr_lab.metrics.lpips import LPIPSMetric
 from sr_lab.metrics.protocol import Protocol, YClassic, YCrop
 from sr_lab.metrics.psnr import PSNR
 from sr_lab.metrics.ssim import SSIM
+from sr_lab.workflows.evaluate import evaluate
 
 TABLE = {
     ("Set5", 2, "y_classic"): (33.6614, 0.9299),
@@ -34,7 +35,7 @@ PROTOCOLS: dict[str, Protocol] = {"y_classic": YClassic(), "y_crop": YCrop()}
 
 
 @cache
-def measured(folder: Path, scale: int, protocol: str) -> Evaluation:
+def measured(folder: Path, scale: int, protocol: str) -> Scores:
     rules = PROTOCOLS[protocol]
     return evaluate(
         BicubicRestorer(scale=scale),
@@ -51,7 +52,7 @@ def measured(folder: Path, scale: int, protocol: str) -> Evaluation:
 @pytest.mark.parametrize(("name", "scale", "protocol"), TABLE)
 def test_cell(shared: Path, name: str, scale: int, protocol: str, metric: str) -> None:
     evaluation = measured(shared / "datasets" / "benchmark" / name / f"x{scale}", scale, protocol)
-    assert evaluation.failures == []
+    assert evaluation.failed == []
     assert len(evaluation.images) == {"Set5": 5, "Set14": 14, "BSD100": 100}[name]
     expected = dict(zip(("psnr", "ssim"), TABLE[name, scale, protocol], strict=True))[metric]
     tolerance = {"psnr": 0.005, "ssim": 0.0003}[metric]

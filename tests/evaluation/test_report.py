@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sr_lab.evaluation.benchmark import Evaluation, Failure, evaluate
 from sr_lab.evaluation.report import per_image_csv, report_html, summary, write_report
+from sr_lab.evaluation.scores import WHOLE, ImageScores, Scores
 from sr_lab.images import resize_bicubic
 from sr_lab.inference.restorers import BicubicRestorer
 from sr_lab.metrics.consistency import LRConsistency
@@ -21,10 +21,17 @@ from sr_lab.metrics.lpips import LPIPSMetric
 from sr_lab.metrics.protocol import RGBCrop, YCrop
 from sr_lab.metrics.psnr import PSNR
 from sr_lab.metrics.ssim import SSIM
+from sr_lab.workflows.evaluate import evaluate
+
+NET = "runs/<b>net</b>"
+
+
+def failed(name: str, reason: str) -> ImageScores:
+    return ImageScores(name=name, reasons={NET: {WHOLE: reason}})
 
 
 @pytest.fixture
-def evaluation(paired: Path, tmp_path: Path) -> Evaluation:
+def evaluation(paired: Path, tmp_path: Path) -> Scores:
     """A restorer that is better than bicubic on one image and worse on another; LPIPS without weights."""
 
     def restore(low: np.ndarray) -> np.ndarray:
@@ -35,7 +42,7 @@ def evaluation(paired: Path, tmp_path: Path) -> Evaluation:
     return evaluate(
         restore,
         paired,
-        name="runs/<b>net</b>",
+        name=NET,
         scale=2,
         protocol=YCrop(),
         metrics={
@@ -47,13 +54,13 @@ def evaluation(paired: Path, tmp_path: Path) -> Evaluation:
     )
 
 
-def test_summary_holds_the_contract(evaluation: Evaluation) -> None:
+def test_summary_holds_the_contract(evaluation: Scores) -> None:
     content = summary(evaluation)
     assert content["restorer"] == "runs/<b>net</b>"
-    assert content["benchmark"] == evaluation.benchmark
+    assert content["benchmark"] == str(evaluation.benchmark.folder)
     assert (content["scale"], content["protocol"]) == (2, "y_crop")
     assert (content["num_images"], content["num_failed"], content["failed"]) == (3, 0, {})
-    values = [image.scores["psnr_y"] for image in evaluation.images]
+    values = [image.value(NET, "psnr_y") for image in evaluation.images]
     assert content["psnr_y"] == pytest.approx(sum(values) / 3)
     assert content["gain"]["psnr_y"] == pytest.approx(content["psnr_y"] - content["bicubic"]["psnr_y"])
     assert 0 < content["ssim_y"] < 1
@@ -62,7 +69,7 @@ def test_summary_holds_the_contract(evaluation: Evaluation) -> None:
     assert content["seconds"] > 0
 
 
-def test_lpips_that_nobody_asked_for_is_null_with_a_reason(evaluation: Evaluation) -> None:
+def test_lpips_that_nobody_asked_for_is_null_with_a_reason(evaluation: Scores) -> None:
     content = summary(replace(evaluation, not_measured={}))
     assert (content["lpips"], content["lpips_reason"]) == (None, "not asked for")
 
@@ -88,29 +95,31 @@ def test_measured_lpips_names_its_network(shared: Path, paired: Path) -> None:
     assert content["gain"] == {"psnr_rgb": 0.0, "lpips": 0.0}
 
 
-def test_summary_is_json_even_without_images_or_with_infinite_scores(evaluation: Evaluation) -> None:
-    empty = replace(evaluation, images=[], failures=[Failure("a", "broken")])
+def test_summary_is_json_even_without_images_or_with_infinite_scores(evaluation: Scores) -> None:
+    empty = replace(evaluation, images=[failed("a", "broken")])
     assert json.loads(json.dumps(summary(empty), allow_nan=False))["psnr_y"] is None
-    exact = replace(evaluation.images[0], scores={"psnr_y": math.inf, "ssim_y": 1.0})
+    exact = replace(
+        evaluation.images[0], values={NET: {"psnr_y": math.inf, "ssim_y": 1.0}, "bicubic": {"psnr_y": 20.0}}
+    )
     content = summary(replace(evaluation, images=[exact, evaluation.images[1]]))
-    assert content["psnr_y"] == pytest.approx((100 + evaluation.images[1].scores["psnr_y"]) / 2)
+    assert content["psnr_y"] == pytest.approx((100 + evaluation.images[1].value(NET, "psnr_y")) / 2)
     json.dumps(content, allow_nan=False)
 
 
-def test_per_image_table(evaluation: Evaluation) -> None:
-    broken = replace(evaluation, failures=[Failure("photo1x", 'a "quoted", reason')])
+def test_per_image_table(evaluation: Scores) -> None:
+    broken = replace(evaluation, images=[*evaluation.images, failed("photo1x", 'a "quoted", reason')])
     rows = list(csv.DictReader(per_image_csv(broken).splitlines()))
     assert [row["name"] for row in rows] == ["photo0", "photo1", "photo1x", "photo2"]
     assert rows[2]["failed"] == 'a "quoted", reason'
     assert rows[2]["psnr_y"] == ""
     for row, image in zip([rows[0], rows[1], rows[3]], evaluation.images, strict=True):
         assert (int(row["width"]), int(row["height"])) == image.size
-        assert float(row["psnr_y"]) == pytest.approx(image.scores["psnr_y"], abs=1e-6)
-        assert float(row["bicubic_ssim_y"]) == pytest.approx(image.bicubic["ssim_y"], abs=1e-6)
+        assert float(row["psnr_y"]) == pytest.approx(image.value(NET, "psnr_y"), abs=1e-6)
+        assert float(row["bicubic_ssim_y"]) == pytest.approx(image.value("bicubic", "ssim_y"), abs=1e-6)
         assert (row["protocol"], row["failed"]) == ("y_crop", "")
 
 
-def test_page_is_self_contained_escaped_and_worst_first(evaluation: Evaluation) -> None:
+def test_page_is_self_contained_escaped_and_worst_first(evaluation: Scores) -> None:
     page = report_html(evaluation, summary(evaluation))
     links = re.findall(r"(?:src|href)\s*=\s*['\"]?([^'\" >]{0,20})", page)
     assert links
@@ -153,25 +162,26 @@ def test_page_shows_maps_definitions_and_cautions(paired: Path) -> None:
     assert all(row["hallucination"] for row in rows)
 
 
-def test_page_shows_failures_and_as_many_pictures_as_asked(evaluation: Evaluation) -> None:
-    broken = replace(evaluation, failures=[Failure("bad", "HR/bad.png is truncated")])
+def test_page_shows_failures_and_as_many_pictures_as_asked(evaluation: Scores) -> None:
+    broken = replace(evaluation, images=[*evaluation.images, failed("bad", "HR/bad.png is truncated")])
     page = report_html(broken, summary(broken), num_pictures=2)
     assert "1 of 4 images could not be scored" in page
     assert "HR/bad.png is truncated" in page
     assert page.count("<article") == 2
     assert "2 of 3 images are shown" in page
-    empty = replace(broken, images=[])
+    empty = replace(broken, images=broken.images[-1:])
     assert "could not be scored" in report_html(empty, summary(empty))
 
 
-def test_pictures_in_the_page_are_the_crops(evaluation: Evaluation) -> None:
+def test_pictures_in_the_page_are_the_crops(evaluation: Scores) -> None:
     import base64
     import io
 
     page = report_html(evaluation, summary(evaluation))
     data = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
     low, bicubic, restored, target = (np.asarray(Image.open(io.BytesIO(base64.b64decode(code)))) for code in data[:4])
-    pictures = evaluation.worst_first()[0].pictures
+    worst = evaluation.worst_first()[0]
+    pictures = evaluation.pictures([worst])[worst.name]
     for shown, expected in (
         (low, pictures.low),
         (bicubic, pictures.bicubic),
@@ -181,9 +191,9 @@ def test_pictures_in_the_page_are_the_crops(evaluation: Evaluation) -> None:
         assert np.array_equal(shown, expected)
 
 
-def test_written_files(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_written_files(evaluation: Scores, tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "report"
-    content = write_report(evaluation, folder, facts={"commit": "abc"})
+    content = write_report(replace(evaluation, facts={"commit": "abc"}), folder)
     assert sorted(file.name for file in folder.iterdir()) == [
         "comparison.png",
         "per_image.csv",
@@ -198,7 +208,7 @@ def test_written_files(evaluation: Evaluation, tmp_path: Path) -> None:
 
 
 def test_a_failing_write_leaves_the_former_summary_whole(
-    evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evaluation: Scores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_report(evaluation, tmp_path / "report")
     before = (tmp_path / "report" / "summary.json").read_text()

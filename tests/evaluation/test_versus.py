@@ -3,20 +3,25 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from sr_lab.degradations.base import Degradation
 from sr_lab.degradations.noise import GaussianNoise
 from sr_lab.degradations.pipeline import Pipeline
 from sr_lab.degradations.resize import Bicubic
-from sr_lab.evaluation.benchmark import evaluate
+from sr_lab.evaluation import benchmark
+from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.scenes import find_scenes
-from sr_lab.evaluation.versus import Contest, Part
+from sr_lab.evaluation.scores import Scores, score
 from sr_lab.inference.costs import paired_costs, peak_memory
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.protocol import YCrop
 from sr_lab.metrics.psnr import PSNR
+from sr_lab.workflows.compare import compare, measurements
+from sr_lab.workflows.evaluate import evaluate
 
 METRICS = {"psnr_y": PSNR(protocol=YCrop(), scale=2)}
 
@@ -30,70 +35,90 @@ class Darker:
         return restored
 
 
-def contest(folder: Path, **parts: Part) -> Contest:
-    parts = parts or {"set": Part(benchmark=folder)}
-    restorers = {"ours": Darker(), "theirs": BicubicRestorer(scale=2)}
-    return Contest(restorers, parts, scale=2, protocol=YCrop(), metrics=METRICS)
+def part(folder: Path, degradation: Degradation | None = None) -> Benchmark:
+    return Benchmark(folder, scale=2, protocol=YCrop(), degradation=degradation)
+
+
+def measure(restorers: dict[str, Restorer] | None = None, **parts: Benchmark) -> Scores:
+    return score(
+        restorers or {"ours": Darker(), "theirs": BicubicRestorer(scale=2)}, parts, metrics=METRICS, describe=True
+    )
 
 
 def test_scores_are_those_of_an_evaluation(originals: Path) -> None:
-    versus = contest(originals).measure()
+    scores = measure(set=part(originals))
     alone = evaluate(Darker(), originals, name="ours", scale=2, protocol=YCrop(), metrics=METRICS)
-    assert [row.scores["ours"]["psnr_y"] for row in versus.rows] == [image.scores["psnr_y"] for image in alone.images]
-    assert [row.scores["theirs"]["psnr_y"] for row in versus.rows] == [i.bicubic["psnr_y"] for i in alone.images]
+    for name, own in (("ours", "ours"), ("theirs", "bicubic")):
+        assert [image.value(name, "psnr_y") for image in scores.images] == [
+            image.value(own, "psnr_y") for image in alone.images
+        ]
 
 
-def test_rows_name_part_files_and_slices(paired: Path) -> None:
-    versus = contest(paired).measure()
-    row = versus.rows[0]
-    assert (row.name, row.scene, row.size) == ("set/photo0", "set/photo0", (80, 64))
-    assert {"benchmark_set", "degradation_given"} <= row.slices
+def test_images_name_part_files_and_slices(paired: Path) -> None:
+    image = measure(set=part(paired)).images[0]
+    assert (image.name, image.scene, image.size) == ("set/photo0", "set/photo0", (80, 64))
+    assert {"benchmark_set", "degradation_given"} <= image.slices
     files = [paired / "HR" / "photo0.png", paired / "LR" / "photo0.png"]
-    assert row.files == {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    assert image.files == tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
 
 
-def test_an_image_under_two_degradations_is_one_scene_and_both_models_get_the_same_draw(originals: Path) -> None:
+def test_an_image_under_two_degradations_is_one_scene_and_both_models_get_the_same_draw(
+    originals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     noisy = Pipeline(ops={"resize": Bicubic(scale=2), "noise": GaussianNoise(sigma=[5.0, 20.0])})
-    parts = {"clean": Part(benchmark=originals), "noisy": Part(benchmark=originals, degradation=noisy)}
-    same = {"a": BicubicRestorer(scale=2), "b": BicubicRestorer(scale=2)}
-    versus = Contest(same, parts, scale=2, protocol=YCrop(), metrics=METRICS).measure()
-    assert [row.name for row in versus.rows][::3] == ["clean/photo0", "noisy/photo0"]
-    assert versus.rows[0].scene == versus.rows[3].scene
-    assert {"benchmark_noisy", "degradation_Pipeline"} <= versus.rows[3].slices
-    assert all(row.scores["a"] == row.scores["b"] for row in versus.rows)
-    assert versus.rows[0].scores["a"] != versus.rows[3].scores["a"]
+    same: dict[str, Restorer] = {"a": BicubicRestorer(scale=2), "b": BicubicRestorer(scale=2)}
+    decoded: list[Path] = []
+    read = benchmark.read_image
+
+    def counted(path: Path) -> np.ndarray:
+        decoded.append(path)
+        return read(path)
+
+    monkeypatch.setattr(benchmark, "read_image", counted)
+    scores = measure(same, clean=part(originals), noisy=part(originals, noisy))
+    assert len(decoded) == len(set(decoded)) == 3, "an original is decoded once, whatever it is shown under"
+    assert [image.name for image in scores.images][::3] == ["clean/photo0", "noisy/photo0"]
+    clean, dirty = scores.images[0], scores.images[3]
+    assert clean.scene == dirty.scene
+    assert {"benchmark_noisy", "degradation_Pipeline"} <= dirty.slices
+    assert all(image.values["a"] == image.values["b"] for image in scores.images)
+    assert clean.values["a"] != dirty.values["a"]
 
 
 def test_hash_knows_parts_and_bytes(originals: Path) -> None:
-    before = contest(originals).measure().sha256
-    assert contest(originals).measure().sha256 == before
-    assert contest(originals, other=Part(benchmark=originals)).measure().sha256 != before
+    before = measure(set=part(originals)).sha256
+    assert measure(set=part(originals)).sha256 == before
+    assert measure(set=part(originals), other=part(originals)).sha256 != before
     (originals / "photo0.png").write_bytes((originals / "photo1.png").read_bytes())
-    assert contest(originals).measure().sha256 != before
+    assert measure(set=part(originals)).sha256 != before
 
 
 def test_a_restorer_that_fails_on_an_image_has_no_score_there(originals: Path) -> None:
     def broken(low: Tensor) -> Tensor:
         return BicubicRestorer(scale=2)(low) * (float("nan") if low.shape[-1] == 40 else 1.0)
 
-    restorers = {"ours": broken, "theirs": BicubicRestorer(scale=2)}
-    versus = Contest(
-        restorers, {"set": Part(benchmark=originals)}, scale=2, protocol=YCrop(), metrics=METRICS
-    ).measure()
-    assert versus.rows[0].scores["ours"] == {}
-    assert "NaN" in versus.failures["ours"]["set/photo0"]
-    assert versus.rows[0].scores["theirs"]["psnr_y"] > 10
+    scores = measure({"ours": broken, "theirs": BicubicRestorer(scale=2)}, set=part(originals))
+    image = scores.images[0]
+    assert "ours" not in image.values
+    assert "NaN" in image.reason
+    assert image.value("theirs", "psnr_y") > 10
+    assert scores.mean("psnr_y", "theirs") == pytest.approx(
+        np.mean([other.value("theirs", "psnr_y") for other in scores.images[1:]])
+    ), "means are of the same images"
+    ours, theirs = measurements(scores, scores.names, seen={}, costs={})
+    assert (dict(ours.rows[0].metrics), len(theirs.rows[0].metrics)) == ({}, 1)
 
 
 def test_an_image_that_no_restorer_can_be_scored_on_is_an_error(originals: Path) -> None:
     (originals / "photo1.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"set/photo1 could not be scored at all: .*photo1\.png"):
-        contest(originals).measure()
+    both = {"ours": Darker(), "theirs": BicubicRestorer(scale=2)}
+    with pytest.raises(ValueError, match=r"originals/photo1 could not be scored at all: .*photo1\.png"):
+        compare(both, originals, scale=2, protocol=YCrop(), metrics=METRICS)
 
 
 def test_pictures_show_where_the_first_one_loses(originals: Path) -> None:
-    both = contest(originals)
-    pictures = both.pictures(["set/photo0"])["set/photo0"]
+    scores = measure(set=part(originals))
+    pictures = scores.pictures(scores.images[:1], difference=True)["set/photo0"]
     assert pictures.target.shape == (64, 80, 3)
     right = slice(40, None)
     assert pictures.error[:, right].mean() > pictures.error[:, :40].mean()

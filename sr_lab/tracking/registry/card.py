@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sr_lab.tracking.evaluations import TABLES, Evaluation, read
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
@@ -27,23 +29,6 @@ WARNING = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Benchmark:
-    """What was measured on one benchmark.
-
-    Attributes:
-        name: as in the run's keys, ``set5_x4``.
-        protocol: of the numbers.
-        means: metric to mean.
-        rows: of the per-image table, with ``image``, the metrics and ``bicubic`` (their values of bicubic).
-    """
-
-    name: str
-    protocol: str
-    means: Mapping[str, float]
-    rows: Sequence[Mapping[str, Any]] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """What the store knows about the run of a model."""
 
@@ -51,28 +36,13 @@ class RunFacts:
     tags: Mapping[str, str]
     params: Mapping[str, str]
     datasets: Sequence[Mapping[str, Any]] = ()
-    benchmarks: Sequence[Benchmark] = ()
+    benchmarks: Sequence[Evaluation] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_facts(client: "MlflowClient", run: "MlflowRun") -> RunFacts:
     """Reads a run's data sets, test numbers with their per-image tables, and its ``environment/`` files."""
-    found: dict[str, dict[str, float]] = {}
-    for key, value in run.data.metrics.items():
-        stage, _, rest = key.partition("/")
-        name, _, metric = rest.rpartition("/")
-        if stage == "test" and name:
-            found.setdefault(name, {})[metric] = value
-    tables = _texts(client, run, "tables")
-    benchmarks = [
-        Benchmark(
-            name=name,
-            protocol=run.data.tags.get(f"test.{name}.protocol", "unknown"),
-            means=means,
-            rows=_rows(tables.get(f"tables/{name}.json")),
-        )
-        for name, means in sorted(found.items())
-    ]
+    benchmarks = read(client, run, _texts(client, run, TABLES))
     datasets = [
         {
             "name": given.dataset.name,
@@ -188,7 +158,7 @@ def _measured(facts: RunFacts, metadata: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _worst(benchmark: Benchmark, key: str) -> str:
+def _worst(benchmark: Evaluation, key: str) -> str:
     """Cells: the worst image, and the number of images on which bicubic is better."""
     rows = [row for row in benchmark.rows if isinstance(row.get(key), int | float)]
     bicubic = [row["bicubic"].get(key) if isinstance(row.get("bicubic"), dict) else None for row in rows]
@@ -217,13 +187,6 @@ def _lineage(facts: RunFacts, metadata: Mapping[str, Any]) -> list[str]:
         f"{facts.tags.get('env.gpu', 'unknown')}; all {len(packages)} packages are in environment/packages.txt",
     ]
     return ["\n".join(lines)]
-
-
-def _rows(text: str | None) -> list[dict[str, Any]]:
-    if text is None:
-        return []
-    table = json.loads(text)
-    return [dict(zip(table["columns"], values, strict=True)) for values in table["data"]]
 
 
 def _texts(client: "MlflowClient", run: "MlflowRun", folder: str) -> dict[str, str]:

@@ -1,0 +1,331 @@
+"""A release: candidate and champion are measured on the same images, the gate decides, the decision is carried out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sr_lab.artefacts.artefact import Artefact
+from sr_lab.base.files import write_text
+from sr_lab.base.provenance import git_state, user
+from sr_lab.evaluation.benchmark import Benchmark
+from sr_lab.evaluation.pictures import Pictures
+from sr_lab.evaluation.scores import Scores, score, unscored
+from sr_lab.evaluation.versus_page import Banner, Page, render
+from sr_lab.inference.costs import paired_costs
+from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
+from sr_lab.metrics.base import PerImageMetric
+from sr_lab.metrics.protocol import Protocol
+from sr_lab.promotion import Approval, Decision, Measurement, Policy, gate
+from sr_lab.tracking.registry import aliases, decisions
+from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, label
+from sr_lab.tracking.registry.events import fire
+from sr_lab.tracking.registry.ledger import Record
+from sr_lab.workflows.compare import image_lines, measurements, reasons_of, require_scored, slice_lines
+
+__all__ = ["Contenders", "Release", "contenders", "fire", "how_to_agree", "release"]
+
+BICUBIC = "bicubic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contenders:
+    """Who is measured.
+
+    Attributes:
+        uri: Tracking store, which is the registry too.
+        name: Registered model.
+        version: The candidate's version.
+        champion: The champion's version; None where there is none yet.
+    """
+
+    uri: str
+    name: str
+    version: int
+    champion: int | None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What each is called in texts, the candidate first, and its address in the store."""
+        versions = [number for number in (self.version, self.champion) if number is not None]
+        return {label(self.name, number): f"models:/{self.name}/{number}" for number in versions}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """A decision that was carried out.
+
+    Attributes:
+        decision: What the gate decided, and why.
+        record: Its record in the audit.
+        page: Its page.
+        notes: What else has to be said: metrics that were not measured, numbers that were measured anew.
+    """
+
+    decision: Decision
+    record: Record
+    page: Path
+    notes: Sequence[str] = ()
+
+
+def how_to_agree(name: str, version: int | None) -> str:
+    """What a person does about a decision that waits for approval."""
+    return f'to agree: srlab approve name={name} version={version} by="..."  and then this command again'
+
+
+def contenders(*, uri: str, name: str, version: int | None = None) -> Contenders:
+    """Candidate and champion of a registered model.
+
+    Args:
+        uri: Tracking store, which is the registry too.
+        name: Registered model.
+        version: The candidate's version; None for the one with the alias ``candidate``.
+
+    Raises:
+        ValueError: if there is no candidate, or it is the champion already.
+        PermissionError: if the server does not allow the user to change the registered model.
+        RuntimeError: if the store does not answer.
+    """
+    found = aliases.aliases(uri, name)
+    number, champion = version or found.get(CANDIDATE), found.get(CHAMPION)
+    if number is None:
+        raise ValueError(f"{name} has no candidate: run  srlab register run=DIR name={name}  first, or give version=N")
+    if number == champion:
+        raise ValueError(f"{label(name, number)} is the champion already")
+    aliases.require_permission(uri, name)
+    return Contenders(uri=uri, name=name, version=int(number), champion=champion)
+
+
+def one_scale(models: Mapping[str, Artefact]) -> int:
+    """The factor by which all of the models enlarge.
+
+    Raises:
+        ValueError: if they enlarge by different ones.
+    """
+    scales = {name: artefact.scale for name, artefact in models.items()}
+    if len(set(scales.values())) > 1:
+        named = " and ".join(f"{name} by {scale}" for name, scale in scales.items())
+        raise ValueError(f"{named}: models of different scales cannot replace each other")
+    return next(iter(scales.values()))
+
+
+def release(
+    who: Contenders,
+    models: Mapping[str, Artefact],
+    *,
+    policy: Policy,
+    protocol: Protocol,
+    metrics: Mapping[str, PerImageMetric],
+    report: Path,
+    device: torch.device | str = "cpu",
+    tile: int = 512,
+    overlap: int = 32,
+    seed: int = 0,
+    num_runs: int = 16,
+    num_pictures: int = 8,
+    fresh: bool = False,
+    progress: bool = True,
+) -> Release:
+    """Measures the models, lets the gate decide, writes page and record, and moves the aliases if it says so.
+
+    Args:
+        who: Candidate and champion; see ``contenders``.
+        models: Their artefacts by label, as in ``Contenders.labels``.
+        policy: What the candidate has to show, and on which images.
+        protocol: What is restored and compared with what; the policy's.
+        metrics: Metrics by any name; measured are those that the policy names.
+        report: Folder of the page, ``version-N.html``.
+        device: Where networks and metrics are computed.
+        tile: Side of a tile in low-resolution pixels; a smaller image is restored in one piece.
+        overlap: Low-resolution pixels that neighbouring tiles share.
+        seed: Seed of random degradations of the hold-out; all models get the same draws.
+        num_runs: Paired runs of time and memory, at least; the policy may ask for more.
+        num_pictures: Images whose crops the page shows, where the candidate lost most first.
+        fresh: Whether everything is measured again although the same decision waits for approval.
+        progress: Whether a progress bar is shown where there is a terminal.
+
+    Returns:
+        The decision, carried out.
+
+    Raises:
+        ValueError: if the models, the policy and the settings do not fit together, or the models cannot be measured.
+        ConflictError: if another version became champion meanwhile; then nothing was changed.
+        PermissionError: if the server does not allow it to the user; then nothing was changed.
+        RuntimeError: if the store does not answer.
+    """
+    scale = one_scale(models)
+    chosen = _fitting(policy, protocol, metrics)
+    benchmarks = {
+        key: Benchmark(
+            Path(part.benchmark),
+            scale=scale,
+            protocol=protocol,
+            degradation=part.degradation,  # type: ignore[arg-type]
+            seed=seed,
+            device=device,
+        )
+        for key, part in policy.holdout.items()
+    }
+    restorers: dict[str, Restorer] = {
+        name: NetworkRestorer(artefact.network, tile=tile, overlap=overlap, device=device)
+        for name, artefact in models.items()
+    }
+    evidence, approval, notes = (None, None, []) if fresh else _asked_before(who, policy)
+    if evidence is None:
+        evidence = _measured(
+            restorers, benchmarks, policy=policy, metrics=chosen, models=models, num_runs=num_runs, progress=progress
+        )
+    if (unmeasured := evidence["facts"]["not measured"]) != "nothing":
+        notes.append(f"not measured: {unmeasured}")
+    measured = [Measurement.from_dict(document) for document in evidence["models"]]
+    decision = gate(measured[0], measured[1] if len(measured) > 1 else None, policy, approval=approval)
+    html = _page(decision, policy, measured, unscored(restorers, benchmarks), evidence["facts"], num_pictures)
+    page = report / f"version-{who.version}.html"
+    write_text(page, html)
+    kept = {**evidence, "decision": decision.as_dict(), "policy": policy.as_dict()}
+    decisions.keep(who.uri, who.name, who.version, decision=decision.sha256, evidence=kept, page=html)
+    carry_out = aliases.promote if decision.outcome == "promote" else aliases.record
+    record = carry_out(who.uri, who.name, who.version, decision=decision.as_dict(), who=user())
+    return Release(decision=decision, record=record, page=page, notes=notes)
+
+
+def _fitting(policy: Policy, protocol: Protocol, metrics: Mapping[str, PerImageMetric]) -> dict[str, PerImageMetric]:
+    """The metrics that the policy names; refuses what it does not agree with."""
+    if protocol.name != policy.protocol:
+        raise ValueError(f"policy {policy.name} asks for protocol={policy.protocol}, given is {protocol.name}")
+    if not policy.holdout:
+        raise ValueError(f"policy {policy.name} names no hold-out: give policy.holdout")
+    for metric in metrics.values():
+        if (way := "higher" if metric.higher_is_better else "lower") != policy.metrics.get(metric.key, way):
+            raise ValueError(f"policy {policy.name} says {metric.key} is not better {way}: correct its checks")
+    return {metric.key: metric for metric in metrics.values() if metric.key in policy.metrics}
+
+
+def _asked_before(who: Contenders, policy: Policy) -> tuple[dict[str, Any] | None, Approval | None, list[str]]:
+    """The numbers of the decision that waits for approval, if it is the one to be made now, the consent to it, news."""
+    request, consent = decisions.open_request(who.uri, who.name)
+    asked = (who.version, who.champion, policy.sha256)
+    if request is None or (request.target, request.source, request.policy) != asked:
+        return None, None, []
+    evidence = decisions.fetch(who.uri, who.name, who.version, decision=str(request.decision))
+    if evidence is None:
+        return None, None, []
+    models = [Measurement.from_dict(document) for document in evidence["models"]]
+    again = gate(models[0], models[1] if len(models) > 1 else None, policy)
+    if again.sha256 != request.decision:
+        return None, None, [f"the numbers of decision {request.decision} were changed: measured anew"]
+    return evidence, None if consent is None else Approval(by=consent.who, decision=str(consent.decision)), []
+
+
+def _measured(
+    restorers: Mapping[str, Restorer],
+    benchmarks: Mapping[str, Benchmark],
+    *,
+    policy: Policy,
+    metrics: Mapping[str, PerImageMetric],
+    models: Mapping[str, Artefact],
+    num_runs: int,
+    progress: bool,
+) -> dict[str, Any]:
+    """The numbers of the models, and where they come from; JSON-able. A first champion has bicubic beside it."""
+    beside: dict[str, Restorer] = {}
+    if len(restorers) == 1:
+        beside = {BICUBIC: BicubicRestorer(scale=next(iter(benchmarks.values())).scale)}
+    scores = score(
+        {**restorers, **beside},
+        benchmarks,
+        metrics=metrics,
+        describe=True,
+        progress=" against ".join(restorers) if progress else None,
+    )
+    require_scored(scores, list(restorers))
+    costs: dict[str, dict[str, list[float]]] = {}
+    if len(restorers) > 1 and policy.resources:
+        images = sorted(
+            (image for image in scores.images if all(image.values.get(name) for name in restorers)),
+            key=lambda image: image.size[0] * image.size[1],
+        )
+        if images:
+            low = scores.low(images[len(images) // 2])
+            costs = paired_costs(restorers, low, num_runs=max(num_runs, *policy.resources.values()))
+    missing = {
+        key: scores.not_measured.get(key, "no metric of metrics=[...] records it")
+        for key in policy.metrics
+        if key not in scores.metrics
+    }
+    facts = {
+        "hold-out": ", ".join(f"{key}: {part.benchmark}" for key, part in policy.holdout.items()),
+        "hold-out's SHA-256": scores.sha256,
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": f"{scores.seconds:.1f}",
+        "device": str(scores.benchmark.device),
+        "code": git_state().commit or "unknown",
+        "not measured": "; ".join(f"{key}: {reason}" for key, reason in missing.items()) or "nothing",
+        "not scored": "; ".join(
+            f"{name} on {image}: {reason}" for name in restorers for image, reason in reasons_of(scores, name).items()
+        )
+        or "nothing",
+    }
+    seen = {name: artefact.metadata.get("images") for name, artefact in models.items()}
+    evidence: dict[str, Any] = {
+        "models": [model.as_dict() for model in measurements(scores, list(restorers), seen=seen, costs=costs)],
+        "facts": facts,
+    }
+    if beside:
+        (bicubic,) = measurements(scores, [BICUBIC], seen={BICUBIC: {}}, costs={})
+        evidence["bicubic"] = bicubic.as_dict()
+    return evidence
+
+
+def _page(
+    decision: Decision,
+    policy: Policy,
+    models: Sequence[Measurement],
+    shown: Scores,
+    facts: Mapping[str, str],
+    num_pictures: int,
+) -> str:
+    better = {key: way for key, way in policy.metrics.items() if models[0].has(key)}
+    images = image_lines(models, better)
+    by_name = {image.name: image for image in shown.images}
+    pictures: dict[str, Pictures] = shown.pictures(
+        [by_name[image.name] for image in images[:num_pictures]], difference=True
+    )
+    tone, title = {
+        "promote": ("good", "Promoted"),
+        "reject": ("bad", "Rejected"),
+        "needs_approval": ("wait", "Approval needed"),
+    }[decision.outcome]
+    costs = {
+        f"{resource} of {model.model}": ", ".join(f"{value:.4g}" for value in values)
+        for model in models
+        for resource, values in model.resources.items()
+    }
+    against = f"against the champion {decision.champion}" if decision.champion else "as the first champion"
+    return render(
+        Page(
+            title=f"{decision.candidate}: {title.lower()}",
+            subtitle=f"The candidate {decision.candidate} {against}, under policy {policy.name}, at x{shown.scale}.",
+            names=[model.model for model in models],
+            metrics=list(better),
+            level=1 - 2 * policy.alpha,
+            lines=slice_lines(models, better, alpha=policy.alpha),
+            images=images,
+            pictures=pictures,
+            facts={
+                "decision": decision.sha256,
+                "policy": f"{policy.name}, {decision.policy_sha256}",
+                "decided": datetime.now(UTC).isoformat(timespec="seconds"),
+                "by": user() + (f", approved by {decision.approved_by}" if decision.approved_by else ""),
+                **facts,
+                **costs,
+                "policy's values": json.dumps(policy.as_dict()),
+            },
+            banner=Banner(tone=tone, title=title, text=decision.text.splitlines()[-1]),
+            checks=[reason.as_dict() for reason in decision.reasons],
+        )
+    )

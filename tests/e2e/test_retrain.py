@@ -147,7 +147,7 @@ def test_drift_is_answered_by_a_better_champion(loop, reference, tmp_path, monke
     monkeypatch.setattr(train, "run", preempted)
     assert loop.retrain(loop.now, reference, output) == 75
     assert loop.champion == started
-    monkeypatch.setattr("sr_lab.commands.promote.release", lambda cfg: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("sr_lab.commands.promote.call", lambda cfg: (_ for _ in ()).throw(KeyboardInterrupt))
     assert loop.retrain(loop.now, reference, output) == 130
     monkeypatch.undo()
     monkeypatch.chdir(loop.folder)

@@ -23,6 +23,12 @@ from sr_lab.workflows.watch import DriftResult, watch
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
     result = call(cfg)
+    tell(result)
+    return int(cfg.on_drift) if result.alarm else 0
+
+
+def tell(result: DriftResult) -> None:
+    """Prints what was found."""
     for name, reason in result.skipped.items():
         print(f"srlab drift: not used: {name}: {reason}", file=sys.stderr)
     print(result.headline)
@@ -31,7 +37,6 @@ def run(cfg: DictConfig) -> int:
     if result.preset_file is not None:
         print(f"preset: {result.preset_file}")
     print(f"report: {result.page}")
-    return int(cfg.on_drift) if result.alarm else 0
 
 
 def call(cfg: DictConfig) -> DriftResult:

@@ -87,7 +87,7 @@ def test_cool_down_and_budget_refuse_with_the_numbers(loop, reference, tmp_path,
 
 
 def test_what_would_end_a_retraining_shows_before_anything_is_looked_at(loop, reference, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sr_lab.commands.drift.run", lambda cfg: pytest.fail("it looked for drift"))
+    monkeypatch.setattr("sr_lab.commands.drift.call", lambda cfg: pytest.fail("it looked for drift"))
     (low := tmp_path / "paired" / "LR").mkdir(parents=True)
     for folder in (low, low.with_name("HR")):
         shutil.copytree(loop.holdout, folder, dirs_exist_ok=True)

@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sr_lab.monitoring.logbook import Logbook
 from sr_lab.promotion.retraining import RetrainingPolicy, Situation, should_retrain
+from sr_lab.workflows.retrain.logbook import Logbook
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

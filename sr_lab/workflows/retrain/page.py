@@ -35,8 +35,8 @@ class Story:
     cost: float | None = None
 
 
-def write_page(story: Story, folder: Path) -> None:
-    """Writes retrain.json and retrain.html into the folder of a retraining, which holds ``drift/``."""
+def write_page(story: Story, folder: Path) -> Path:
+    """Writes retrain.json and retrain.html into the folder of a retraining, which holds ``drift/``; gives the page."""
     found = json.loads((folder / "drift" / JSON).read_text(encoding="utf-8"))
     preset = folder / "drift" / PRESET
     environment = Environment(
@@ -56,6 +56,7 @@ def write_page(story: Story, folder: Path) -> None:
     )
     write_text(folder / "retrain.json", json.dumps({**asdict(story), "changes": found["changes"]}, indent=1) + "\n")
     write_text(folder / "retrain.html", page)
+    return folder / "retrain.html"
 
 
 def _gains(shown: Sequence[Mapping[str, Any]]) -> bytes:

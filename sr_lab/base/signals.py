@@ -34,11 +34,14 @@ class Stopped(BaseException):
         goes_on: Whether the same command goes on from here.
 
     Attributes:
+        signum: The signal.
+        text: What was done so far.
+        goes_on: Whether the same command goes on.
         exit_code: What the process ends with: 143 after SIGTERM, 130 after Ctrl-C.
     """
 
     def __init__(self, signum: int, text: str = "", *, goes_on: bool = False) -> None:
-        self.signum, self.goes_on = signal.Signals(signum), goes_on
+        self.signum, self.text, self.goes_on = signal.Signals(signum), text, goes_on
         self.exit_code = 128 + int(signum)
         said = _NAMES.get(self.signum, f"stopped by {self.signum.name}")
         super().__init__(f"{said}: {text}" if text else said)

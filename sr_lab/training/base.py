@@ -50,7 +50,8 @@ class TrainingModule(pl.LightningModule, ABC):
         gradient_clip: largest norm of the network's gradient; None does not clip.
 
     Attributes:
-        needs_initial: whether the training must start from given weights.
+        needs_initial: Whether the training must start from given weights.
+        saved_step: Optimizer step of the last checkpoint that was written; None as long as there is none.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -90,6 +91,7 @@ class TrainingModule(pl.LightningModule, ABC):
         if compile_network:
             self.network.compile(mode=compile_network if isinstance(compile_network, str) else None)
         self.logged: dict[str, float] = {}
+        self.saved_step: int | None = None
         self._bad_losses: dict[str, Tensor] = {}
 
     @property
@@ -247,9 +249,11 @@ class TrainingModule(pl.LightningModule, ABC):
         if batch is not None and "index" in batch:
             epochs, indices = batch["epoch"].tolist(), batch["index"].tolist()
             samples = f"; batch of (epoch, sample): {list(zip(epochs, indices, strict=True))}"
+        kept = "no checkpoint was written before"
+        if self.saved_step is not None:
+            kept = f"the checkpoint of step {self.saved_step} holds finite weights"
         raise NonFiniteLoss(
-            f"{where}: {named}{samples}. Lower optimizer.lr, set model.gradient_clip, or look at the samples; "
-            "the last checkpoint holds finite weights."
+            f"{where}: {named}{samples}. Lower optimizer.lr, set model.gradient_clip, or look at the samples; {kept}"
         )
 
 

@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, and enough to go on from to the last bit."""
 
+import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from sr_lab.base.files import replacing
+from sr_lab.base.signals import Asked, Stopped, take_back
 from sr_lab.networks.base import Network
 from sr_lab.training.base import TrainingModule
 
@@ -68,7 +70,10 @@ def load_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} is not a whole checkpoint: {error}") from error
+        raise ValueError(
+            f"{path} is not a whole checkpoint: it was torn, is another program's, or holds code, which is not run. "
+            "Delete it, or put a whole copy there"
+        ) from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise ValueError(f"{path} is not a training checkpoint: it has no 'state_dict'")
     return content
@@ -81,18 +86,26 @@ class KeepLast(pl.Callback):
     at that step, so that a resumed run does not repeat it, else after the step. It also carries
     ``provenance`` (resolved config, code commit, data version) and the state of torch's random generators.
 
-    Where ``max_seconds`` are over before the last step, the checkpoint is written after the step that is under way (or
-    its validation), and :class:`Paused` ends the run.
+    Where ``max_seconds`` are over before the last step, or a signal asks for the end, the checkpoint is written after
+    the step that is under way (or its validation), and :class:`Paused` or :class:`Stopped` ends the run.
 
     Args:
-        directory: where ``last.ckpt`` is kept.
-        every: optimizer steps between two checkpoints.
-        provenance: plain values stored under the key ``sr_lab``.
-        max_seconds: time from the start of the training to the pause; None for no pause.
+        directory: Folder in which ``last.ckpt`` is kept.
+        every: Optimizer steps between two checkpoints.
+        provenance: Plain values stored under the key ``sr_lab``.
+        max_seconds: Time from the start of the training to the pause; None for no pause.
+        asked: Whether a signal came (``signals.deferred``); None does not look. Of several processes, each looks as
+            often as numbers are logged, so that all end at the same step.
     """
 
     def __init__(
-        self, *, directory: Path, every: int, provenance: Mapping[str, Any], max_seconds: float | None = None
+        self,
+        *,
+        directory: Path,
+        every: int,
+        provenance: Mapping[str, Any],
+        max_seconds: float | None = None,
+        asked: Asked | None = None,
     ) -> None:
         super().__init__()
         if every < 1:
@@ -100,14 +113,17 @@ class KeepLast(pl.Callback):
         if max_seconds is not None and max_seconds <= 0:
             raise ValueError(f"max_seconds={max_seconds}: must be positive, or null for no pause")
         self.max_seconds, self._start = max_seconds, 0.0
+        self.asked = asked
         self.path = directory / LAST
         self.every = every
         self.provenance = dict(provenance)
         self._saved_step = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock."""
+        """Starts the clock, and takes the signals back from Lightning, which would end the run as a success."""
         self._start = time.monotonic()
+        if self.asked is not None:
+            take_back()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Saves where no validation follows this step."""
@@ -124,15 +140,31 @@ class KeepLast(pl.Callback):
         over = self.max_seconds is not None and time.monotonic() - self._start >= self.max_seconds
         if self.max_seconds is not None:
             over = trainer.strategy.broadcast(over)  # one clock for all processes
-        due = step % self.every == 0 or step == trainer.max_steps or over
+        stop = self._stop(trainer)
+        due = step % self.every == 0 or step == trainer.max_steps or over or stop is not None
         if step == self._saved_step or not due:
             return
         assert isinstance(module, TrainingModule)
         module.raise_if_not_finite()
         trainer.save_checkpoint(self.path, weights_only=False)
         self._saved_step = step
+        module.saved_step = step
+        if stop is not None and step < trainer.max_steps:
+            raise Stopped(stop, f"the checkpoint of step {step} of {trainer.max_steps} is written", goes_on=True)
         if over and step < trainer.max_steps:
             raise Paused(f"paused at step {step} of {trainer.max_steps}; the same command goes on from there")
+
+    def _stop(self, trainer: pl.Trainer) -> int | None:
+        """The signal that asked any of the processes for the end."""
+        if self.asked is None:
+            return None
+        if trainer.world_size > 1:
+            if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+                return None
+            if not trainer.strategy.reduce_boolean_decision(self.asked.signum is not None, all=False):
+                return None
+            return self.asked.signum or signal.SIGTERM
+        return self.asked.signum
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -153,6 +185,8 @@ class KeepLast(pl.Callback):
         if "cuda" in random and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([state.cpu() for state in random["cuda"]])
         self._saved_step = int(checkpoint.get("global_step", -1))
+        assert isinstance(pl_module, TrainingModule)
+        pl_module.saved_step = self._saved_step
 
 
 class KeepBest(pl.Callback):

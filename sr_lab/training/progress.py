@@ -1,5 +1,7 @@
-"""The progress bar of a step-bounded run."""
+"""How far a step-bounded run is: a bar on a terminal, a line a validation in a log."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -38,3 +40,31 @@ class StepProgressBar(TQDMProgressBar):
         metrics.pop("v_num", None)
         logged = pl_module.logged if isinstance(pl_module, TrainingModule) else {}
         return {**logged, **metrics}
+
+
+class ValidationLines(pl.Callback):
+    """Says at every validation which step is reached, for what is written into a file, where a bar would be noise.
+
+    Args:
+        news: Takes the sentence.
+        monitor: The logged key that it names.
+    """
+
+    def __init__(self, *, news: Callable[[str], object], monitor: str) -> None:
+        super().__init__()
+        self.news, self.monitor = news, monitor
+        self._since = (0.0, 0)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock."""
+        self._since = (time.monotonic(), trainer.global_step)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Says it."""
+        if trainer.state.fn != "fit" or not trainer.is_global_zero:
+            return
+        value = trainer.callback_metrics.get(self.monitor)
+        said = "" if value is None else f", {self.monitor} {float(value):.4f}"
+        start, first = self._since
+        rate = (trainer.global_step - first) / max(time.monotonic() - start, 1e-9)
+        self.news(f"step {trainer.global_step} of {trainer.max_steps}{said}, {rate:.3g} steps/s")

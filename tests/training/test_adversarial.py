@@ -53,7 +53,7 @@ def make(make_module):
             "critic": UNetCritic(num_features=4),
             "critic_optimizer": adam,
             "critic_scheduler": halve,
-            "metrics": dict(plain.metrics.items()),
+            "metrics": {name: mean.metric for name, mean in plain.metrics.items()},
             "optimizer": adam,
             "scheduler": halve,
             "ema_decay": 0.9,

@@ -46,6 +46,7 @@ from sr_lab.workflows.search import (
     selection_images,
     unseen,
 )
+from sr_lab.workflows.train import comparable
 
 SELECTION = "selection.json"
 
@@ -117,7 +118,7 @@ def _search(cfg: DictConfig, output: Path) -> SearchResult:
             output=output,
             num_trials=cfg.num_trials,
             comparable={
-                "training": config_of(config),
+                "training": comparable(plain(config)),
                 "space": plain(cfg.space),
                 "objectives": plain(cfg.objectives),
             },
@@ -128,12 +129,6 @@ def _search(cfg: DictConfig, output: Path) -> SearchResult:
             keep=keep,
             progress=lambda found: _show(bar, found, plan),
         )
-
-
-def config_of(config: DictConfig) -> dict[str, Any]:
-    """What makes two trials comparable: the training's configuration without what may change."""
-    may_change = {"name", "output", "fresh", "resume", "preflight", "tracking", "pictures", "trainer", "tags"}
-    return {key: value for key, value in plain(config).items() if key not in may_change}
 
 
 def _images(fixed: Sequence[str], config: DictConfig, space: dict[str, Parameter]) -> list[Path]:

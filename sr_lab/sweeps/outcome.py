@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sr_lab.sweeps.ablation import half_width
 from sr_lab.sweeps.plan import Plan
 from sr_lab.sweeps.queue import ERROR, attempt, latest, original, same_as
-from sr_lab.sweeps.worker import RESULT
+from sr_lab.training.run_folder import RunFolder
 
 TRIALS = "trials.json"
 State = Literal["complete", "pruned", "failed", "running", "waiting"]
@@ -162,7 +162,7 @@ def _setting(trials: Sequence[Row], plan: Plan) -> Setting:
 
 
 def _row(trial: FrozenTrial, plan: Plan, seconds: float) -> Row:
-    result = _read(plan.trial_folder(original(trial)) / RESULT)
+    result = _read(RunFolder(plan.trial_folder(original(trial))).result_file)
     error = str(trial.user_attrs.get(ERROR, ""))
     if trial.state == TrialState.FAIL and not error:
         times = attempt(trial)

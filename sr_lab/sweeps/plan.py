@@ -12,6 +12,7 @@ import optuna
 from sr_lab.sweeps.queue import requeue
 from sr_lab.sweeps.space import Parameter
 from sr_lab.sweeps.storage import open_storage
+from sr_lab.training.run_folder import RunFolder
 
 Direction = Literal["maximize", "minimize"]
 
@@ -114,7 +115,7 @@ class Plan:
         Raises:
             ValueError: if one was not measured, or is not a number.
         """
-        file = folder / "best" / "metadata.json"
+        file = RunFolder(folder).best / "metadata.json"
         try:
             metrics = json.loads(file.read_text(encoding="utf-8"))["metrics"]
         except (OSError, KeyError, ValueError) as error:

@@ -26,9 +26,9 @@ from sr_lab.base.signals import Stopped
 from sr_lab.base.words import setting
 from sr_lab.sweeps.plan import Plan
 from sr_lab.sweeps.queue import ERROR, SAME_AS, claim, original, same, unfinished
+from sr_lab.training.run_folder import PAUSED, RunFolder
 
-RESULT, LOG, LOCK, FAILURE = "result.json", "train.log", ".lock", "error.json"
-PAUSED = 75  # exit code of a run whose max_seconds are over
+LOG, FAILURE = "train.log", "error.json"
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit codes of a run that was asked to end
 _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 1.0
@@ -198,7 +198,7 @@ class Worker:
 
     def _until_free(self, folder: Path, trial_id: int) -> None:
         """Waits while an earlier attempt, whose worker was killed, still writes the folder."""
-        beat, lock = self._alive(trial_id), FileLock(folder / LOCK)
+        beat, lock = self._alive(trial_id), FileLock(RunFolder(folder).lock)
         while True:
             try:
                 with lock.acquire(timeout=0.5):
@@ -247,8 +247,8 @@ def dies_with_parent() -> Callable[[], None] | None:
 
 
 def _ended_early(folder: Path) -> bool:
-    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    return str(result.get("ended") or "").startswith("pruning")
+    result = RunFolder(folder).result()
+    return result is not None and result.ended_by == "pruning"
 
 
 def _error_text(folder: Path, code: int) -> str:

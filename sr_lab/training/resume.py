@@ -1,4 +1,4 @@
-"""What a run may change when it goes on: everything that changes no weight."""
+"""What changes no weight: a run may change it when it goes on, and trials of a sweep may differ in it."""
 
 import importlib
 import inspect
@@ -12,20 +12,29 @@ MOVED = {
 }
 """Dotted paths of earlier releases, and where the same is now."""
 
-FREE = frozenset(
+RUNNING = frozenset(
     {
         # Where and how it runs, and what is told of it.
         *("name", "output", "fresh", "resume", "longer", "preflight", "tracking", "pictures", "tags", "experiment"),
-        *("trainer", "max_seconds", "checkpoint_every", "val_every", "callbacks"),
+        *("trainer", "max_seconds", "checkpoint_every", "val_every"),
         # Validation in tiles.
         *("model.tile", "model.overlap"),
-        # How the data are loaded; that they are the same data is told by their version.
+        # How the data are loaded.
         *("data.name", "data.cache", "data.num_workers", "data.start_method", "data.pin_memory", "data.images_on"),
+    }
+)
+"""Keys that change no weight, each with all that is below it."""
+
+PLACES = frozenset(
+    {
         "data.holdout",
         *(f"data.{part}.{key}" for part in ("train", "val") for key in ("roots", "root", "high", "low", "exclude")),
     }
 )
-"""Keys that change no weight, each with all that is below it."""
+"""Where the data lie: a run that goes on compares their version."""
+
+FREE = RUNNING | PLACES | {"callbacks"}
+"""What may change when a run goes on."""
 
 LONGER = frozenset({"max_steps", "scheduler", "model.scheduler", "model.critic_scheduler"})
 """Keys that change where a finished run is trained longer: the budget, and the schedules over it."""

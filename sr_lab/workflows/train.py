@@ -39,10 +39,10 @@ from sr_lab.training.logger import RunLogger
 from sr_lab.training.pictures import PictureGrid
 from sr_lab.training.preflight import disk_problem, optimizer_problem, precision_problem, step_problems
 from sr_lab.training.progress import StepProgressBar, ValidationLines
-from sr_lab.training.resume import changes, moved
+from sr_lab.training.resume import RUNNING, changes, moved, what_counts
 from sr_lab.training.run_folder import PAUSED, EndedBy, RunFolder, RunResult
 
-__all__ = ["PAUSED", "Run", "is_first_process", "train"]
+__all__ = ["PAUSED", "Run", "comparable", "is_first_process", "train"]
 
 LOG = logging.getLogger(__name__)
 TRAINER = {
@@ -200,6 +200,11 @@ def train(
             return Run(directory=folder.directory, metrics={}, paused=str(pause))
         except Stopped as stop:
             raise stop if stop.text else stop.saying("no step was lost", goes_on=True) from None
+
+
+def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What two trainings must have in common to be compared: their configuration without what changes no weight."""
+    return what_counts(config, free=RUNNING)
 
 
 def is_first_process() -> bool:

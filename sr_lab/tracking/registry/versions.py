@@ -13,6 +13,7 @@ from sr_lab.tracking.registry.card import CARD, INTENDED_USE, described, model_c
 from sr_lab.tracking.registry.seal import SEAL, check_seal, seal
 from sr_lab.tracking.spool import Spool
 from sr_lab.tracking.store import call, connect, download, find_model, grant, resolve_uri, sqlite_path, without_password
+from sr_lab.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,7 +26,6 @@ __all__ = ["Version", "download", "locate", "register"]
 LINEAGE_TAGS = ("git.commit", "git.dirty", "data.training", "data.validation", "data.test", "protocol")
 DESCRIPTION_LIMIT = 5000
 METRIC_PREFIX = "test/"
-FOLDER = "tracking"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +64,9 @@ def locate(run: str, *, uri: str | None, default_uri: str) -> tuple[str, str]:
         if "/" in run or folder.suffix:
             raise ValueError(f"run {run}: no such folder, and not a run id either")
         return resolve_uri(uri or default_uri), run
-    spool = Spool(folder if (folder / "spool.json").exists() else folder / FOLDER)
+    spool = Spool(folder if (folder / "spool.json").exists() else RunFolder(folder).tracking)
     if not spool.exists:
-        raise ValueError(f"run {run}: the folder has no {FOLDER}/spool.json, so it was not tracked")
+        raise ValueError(f"run {run}: the folder has no tracking/spool.json, so it was not tracked")
     state, left = spool.state, spool.remaining()
     if left or state.run_id is None:
         raise ValueError(f"run {run}: {left} events are not on the server yet: run  srlab sync directory={run}  first")

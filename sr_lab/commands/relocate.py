@@ -1,0 +1,35 @@
+"""Make the store of a project that was copied or moved use the project's own files.
+
+    srlab relocate
+    srlab relocate tracking_uri=sqlite:////new/place/mlflow.db
+
+An SQLite store keeps the absolute places of its artefacts. In a copied project they are the original's, so that srlab
+refuses to write there and names this command. It rewrites the places of all runs, models and registered versions from
+the folder where the store was made to the one where it is, together or not at all. No file is touched, and the original
+stays as it is; its runs and the copy's go separate ways from then on.
+
+Exit code 0 if the store names its own place afterwards, also if it did so before.
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from sr_lab.workflows.relocate import Relocated, relocate
+
+
+def call(cfg: DictConfig) -> Relocated:
+    """Rewrites the places in ``cfg.tracking_uri``."""
+    return relocate(tracking_uri=str(cfg.tracking_uri), old=None if cfg.old is None else Path(str(cfg.old)))
+
+
+def run(cfg: DictConfig) -> int:
+    """Prints what was rewritten."""
+    done = call(cfg)
+    if done.places == 0:
+        print(f"{done.path} names the files in {done.new}: nothing to do")
+        return 0
+    print(f"{done.path}: {done.places} places are below {done.new} now, they were below {done.old}")
+    if done.missing:
+        print(f"caution: {len(done.missing)} of them are not there, for instance {done.missing[0]}")
+    return 0

@@ -127,7 +127,7 @@ def test_what_is_set_aside_stays_whole(tmp_path: Path) -> None:
 def test_uris() -> None:
     assert with_driver("postgresql://u@h/n") == with_driver("postgres://u@h/n") == "postgresql+psycopg2://u@h/n"
     assert without_password("see http://u:p@h/x and http://h") == "see http://***@h/x and http://h"
-    with pytest.raises(ValueError, match="it holds a password.* set PGPASSWORD"):
+    with pytest.raises(ValueError, match=r"it holds a password.* set PGPASSWORD"):
         require_no_password("postgresql://u:p@h/n", "it")
     with pytest.raises(ValueError, match="it is no uri"):
         require_no_password("http://[::1", "it")

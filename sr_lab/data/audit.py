@@ -23,7 +23,7 @@ from sr_lab.base.files import sha256, write_json
 from sr_lab.data.manifest import combined_digest, num_threads
 from sr_lab.images import ImageError, read_image
 
-VERSION = 2
+VERSION = 3
 SIDE = 160  # longer side of the pictures that candidates are compared at
 CROPS = (  # parts of the picture that are hashed: (part of each side, place from left, place from top)
     (1.0, 0.0, 0.0),

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from sr_lab.base.files import sha256
 from sr_lab.data.audit import kept_exclusions
 from sr_lab.data.blocks import Block
 from sr_lab.data.datasets import NUM_OPERATIONS, Augment, Batch, CropDataset, ImageDataset, degrade, to_float
@@ -143,7 +142,7 @@ class SRDataModule(pl.LightningDataModule):
             part = DataPart(label, source, self.scale, self.degradation, store_low, self.seed, source.items)
             part.scan(index)
             found[label] = part
-        self._leave_out_findings(found)
+        self._leave_out_findings(found, index)
         return found
 
     @property
@@ -384,14 +383,15 @@ class SRDataModule(pl.LightningDataModule):
             return []
         return [f"the decoded cache needs {needed / 1e9:.1f} GB, {self.cache} has {free / 1e9:.1f} GB: set data.cache"]
 
-    def _leave_out_findings(self, parts: dict[str, DataPart]) -> None:
+    def _leave_out_findings(self, parts: dict[str, DataPart], index: FileIndex) -> None:
         """Takes what the audit finds out of ``train``; the findings are kept in the cache folder."""
         train, val = parts["train"], parts["val"]
         tests = [item.high for item, _ in val.whole]
         tests += [file for folder in self.holdout if folder.is_dir() for file in list_images(folder)]
         files = [item.high for item, _ in train.whole]
         digests = [f"{item.high} {entries[0].sha256}" for item, entries in [*train.whole, *val.whole]]
-        digests += [f"{file} {sha256(file)}" for file in tests[len(val.whole) :]]
+        digests += [f"{file} {index.digest(file)}" for file in tests[len(val.whole) :]]
+        index.save()
         reasons = kept_exclusions(files, tests, digests, folder=self.cache / "audits")
         train.keep({item for item in train.items if str(item.high) not in reasons})
         self.excluded = [f"{file}: {reason}" for file, reason in reasons.items()]

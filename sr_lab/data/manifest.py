@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from sr_lab.base.compute import num_cores
 from sr_lab.base.files import sha256, write_json
 from sr_lab.images import ImageError, read_image
 
+DECODING = 2  # counts the ways in which files were decoded: what one accepted, the next may find damaged
 RACY_SECONDS = 2.0  # a file younger than this may still change within its time stamp's resolution
 
 
@@ -94,8 +96,10 @@ class Manifest:
 class FileIndex:
     """Remembers the facts of files it has seen, so that an unchanged file is neither hashed nor decoded again.
 
-    A file counts as unchanged while its size, modification time and inode stay (as in git's index). The index is
-    only a shortcut: a lost or damaged one is made anew, and processes may share it.
+    A file counts as unchanged while its size, modification time, change time and inode stay (as in git's index): the
+    change time tells of a file that was replaced by one of the same size with its time kept (``cp -p``). The index is
+    only a shortcut: a lost or damaged one is made anew, and processes may share it. What an earlier way of decoding
+    accepted is looked at again.
 
     Args:
         path: JSON file; None remembers in memory only.
@@ -114,23 +118,42 @@ class FileIndex:
             OSError: if it cannot be read.
         """
         key, stat = str(file.resolve()), file.stat()
-        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
         known = self._known.get(key)
-        if known is not None and known["stamp"] == stamp:
+        if known is not None and known["stamp"] == _stamp(stat) and known["facts"]:
             return Entry(path=name, **known["facts"])
         digest = sha256(file)
-        image = read_image(file)
-        facts = {
-            "size": stat.st_size,
-            "sha256": digest,
-            "width": image.shape[1],
-            "height": image.shape[0],
-            "channels": image.shape[2],
-            "bits": image.dtype.itemsize * 8,
-        }
-        if time.time() - stat.st_mtime > RACY_SECONDS:
-            self._known[key] = self._new[key] = {"stamp": stamp, "facts": facts}
+        if known is not None and known["facts"] and known["digest"] == digest and known["stamp"][0] == DECODING:
+            facts = known["facts"]
+        else:
+            image = read_image(file)
+            facts = {
+                "size": stat.st_size,
+                "sha256": digest,
+                "width": image.shape[1],
+                "height": image.shape[0],
+                "channels": image.shape[2],
+                "bits": image.dtype.itemsize * 8,
+            }
+        self._learn(key, stat, digest, facts)
         return Entry(path=name, **facts)
+
+    def digest(self, file: Path) -> str:
+        """Hexadecimal SHA-256 of ``file``, which is not decoded.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        key, stat = str(file.resolve()), file.stat()
+        known = self._known.get(key)
+        if known is not None and known["stamp"] == _stamp(stat):
+            return str(known["digest"])
+        digest = sha256(file)
+        self._learn(key, stat, digest, None)
+        return digest
+
+    def _learn(self, key: str, stat: os.stat_result, digest: str, facts: dict[str, Any] | None) -> None:
+        if time.time() - max(stat.st_mtime, stat.st_ctime) > RACY_SECONDS:
+            self._known[key] = self._new[key] = {"stamp": _stamp(stat), "digest": digest, "facts": facts}
 
     def save(self) -> None:
         """Writes what was learnt since loading, beside what other processes wrote meanwhile."""
@@ -148,7 +171,13 @@ class FileIndex:
             known = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return known if isinstance(known, dict) else {}
+        if not isinstance(known, dict):
+            return {}
+        return {key: entry for key, entry in known.items() if isinstance(entry, dict) and "digest" in entry}
+
+
+def _stamp(stat: os.stat_result) -> list[int]:
+    return [DECODING, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def scan(
@@ -175,9 +204,11 @@ def scan(
             if progress is not None:
                 progress()
 
-    with ThreadPoolExecutor(max_workers=num_threads()) as pool:
-        found = list(pool.map(look, files))
-    index.save()
+    try:
+        with ThreadPoolExecutor(max_workers=num_threads()) as pool:
+            found = list(pool.map(look, files))
+    finally:
+        index.save()
     return (
         [entry if isinstance(entry, Entry) else None for entry in found],
         [message for message in found if isinstance(message, str)],

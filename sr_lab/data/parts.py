@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from sr_lab.base.files import sha256
 from sr_lab.data.cache import DecodedCache, check, open_or_build
 from sr_lab.data.manifest import Entry, FileIndex, Manifest, combined_digest, scan
 from sr_lab.data.sources import Item, Source
@@ -146,13 +147,17 @@ class DataPart:
                 self.cache_key,
                 names=[item.name for item in items],
                 dtype=self.dtype,
-                load=self._loader(items),
+                load=self._loader(pairs),
                 progress=bar.update,
             )
 
-    def _loader(self, items: list[Item]) -> Callable[[int], tuple[Image, Image | None]]:
+    def _loader(self, pairs: list[tuple[Item, list[Entry]]]) -> Callable[[int], tuple[Image, Image | None]]:
         def load(index: int) -> tuple[Image, Image | None]:
-            high, low = self.source.read(items[index])
+            item, entries = pairs[index]
+            high, low = self.source.read(item)
+            for (_, file), entry in zip(item.files, entries, strict=True):
+                if sha256(file) != entry.sha256:
+                    raise ValueError(f"{file} has changed since it was hashed, while this run began: start it again")
             height, width = (side // self.scale * self.scale for side in high.shape[:2])
             high = self._planes(high[:height, :width])
             if low is not None:

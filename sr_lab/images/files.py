@@ -1,19 +1,25 @@
 """Image files: find, read, write."""
 
+import io
+import os
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from torch import Tensor
 
 from sr_lab.base.files import replacing
 from sr_lab.images.colour import to_array
-from sr_lab.images.headers import ImageError, read_header
+from sr_lab.images.headers import Header, ImageError, read_header
+from sr_lab.images.jpeg import decode_jpeg
 from sr_lab.images.tiff import check_size, read_tiff, write_tiff
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_CORE_HEADER = (12).to_bytes(4, "little")
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OPTIONS = {
     ".png": [cv2.IMWRITE_PNG_COMPRESSION, 3],
@@ -44,7 +50,7 @@ def list_images(folder: Path) -> list[Path]:
     return sorted(paths)
 
 
-def read_image(path: Path | str, *, max_pixels: int = 2**28) -> npt.NDArray[Any]:
+def read_image(path: Path | str, *, max_pixels: int | None = None) -> npt.NDArray[Any]:
     """Decode a PNG, JPEG, WebP, TIFF or BMP file, whatever its suffix, and turn it upright by its EXIF orientation.
 
     Alpha is dropped, not blended: the colours under transparent pixels come out as they are stored. Palettes are
@@ -53,7 +59,8 @@ def read_image(path: Path | str, *, max_pixels: int = 2**28) -> npt.NDArray[Any]
 
     Args:
         path: the file.
-        max_pixels: a larger image is refused from its header, before it is decoded.
+        max_pixels: A larger image is refused from its header, before it is decoded; None takes the environment's
+            ``SRLAB_MAX_PIXELS``, or 2**28.
 
     Returns:
         (H, W, C), uint8 or uint16; C is 1 for grey, 3 for RGB, more for the bands of a TIFF file.
@@ -62,6 +69,7 @@ def read_image(path: Path | str, *, max_pixels: int = 2**28) -> npt.NDArray[Any]
         ImageError: if the file is missing, empty, truncated, damaged, too large, or not an image.
     """
     path = Path(path)
+    max_pixels = _most_pixels() if max_pixels is None else max_pixels
     try:
         with path.open("rb") as file:
             start = file.read(16)
@@ -112,25 +120,52 @@ def write_image(path: Path | str, image: npt.NDArray[Any] | Tensor) -> None:
             partial.write_bytes(_encode(path, array, suffix))
 
 
+def _most_pixels() -> int:
+    given = os.environ.get("SRLAB_MAX_PIXELS", "")
+    if given and not given.isdecimal():
+        raise ValueError(f"SRLAB_MAX_PIXELS={given}: a whole number of pixels")
+    return int(given) if given else 2**28
+
+
 def _decode(data: bytes, max_pixels: int) -> tuple[npt.NDArray[Any], int]:
     """Pixels (H, W, C) of an encoded image other than TIFF, and its orientation."""
     header = read_header(data)
     if header is None:
         raise ImageError(f"is not a PNG, JPEG, WebP, TIFF or BMP image (it starts with {data[:8]!r}); convert it")
     check_size(header.width, header.height, max_pixels)
+    if data.startswith(_JPEG_SIGNATURE) and (pixels := decode_jpeg(data)) is not None:
+        _check_shape(pixels, header)
+        return pixels, header.orientation
+    if data.startswith(b"BM") and data[14:18] == _CORE_HEADER:
+        return _decode_os2(data), header.orientation
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise ImageError(f"cannot be decoded ({error.err}); convert or fetch it again") from error
     if image is None:
         raise ImageError("is damaged: its pixels cannot be decoded; fetch it again or remove it")
-    if image.shape[:2] != (header.height, header.width):
-        raise ImageError(f"is damaged: {image.shape[:2]} pixels decoded, its header says {header.height, header.width}")
+    _check_shape(image, header)
     if image.ndim == 2:
         return image[:, :, None], header.orientation
     if header.is_grey:
         return image[:, :, :1], header.orientation
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGB), header.orientation
+
+
+def _decode_os2(data: bytes) -> npt.NDArray[Any]:
+    """A BMP file with the short header of OS/2, which OpenCV takes for a grey image."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            grey = image.mode in ("1", "L")
+            array = np.asarray(image.convert("L" if grey else "RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImageError(f"is damaged ({error}); fetch it again or remove it") from error
+    return array[:, :, None] if grey else array
+
+
+def _check_shape(image: npt.NDArray[Any], header: Header) -> None:
+    if image.shape[:2] != (header.height, header.width):
+        raise ImageError(f"is damaged: {image.shape[:2]} pixels decoded, its header says {header.height, header.width}")
 
 
 def _encode(path: Path, image: npt.NDArray[Any], suffix: str) -> bytes:

@@ -5,6 +5,7 @@ found even where the decoder would silently fill the rest with grey.
 """
 
 import struct
+import zlib
 from dataclasses import dataclass
 
 
@@ -49,6 +50,7 @@ def _png(data: bytes) -> Header:
         if position + 12 > len(data):
             raise ImageError("is truncated: the data end before the IEND chunk")
         length, kind = struct.unpack_from(">I4s", data, position)
+        _check_crc(data, position, length, kind)
         if kind == b"IEND":
             return Header(width, height, orientation, is_grey=colour in (0, 4))
         if kind == b"eXIf":
@@ -56,6 +58,17 @@ def _png(data: bytes) -> Header:
         if kind == b"acTL":
             raise ImageError("is an animation; extract the frame you need into its own file")
         position += 12 + length
+
+
+def _check_crc(data: bytes, position: int, length: int, kind: bytes) -> None:
+    """Of a PNG chunk that the pixels depend on: its name begins with a capital. The decoder checks the first, IHDR."""
+    if not kind[:1].isupper() or kind == b"IHDR":
+        return
+    end = position + 8 + length
+    if end + 4 > len(data):
+        raise ImageError("is truncated: the data end within a chunk")
+    if zlib.crc32(memoryview(data)[position + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+        raise ImageError(f"is damaged: the checksum of its {kind.decode('latin-1')} chunk is wrong; fetch it again")
 
 
 def _jpeg(data: bytes) -> Header:
@@ -110,7 +123,15 @@ def _bmp(data: bytes) -> Header:
     (total,) = struct.unpack_from("<I", data, 2)
     if total > len(data):
         raise ImageError(f"is truncated: {len(data)} of {total} bytes are there")
-    width, height = struct.unpack_from("<ii", data, 18)
+    start, size = struct.unpack_from("<II", data, 10)
+    if size == 12:  # OS/2
+        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+        compression = 0
+    else:
+        width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
+    needed = start + (width * bits + 31) // 32 * 4 * abs(height)
+    if compression == 0 and needed > len(data):
+        raise ImageError(f"is truncated: {len(data)} of {needed} bytes are there")
     return Header(width, abs(height))
 
 

@@ -9,11 +9,13 @@ import numpy.typing as npt
 import tifffile
 
 from sr_lab.images.headers import ImageError
+from sr_lab.images.jpeg import decode_jpeg
 
 _ALPHA = (1, 2)
 _MINISWHITE, _PALETTE, _SEPARATED = 0, 3, 5
 _CV2 = (1, 2, 3, 6)  # grey, RGB, palette, YCbCr
 _PLANAR = 2
+_JPEG = 7
 _REDUCED_OR_MASK = 1 | 4
 
 
@@ -34,6 +36,8 @@ def read_tiff(path: Path, *, max_pixels: int) -> tuple[npt.NDArray[Any], int]:
             page = pages[0]
             check_size(page.imagewidth, page.imagelength, max_pixels)
             _check_page(page, path.stat().st_size)
+            if page.compression == _JPEG:
+                _check_jpeg_parts(page)
             orientation = page.tags.valueof(274, default=1)
             image = _decode(page, path, orientation)
     except ImageError:
@@ -64,7 +68,8 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise ImageError(f"says that it is {width}x{height} pixels large; it is damaged, fetch it again")
     if width * height > max_pixels:
         raise ImageError(
-            f"has {width}x{height} pixels, more than max_pixels={max_pixels}; cut it into parts or raise max_pixels"
+            f"has {width}x{height} pixels, more than max_pixels={max_pixels}; cut it into parts, or allow more: "
+            f"SRLAB_MAX_PIXELS={width * height} in the environment"
         )
 
 
@@ -79,6 +84,16 @@ def _check_page(page: tifffile.TiffPage, num_bytes: int) -> None:
         )
     if any(start + count > num_bytes for start, count in zip(page.dataoffsets, page.databytecounts, strict=False)):
         raise ImageError("is truncated: parts of the pixels lie beyond the end of the file")
+
+
+def _check_jpeg_parts(page: tifffile.TiffPage) -> None:
+    """Every strip or tile is JPEG data, whose common tables stand apart."""
+    tables = page.jpegtables[:-2] if page.jpegtables else None  # without the end marker
+    for start, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+        if count:
+            page.parent.filehandle.seek(start)
+            part = page.parent.filehandle.read(count)
+            decode_jpeg(part if tables is None else tables + part[2:])
 
 
 def _decode(page: tifffile.TiffPage, path: Path, orientation: int) -> npt.NDArray[Any]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sr_lab.base.files import write_json
+from sr_lab.base.files import sha256, write_json
 from sr_lab.data import manifest as module
 from sr_lab.data.manifest import Entry, FileIndex, Manifest, scan
+from sr_lab.images import write_image
 
 
 def entry(path: str, content: str = "a", size: int = 3) -> Entry:
@@ -87,8 +88,7 @@ def test_an_unchanged_file_is_not_read_again_and_a_changed_one_is(
 ) -> None:
     root = folder("photos", 2)
     files = [(file.name, file) for file in sorted(root.iterdir())]
-    for _, file in files:
-        os.utime(file, (1_000_000_000, 1_000_000_000))
+    monkeypatch.setattr(module, "RACY_SECONDS", -1.0)
     first, _ = scan(files, index=FileIndex(tmp_path / "index.json"))
     reads: list[Path] = []
     real = module.read_image
@@ -101,6 +101,19 @@ def test_an_unchanged_file_is_not_read_again_and_a_changed_one_is(
     assert again[0] is not None
     assert again[1] is not None
     assert again[0].sha256 == again[1].sha256
+
+
+def test_a_file_of_the_same_size_and_time_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RACY_SECONDS", -1.0)
+    for name, level in (("a.bmp", 10), ("b.bmp", 200)):
+        write_image(tmp_path / name, np.full((8, 8, 3), level, np.uint8))
+        os.utime(tmp_path / name, (1_000_000_000, 1_000_000_000))
+    index = FileIndex()
+    before = index.entry(tmp_path / "a.bmp", name="a")
+    shutil.copy2(tmp_path / "b.bmp", tmp_path / "a.bmp")  # as cp -p
+    after = index.entry(tmp_path / "a.bmp", name="a")
+    assert (before.size, after.sha256) == (after.size, sha256(tmp_path / "b.bmp"))
+    assert index.digest(tmp_path / "a.bmp") == after.sha256 != before.sha256
 
 
 def test_a_fresh_file_is_not_trusted_by_its_time_stamp(folder: Callable[..., Path], tmp_path: Path) -> None:

@@ -296,6 +296,15 @@ def test_too_many_pixels_are_refused(tmp_path: Path, kind: str) -> None:
         read_image(tmp_path / "a", max_pixels=2399)
 
 
+def test_the_remedy_for_too_many_pixels_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(smooth()).save(tmp_path / "a.png")
+    monkeypatch.setenv("SRLAB_MAX_PIXELS", "2399")
+    with pytest.raises(ImageError, match="SRLAB_MAX_PIXELS=2400 in the environment"):
+        read_image(tmp_path / "a.png")
+    monkeypatch.setenv("SRLAB_MAX_PIXELS", "2400")
+    assert read_image(tmp_path / "a.png").shape == (40, 60, 3)
+
+
 def test_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     data = bytearray(encoded(Image.new("1", (8, 8)), "png"))
     data[16:24] = struct.pack(">II", 100_000, 100_000)
@@ -366,3 +375,61 @@ def test_listing_a_missing_or_empty_folder_is_an_error(tmp_path: Path) -> None:
         list_images(tmp_path / "gone")
     with pytest.raises(ImageError, match="holds no image"):
         list_images(tmp_path)
+
+
+def test_an_os2_bitmap_is_read_as_it_is(tmp_path: Path) -> None:
+    image = smooth()
+    rows = b"".join(row[:, ::-1].tobytes() for row in image[::-1])  # 60 * 3 bytes: no padding
+    header = b"BM" + struct.pack("<IHHIIHHHH", 26 + len(rows), 0, 0, 26, 12, 60, 40, 1, 24)
+    (tmp_path / "a.bmp").write_bytes(header + rows)
+    assert np.array_equal(read_image(tmp_path / "a.bmp"), image)
+    (tmp_path / "a.bmp").write_bytes((header + rows)[:-100])
+    with pytest.raises(ImageError, match=r"a\.bmp is truncated"):
+        read_image(tmp_path / "a.bmp")
+
+
+def photo() -> Image.Image:
+    x = noise(24, 36, 3).astype(np.float32)
+    return Image.fromarray(cv2.resize(x, (360, 240), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_blocks": 7}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_whose_end_was_put_on_is_damaged(tmp_path: Path, mode: str, options: dict[str, object]) -> None:
+    whole = encoded(photo().convert(mode), "JPEG", **options)
+    (tmp_path / "whole.jpg").write_bytes(whole)
+    assert read_image(tmp_path / "whole.jpg").shape[:2] == (240, 360)
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")
+    with pytest.raises(ImageError, match=r"cut\.jpg is damaged"):
+        read_image(tmp_path / "cut.jpg")
+    middle = len(whole) // 2
+    (tmp_path / "over.jpg").write_bytes(whole[:middle] + b"\xff" * 40 + whole[middle + 40 :])
+    with pytest.raises(ImageError, match=r"over\.jpg is damaged"):
+        read_image(tmp_path / "over.jpg")
+
+
+def test_strict_decoding_gives_the_pixels_of_opencv(tmp_path: Path) -> None:
+    for mode in ("RGB", "L"):
+        data = encoded(photo().convert(mode), "JPEG", quality=90)
+        (tmp_path / "a.jpg").write_bytes(data)
+        expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        expected = expected[:, :, None] if mode == "L" else expected[:, :, ::-1]
+        assert np.array_equal(read_image(tmp_path / "a.jpg"), expected)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_bytes_that_were_overwritten_are_found_as_far_as_the_format_can_tell(tmp_path: Path, kind: str) -> None:
+    options = {"TIFF": {"compression": "tiff_adobe_deflate"}, "WEBP": {"quality": 90}}.get(kind, {})
+    whole = encoded(photo(), kind, **options)
+    middle = len(whole) // 2
+    (tmp_path / "bad.img").write_bytes(whole[:middle] + bytes(40) + whole[middle + 40 :])
+    with pytest.raises(ImageError, match=r"bad\.img is"):
+        read_image(tmp_path / "bad.img")
+
+
+def test_a_png_that_is_stored_uncompressed_is_checked_by_its_checksums(tmp_path: Path) -> None:
+    whole = encoded(photo(), "PNG", compress_level=0)
+    middle = len(whole) // 2
+    (tmp_path / "bad.png").write_bytes(whole[:middle] + b"\x01" + whole[middle + 1 :])
+    with pytest.raises(ImageError, match="checksum of its IDAT"):
+        read_image(tmp_path / "bad.png")

@@ -8,20 +8,15 @@ srlab promote. Scenes, whose images count as one observation, are told by the fo
 Exit code 0 only if both were scored on every image by every metric.
 """
 
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr_lab.base.files import write_text
-from sr_lab.commands._restorer import choose_device, load_restorer
 from sr_lab.config.compose import build
-from sr_lab.workflows.compare import Comparison, Line, compare
-
-PAGE, NUMBERS = "compare.html", "compare.json"
+from sr_lab.workflows.compare import PAGE, Comparison, Line, compare
+from sr_lab.workflows.load import choose_device, load_restorer
 
 
 def run(cfg: DictConfig) -> int:
@@ -41,11 +36,11 @@ def call(cfg: DictConfig) -> Comparison:
     if names[0] == names[1]:
         raise ValueError(f"a and b are both {names[0]}: give two restorers")
     device = choose_device(cfg.device)
-    found = compare(
+    return compare(
         {
             name: load_restorer(
                 name, scale=cfg.scale, tile=cfg.tile, overlap=cfg.overlap, device=device, tracking_uri=cfg.tracking_uri
-            )[0]
+            )
             for name in names
         },
         Path(cfg.benchmark),
@@ -57,15 +52,8 @@ def call(cfg: DictConfig) -> Comparison:
         device=device,
         alpha=cfg.alpha,
         num_pictures=cfg.num_pictures,
+        report=Path(cfg.report),
     )
-    scores = found.scores
-    write_text(Path(cfg.report) / PAGE, found.page)
-    numbers = {"a": names[0], "b": names[1], "protocol": scores.protocol.name, "sha256": scores.sha256}
-    write_text(
-        Path(cfg.report) / NUMBERS,
-        json.dumps({**numbers, "alpha": cfg.alpha, "lines": [asdict(line) for line in found.lines]}, indent=2) + "\n",
-    )
-    return found
 
 
 def _text(names: Sequence[str], lines: Sequence[Line], alpha: float) -> str:

@@ -19,20 +19,20 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from sr_lab.commands._restorer import choose_device, load_restorer
 from sr_lab.config.compose import build
 from sr_lab.workflows.evaluate import (
     COMPARISON,
     REPORT,
     SUMMARY,
+    BicubicRestorer,
     MeanRestorer,
     NetworkRestorer,
-    Restorer,
     Scores,
     evaluate,
     format_value,
     not_measured_on,
-)  # fmt: skip
+)
+from sr_lab.workflows.load import choose_device, load_restorer
 
 
 def run(cfg: DictConfig) -> int:
@@ -57,6 +57,11 @@ def call(cfg: DictConfig) -> Scores:
     (report / SUMMARY).unlink(missing_ok=True)
     if not isinstance(cfg.scale, int) or cfg.scale < 1:
         raise ValueError(f"scale={cfg.scale}: a whole number of at least 1")
+    if cfg.run is not None and cfg.self_ensemble:
+        raise ValueError(
+            f"run={cfg.run} records what its model can do, and self_ensemble=true measures the mean of eight of its "
+            "images: give run=null or self_ensemble=false"
+        )
     device = choose_device(cfg.device)
     names = [cfg.restorer] if isinstance(cfg.restorer, str) else list(cfg.restorer)
     loaded = [
@@ -66,12 +71,11 @@ def call(cfg: DictConfig) -> Scores:
         )
         for name in names
     ]  # fmt: skip
-    restorer, metadata = loaded[0] if len(loaded) == 1 else _mean_of(loaded)
-    facts: dict[str, Any] = {} if metadata is None else {"tile": cfg.tile, "overlap": cfg.overlap}
-    if any(isinstance(member, NetworkRestorer) and member.generative for member, _ in loaded):
+    facts: dict[str, Any] = {} if loaded[0].metadata is None else {"tile": cfg.tile, "overlap": cfg.overlap}
+    if any(isinstance(member, NetworkRestorer) and member.generative for member in loaded):
         facts |= {"seed": cfg.seed, "num_steps": cfg.num_steps, "samples": cfg.samples}
     return evaluate(
-        restorer,
+        loaded[0] if len(loaded) == 1 else MeanRestorer(loaded),
         Path(cfg.benchmark),
         name=" + ".join(map(str, names)) + (" (x8)" if cfg.self_ensemble else ""),
         scale=cfg.scale,
@@ -81,7 +85,7 @@ def call(cfg: DictConfig) -> Scores:
         seed=cfg.seed,
         samples=cfg.samples,
         device=device,
-        metadata=metadata,
+        metadata=loaded[0].metadata if len(loaded) == 1 else _parents(loaded),
         facts=facts,
         report=report,
         num_pictures=cfg.num_pictures,
@@ -89,11 +93,11 @@ def call(cfg: DictConfig) -> Scores:
     )
 
 
-def _mean_of(loaded: Sequence[tuple[Restorer, dict[str, Any] | None]]) -> tuple[Restorer, dict[str, Any]]:
-    """The mean of several restorers' images, and what is known of each."""
-    parents = [metadata or {} for _, metadata in loaded]
+def _parents(loaded: Sequence[BicubicRestorer | NetworkRestorer]) -> dict[str, Any]:
+    """What is known of the restorers whose mean is measured."""
+    parents = [dict(restorer.metadata or {}) for restorer in loaded]
     backbones = sorted({net for parent in parents for net in parent.get("perceptual_backbones", [])})
-    return MeanRestorer([restorer for restorer, _ in loaded]), {"parents": parents, "perceptual_backbones": backbones}
+    return {"parents": parents, "perceptual_backbones": backbones}
 
 
 def table(scores: Scores) -> str:

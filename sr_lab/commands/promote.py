@@ -17,8 +17,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr_lab.commands._restorer import choose_device, fetch_artefact
 from sr_lab.config.compose import build
+from sr_lab.workflows.load import choose_device, fetch_artefact
 from sr_lab.workflows.release import Release, contenders, fire, how_to_agree, one_scale, release
 
 

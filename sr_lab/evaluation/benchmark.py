@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -10,7 +13,7 @@ from sr_lab.degradations.base import Degradation
 from sr_lab.degradations.resize import Bicubic
 from sr_lab.evaluation.pairs import Pair, find_pairs
 from sr_lab.images import read_image, to_tensor
-from sr_lab.metrics.protocol import Protocol
+from sr_lab.metrics.protocol import Protocol, ProtocolMismatch
 
 
 @dataclass(frozen=True)
@@ -20,10 +23,12 @@ class Decoded:
     Attributes:
         high: The original, (1, C, H, W), values in [0, 1].
         low: The given low image, (1, C, h, w); None where it is to be made.
+        levels: Steps between black and white of the original: 65535 where it has more than 8 bits hold.
     """
 
     high: Tensor
     low: Tensor | None = None
+    levels: int = 255
 
 
 def decode(pair: Pair, *, device: torch.device | str = "cpu") -> Decoded:
@@ -32,8 +37,9 @@ def decode(pair: Pair, *, device: torch.device | str = "cpu") -> Decoded:
     Raises:
         ValueError, OSError: if a file does not decode.
     """
-    high = to_tensor(read_image(pair.high)).to(device)
-    return Decoded(high, None if pair.low is None else to_tensor(read_image(pair.low)).to(device))
+    pixels = read_image(pair.high)
+    low = None if pair.low is None else to_tensor(read_image(pair.low)).to(device)
+    return Decoded(to_tensor(pixels).to(device), low, 65535 if _is_deep(pixels) else 255)
 
 
 class Benchmark:
@@ -83,8 +89,13 @@ class Benchmark:
         """The same of an image that is decoded already.
 
         Raises:
+            ProtocolMismatch: if the protocol cannot judge such images.
             ValueError: if the sizes do not fit.
         """
+        try:
+            self.protocol.require(num_channels=decoded.high.shape[1], deep=decoded.levels > 255)
+        except ProtocolMismatch as error:
+            raise ProtocolMismatch(f"{self.pairs[index].high}: {error}") from None
         return self.protocol.inputs(
             decoded.high, decoded.low, scale=self.scale, degrade=lambda image: self._degrade(image, index)
         )
@@ -95,6 +106,11 @@ class Benchmark:
 
     def _degrade(self, image: Tensor, index: int) -> Tensor:
         return self.degradation.apply(image, self.degradation.draw_keyed([(self.seed, 0, index)]))
+
+
+def _is_deep(pixels: npt.NDArray[Any]) -> bool:
+    """Whether 8 bits would not hold these levels; a 16-bit file may hold an 8-bit image (multiples of 257)."""
+    return bool(pixels.dtype == np.uint16 and (pixels % 257).any())
 
 
 def _check_degradation(degradation: Degradation | None, *, scale: int, protocol: Protocol, given: bool) -> None:

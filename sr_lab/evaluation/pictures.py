@@ -53,6 +53,7 @@ class Pictures:
         thumbnail: the whole original, at most 320 pixels a side.
         box: left, top, right, bottom of the crop in the original, as parts of its width and height.
         maps: of the metrics that have one.
+        stretch: of a deep image the values that are shown as black and white; errors and maps are of what is shown.
     """
 
     low: Array
@@ -63,6 +64,15 @@ class Pictures:
     thumbnail: Array
     box: tuple[float, float, float, float]
     maps: tuple[MapPicture, ...] = ()
+    stretch: tuple[float, float] | None = None
+
+    @property
+    def shown(self) -> str:
+        """How a deep image is shown, in words; empty for an 8-bit one."""
+        if self.stretch is None:
+            return ""
+        low, high = (round(65535 * end) for end in self.stretch)
+        return f"levels {low} to {high} of 65535 are shown as black to white"
 
 
 def take_pictures(
@@ -75,6 +85,7 @@ def take_pictures(
     maps: Sequence[ErrorMap] = (),
     side: int = 128,
     error: Tensor | None = None,
+    stretch: tuple[float, float] | None = None,
 ) -> Pictures:
     """Crops the square with the largest mean of the error, by default the squared error of the restoration.
 
@@ -87,11 +98,16 @@ def take_pictures(
         maps: of the whole image, at the size of ``low`` or of ``target``.
         side: side of the square in pixels of the original; less in a smaller image, rounded to a multiple of ``scale``.
         error: what the place is chosen by, same shape as ``restored``.
+        stretch: values that are shown as black and white, see ``stretch_of``; None shows the whole range.
     """
     height, width = target.shape[-2:]
     tall, wide = (max(1, min(side, length) // scale) for length in (height, width))
     error = (restored - target).square() if error is None else error
     top, left = _worst_window(error.mean(dim=1, keepdim=True), scale, tall, wide)
+    span = 1.0
+    if stretch is not None:
+        span = stretch[1] - stretch[0]
+        low, bicubic, restored, target = ((image - stretch[0]) / span for image in (low, bicubic, restored, target))
     small = (..., slice(top, top + tall), slice(left, left + wide))
     large = (..., slice(top * scale, (top + tall) * scale), slice(left * scale, (left + wide) * scale))
     difference = (to_uint8(restored[large]).float() - to_uint8(target[large]).float()).abs().mean(dim=1)[0]
@@ -114,7 +130,9 @@ def take_pictures(
         maps=tuple(
             MapPicture(
                 name=item.name,
-                levels=(item.values[large if item.values.shape[-2:] == target.shape[-2:] else small][0, 0] * 255)
+                levels=(
+                    item.values[large if item.values.shape[-2:] == target.shape[-2:] else small][0, 0] * (255 / span)
+                )
                 .float()
                 .cpu()
                 .numpy(),
@@ -122,7 +140,14 @@ def take_pictures(
             )
             for item in maps
         ),
+        stretch=stretch,
     )
+
+
+def stretch_of(target: Tensor) -> tuple[float, float]:
+    """The values of a deep original that are shown as black and white: its percentiles 0.5 and 99.5."""
+    low, high = (float(end) for end in np.percentile(target.float().cpu().numpy(), (0.5, 99.5)))
+    return (low, high) if high > low else (0.0, 1.0)
 
 
 def error_colours(error: np.ndarray[Any, Any], top: float = ERROR_RANGE) -> Array:

@@ -21,14 +21,14 @@ from tqdm import tqdm
 from sr_lab.base.errors import SRLabError
 from sr_lab.evaluation.benchmark import Benchmark, Decoded, decode
 from sr_lab.evaluation.pairs import Pair, fingerprint
-from sr_lab.evaluation.pictures import Pictures, take_pictures
+from sr_lab.evaluation.pictures import Pictures, stretch_of, take_pictures
 from sr_lab.evaluation.scenes import find_scenes
 from sr_lab.evaluation.slices import content_slices
 from sr_lab.images import full_precision
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.base import Context, PerImageMetric
 from sr_lab.metrics.consistency import LRConsistency
-from sr_lab.metrics.protocol import Protocol
+from sr_lab.metrics.protocol import Protocol, ProtocolMismatch
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -258,9 +258,10 @@ class Scores:
         chosen = dict(list(self.restorers.items())[:2])
         try:
             with torch.inference_mode(), full_precision(benchmark.device):
-                low, target = benchmark.read(image.index)
+                decoded = decode(benchmark.pairs[image.index], device=benchmark.device)
+                low, target = benchmark.inputs(decoded, image.index)
                 restored = {name: _finished(restorer(low), target) for name, restorer in chosen.items()}
-                context = _context(benchmark, image.index, low, chosen, self.samples)
+                context = _context(benchmark, image.index, low, chosen, self.samples, decoded.levels)
                 return _draw(restored, low, target, context, self.metrics, benchmark.scale, difference=difference)
         except _NOT_SCORED as error:
             _raise_if_out_of_memory(error)
@@ -309,11 +310,13 @@ def score(
     images: dict[str, list[ImageScores]] = {key: [] for key in benchmarks}
     drawn: dict[str, Pictures] = {}
     total = sum(len(benchmark.pairs) for benchmark in benchmarks.values())
-    scenes = _scenes(benchmarks) if describe else {}
+    scenes = scenes_of(benchmarks) if describe else {}
     with tqdm(total=total, desc=progress, unit="image", disable=progress is None or None) as bar:
         for keys in _of_the_same_files(benchmarks):
             for index, pair in enumerate(benchmarks[keys[0]].pairs):
                 files, opened = _opened(pair, one.device)
+                if isinstance(opened, Decoded):
+                    _drop_refusing(measured, not_measured, int(opened.high.shape[1]))
                 content = _content(opened) if describe and isinstance(opened, Decoded) else frozenset()
                 for key in keys:
                     name = f"{key}/{pair.name}" if key else pair.name
@@ -335,7 +338,7 @@ def score(
         metrics=measured,
         not_measured=not_measured,
         images=[image for rows in images.values() for image in rows],
-        sha256=_digest(benchmarks, images),
+        sha256=digest_of(benchmarks, {key: [image.files for image in rows] for key, rows in images.items()}),
         seconds=time.perf_counter() - start,
         samples=samples,
         drawn=drawn,
@@ -382,6 +385,15 @@ def usable(
     return measured, not_measured
 
 
+def _drop_refusing(measured: dict[str, PerImageMetric], not_measured: dict[str, str], num_channels: int) -> None:
+    """Moves the metrics that take no images of so many channels to those that are not measured, unless none is left."""
+    refused = {key: reason for key, metric in measured.items() if (reason := metric.refuses(num_channels))}
+    if len(refused) < len(measured):
+        for key, reason in refused.items():
+            not_measured[key] = reason
+            del measured[key]
+
+
 def _score(
     image: ImageScores,
     opened: Decoded | Exception,
@@ -399,10 +411,12 @@ def _score(
             raise opened
         with torch.inference_mode(), full_precision(benchmark.device):
             low, target = benchmark.inputs(opened, image.index)
-            context = _context(benchmark, image.index, low, {}, 1)
+            context = _context(benchmark, image.index, low, {}, 1, opened.levels)
             fit = None
             if benchmark.low_images == "given":
                 fit = float(LRConsistency(scale=benchmark.scale).measure(target, target, context))
+    except ProtocolMismatch:
+        raise
     except _NOT_SCORED as error:
         return replace(image, reasons={name: {WHOLE: _reason(pair, error)} for name in restorers}), None
     values: dict[str, dict[str, float]] = {}
@@ -418,7 +432,7 @@ def _score(
                 seconds[name] = time.perf_counter() - clock
                 shown = context
                 if place == 0 and samples > 1:
-                    shown = of_first = _context(benchmark, image.index, low, {name: restorer}, samples)
+                    shown = of_first = _context(benchmark, image.index, low, {name: restorer}, samples, opened.levels)
         except _NOT_SCORED as error:
             reasons[name] = {WHOLE: _reason(pair, error)}
             images.pop(name, None)
@@ -477,7 +491,10 @@ def _draw(
     if not difference:
         maps = [item for metric in metrics.values() if (item := _map(metric, ours, target, context)) is not None]
     theirs = others[0] if others else BicubicRestorer(scale=scale)(low) if difference else ours
-    return take_pictures(low=low, bicubic=theirs, restored=ours, target=target, scale=scale, maps=maps, error=error)
+    stretch = None if context.levels == 255 else stretch_of(target)
+    return take_pictures(
+        low=low, bicubic=theirs, restored=ours, target=target, scale=scale, maps=maps, error=error, stretch=stretch
+    )
 
 
 def _map(metric: PerImageMetric, restored: Tensor, target: Tensor, context: Context) -> Any:
@@ -488,9 +505,11 @@ def _map(metric: PerImageMetric, restored: Tensor, target: Tensor, context: Cont
         return None
 
 
-def _context(benchmark: Benchmark, index: int, low: Tensor, restorers: Mapping[str, Restorer], samples: int) -> Context:
+def _context(
+    benchmark: Benchmark, index: int, low: Tensor, restorers: Mapping[str, Restorer], samples: int, levels: int
+) -> Context:
     """What a metric may look at; the variance over samples is the first restorer's."""
-    context = Context(low=low, degrade=partial(benchmark.degrade_again, index=index))
+    context = Context(low=low, degrade=partial(benchmark.degrade_again, index=index), levels=levels)
     if samples > 1:
         restorer = next(iter(restorers.values()))
         assert isinstance(restorer, NetworkRestorer)
@@ -507,9 +526,15 @@ def _of_the_same_files(benchmarks: Mapping[str, Benchmark]) -> Iterator[list[str
         yield keys
 
 
-def _digest(benchmarks: Mapping[str, Benchmark], images: Mapping[str, Sequence[ImageScores]]) -> str:
+def digest_of(benchmarks: Mapping[str, Benchmark], files: Mapping[str, Sequence[tuple[str, ...]]] | None = None) -> str:
+    """Hash over names and bytes of every file; of several benchmarks over their names and degradations too.
+
+    Args:
+        benchmarks: By name.
+        files: Benchmark to the hashes of each of its pairs; None reads the files.
+    """
     prints = {
-        key: fingerprint(benchmark.pairs, [image.files for image in images[key]])
+        key: fingerprint(benchmark.pairs, None if files is None else files[key])
         for key, benchmark in benchmarks.items()
     }
     if list(prints) == [""]:
@@ -520,7 +545,7 @@ def _digest(benchmarks: Mapping[str, Benchmark], images: Mapping[str, Sequence[I
     return digest.hexdigest()
 
 
-def _scenes(benchmarks: Mapping[str, Benchmark]) -> dict[tuple[str, str], str]:
+def scenes_of(benchmarks: Mapping[str, Benchmark]) -> dict[tuple[str, str], str]:
     """Scene by benchmark and image; two benchmarks of one folder show the same scenes."""
     scenes: dict[tuple[str, str], str] = {}
     for key, benchmark in benchmarks.items():

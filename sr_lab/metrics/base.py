@@ -18,11 +18,13 @@ class Context:
         low: the network's input, (B, C, h, w), values in [0, 1].
         degrade: what made ``low``, with the same draw: (B, C, H, W) to (B, C, h, w).
         variance: of each value over several restorations of the same input, (B, C, H, W).
+        levels: steps between black and white of the original's file: 255, or 65535 of a deep one.
     """
 
     low: Tensor | None = None
     degrade: Callable[[Tensor], Tensor] | None = None
     variance: Tensor | None = None
+    levels: int = 255
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,10 @@ class PerImageMetric(nn.Module, ABC):
 
     def map_of(self, restored: Tensor, target: Tensor, context: Context) -> ErrorMap | None:
         """Where the value of one image comes from; None for metrics without a map."""
+        return None
+
+    def refuses(self, num_channels: int) -> str | None:
+        """Why images of so many channels cannot be measured; None where they can."""
         return None
 
     def unavailable(self, protocol: Protocol) -> str | None:

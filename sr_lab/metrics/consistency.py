@@ -1,5 +1,6 @@
 """Consistency with the input: a restored image, degraded again, should be the image that it was made from."""
 
+import math
 from typing import ClassVar
 
 import torch
@@ -33,8 +34,9 @@ class LRConsistency(PerImageMetric):
     higher_is_better = True
     definition: ClassVar[str] = (
         "PSNR over all channels between the input and the restored image, rounded to 8 bit and degraded again as its "
-        "input was (same operation, same draw; MATLAB's bicubic where low images were given), at most 60 dB. More is "
-        "better; it says nothing about detail that leaves no trace in the input."
+        "input was (same operation, same draw; MATLAB's bicubic where low images were given), at most 60 dB; of deep "
+        "images rounded to 16 bit, at most 108 dB. More is better; it says nothing about detail that leaves no trace "
+        "in the input."
     )
 
     def __init__(self, *, scale: int) -> None:
@@ -51,8 +53,9 @@ class LRConsistency(PerImageMetric):
         return self.measure(restored, target, Context())
 
     def measure(self, restored: Tensor, target: Tensor, context: Context) -> Tensor:
-        """(B,) decibels, at most 60."""
-        return psnr(*self._pair(restored, target, context)).clamp(max=LIMIT)
+        """(B,) decibels, at most 60; of images of 16 bits at most 108."""
+        limit = LIMIT + 20 * math.log10(context.levels / 255)
+        return psnr(*self._pair(restored, target, context)).clamp(max=limit)
 
     def map_of(self, restored: Tensor, target: Tensor, context: Context) -> ErrorMap:
         """Mean absolute difference over the channels, at the input's size."""
@@ -63,7 +66,10 @@ class LRConsistency(PerImageMetric):
         """The restored image degraded again, and the input."""
         degrade = context.degrade or self._bicubic
         low = degrade(target) if context.low is None else context.low
-        return degrade(to_uint8(restored).float() / 255), low.float()
+        if context.levels == 255:
+            return degrade(to_uint8(restored).float() / 255), low.float()
+        levels = restored.double().mul(context.levels).clamp(0, context.levels).add(0.5).floor()
+        return degrade((levels / context.levels).float()), low.float()
 
     def _bicubic(self, image: Tensor) -> Tensor:
         """MATLAB's bicubic: bit for bit what files hold where the image is an 8-bit one."""

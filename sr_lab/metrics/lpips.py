@@ -113,7 +113,15 @@ class LPIPSMetric(PerImageMetric):
         """Why there is no distance: no weights, or a protocol that restores luma only."""
         if self.reason is None and not protocol.colour:
             return f"protocol {protocol.name} restores luma only, LPIPS compares colour images"
+        if self.reason is None and protocol.deep:
+            return f"protocol {protocol.name} keeps more than 8 bits, LPIPS compares 8-bit pictures"
         return self.reason
+
+    def refuses(self, num_channels: int) -> str | None:
+        """LPIPS compares grey or RGB images."""
+        if num_channels in (1, 3):
+            return None
+        return f"LPIPS compares grey or RGB images, these have {num_channels} channels"
 
     def per_image(self, restored: Tensor, target: Tensor) -> Tensor:
         """(B,) distances of the images rounded to 8 bit; (0,) where there are no weights."""

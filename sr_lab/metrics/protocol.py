@@ -5,12 +5,14 @@ protocols here, and by 1.3 dB between common definitions of luma.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sr_lab.base.errors import SRLabError
 from sr_lab.images import crop_border, crop_to_multiple, resize_bicubic, rgb_to_y
 
 _STRIP_PIXELS = 2**16
@@ -40,6 +42,10 @@ def _same_shape(restored: Tensor, target: Tensor) -> None:
         raise ValueError(f"restored {tuple(restored.shape)} and target {tuple(target.shape)} must have one shape")
 
 
+class ProtocolMismatch(SRLabError, ValueError):
+    """A protocol cannot judge images of this kind at all: another one is needed."""
+
+
 class Protocol(ABC):
     """How an image is restored and compared. Stateless; images are (B, C, H, W), values in [0, 1].
 
@@ -48,12 +54,34 @@ class Protocol(ABC):
         suffix: channel word of the logged keys: ``psnr_y``, ``psnr_rgb``.
         definition: the protocol in words, for reports.
         colour: whether the restored image still has the colours of the original.
+        deep: whether nothing is rounded, so that images of more than 8 bits keep their levels.
     """
 
-    name: ClassVar[str]
-    suffix: ClassVar[Literal["y", "rgb"]]
-    definition: ClassVar[str]
+    name: str
+    suffix: ClassVar[Literal["y", "rgb", "deep"]]
+    definition: str
     colour: ClassVar[bool] = True
+    deep: ClassVar[bool] = False
+
+    def require(self, *, num_channels: int, deep: bool) -> None:
+        """Refuses images that this protocol cannot judge.
+
+        Args:
+            num_channels: Channels of an image.
+            deep: Whether its file has more levels than 8 bits hold.
+
+        Raises:
+            ProtocolMismatch: naming the protocol that can.
+        """
+        if deep and not self.deep:
+            raise ProtocolMismatch(
+                f"the image has 16 bits, and protocol {self.name} rounds to 8, so that most of its levels are lost: "
+                "give protocol=deep, which rounds nothing"
+            )
+        if self.suffix == "y" and num_channels not in (1, 3):
+            raise ProtocolMismatch(
+                f"{num_channels} channels have no luma: give protocol=rgb_crop, which scores them all"
+            )
 
     def inputs(
         self, high: Tensor, low: Tensor | None, *, scale: int, degrade: Callable[[Tensor], Tensor]
@@ -110,9 +138,9 @@ class Protocol(ABC):
 class YCrop(Protocol):
     """Luma of the restored RGB image: what today's trainers report."""
 
-    name: ClassVar[str] = "y_crop"
-    suffix: ClassVar[Literal["y", "rgb"]] = "y"
-    definition: ClassVar[str] = (
+    name = "y_crop"
+    suffix: ClassVar[Literal["y", "rgb", "deep"]] = "y"
+    definition = (
         "The restored image is rounded once to 8-bit RGB. Scored is its luma, "
         "Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255 on the 0..255 scale (BT.601 as MATLAB's rgb2ycbcr), not "
         "rounded; a grey image is scored directly. A border as wide as the scale is cropped. "
@@ -134,9 +162,9 @@ class YClassic(Protocol):
     channels, and the mean of its output channels is the restored luma (``evaluation.restorers``).
     """
 
-    name: ClassVar[str] = "y_classic"
-    suffix: ClassVar[Literal["y", "rgb"]] = "y"
-    definition: ClassVar[str] = (
+    name = "y_classic"
+    suffix: ClassVar[Literal["y", "rgb", "deep"]] = "y"
+    definition = (
         "The original is converted to luma (BT.601 as MATLAB's rgb2ycbcr) and rounded to 8 bit; the low-resolution "
         "luma is made from that by MATLAB's bicubic imresize (antialiased, symmetric borders) and kept in "
         "floating point, so given LR files are not used; it is restored, and the result rounded to 8 bit. A border as "
@@ -171,9 +199,9 @@ class YClassic(Protocol):
 class RGBCrop(Protocol):
     """All channels of the restored image, alike."""
 
-    name: ClassVar[str] = "rgb_crop"
-    suffix: ClassVar[Literal["y", "rgb"]] = "rgb"
-    definition: ClassVar[str] = (
+    name = "rgb_crop"
+    suffix: ClassVar[Literal["y", "rgb", "deep"]] = "rgb"
+    definition = (
         "The restored image is rounded once to 8 bit. All channels are scored alike: PSNR of the error "
         "over all of them, SSIM as the mean over channels. A border as wide as the scale is cropped. "
         "Peak 255; SSIM: Gaussian window 11x11, sigma 1.5, valid region."
@@ -183,3 +211,66 @@ class RGBCrop(Protocol):
         """The two images rounded to 8 bit; see the base class."""
         _same_shape(restored, target)
         return _rounded(_inner(restored, scale)), _rounded(_inner(target, scale))
+
+
+class Deep(Protocol):
+    """All channels of images of any depth, alike and without any rounding, on a range that is stated.
+
+    The range is what PSNR's peak and SSIM's constants refer to. By default it is the file's: 0 to 65535 of 16 bits, 0
+    to 255 of 8. A camera of 12 bits in a 16-bit file fills a sixteenth of that, and its numbers come out 24 dB higher
+    than on its own range of 0 to 4095; so the range is a part of the protocol's name, and of every number's.
+
+    Args:
+        low: Bottom of the range, in levels of a 16-bit file; None for 0.
+        high: Top of the range, in levels of a 16-bit file; None for 65535.
+        percentiles: Two percentiles of each original that its range lies between, such as [0.1, 99.9]; they exclude
+            ``low`` and ``high``.
+
+    Raises:
+        ValueError: if the range is empty, or given in both ways.
+    """
+
+    suffix: ClassVar[Literal["y", "rgb", "deep"]] = "deep"
+    deep: ClassVar[bool] = True
+
+    def __init__(
+        self, *, low: float | None = None, high: float | None = None, percentiles: Sequence[float] | None = None
+    ) -> None:
+        if percentiles is not None and (low is not None or high is not None):
+            raise ValueError("percentiles and low or high: give the range in one way")
+        if percentiles is not None and not (len(percentiles) == 2 and 0 <= percentiles[0] < percentiles[1] <= 100):
+            raise ValueError(f"percentiles={list(percentiles)}: two of them, rising, between 0 and 100")
+        self.percentiles = None if percentiles is None else (float(percentiles[0]), float(percentiles[1]))
+        self.low, self.high = 0.0 if low is None else float(low), 65535.0 if high is None else float(high)
+        if not 0 <= self.low < self.high <= 65535:
+            raise ValueError(f"low={self.low:g}, high={self.high:g}: a range within 0 to 65535")
+        ends = "the whole range of the file (0 to 65535 of 16 bits, 0 to 255 of 8)"
+        self.name = "deep"
+        if self.percentiles is not None:
+            self.name = f"deep_p{self.percentiles[0]:g}_p{self.percentiles[1]:g}"
+            ends = f"the percentiles {self.percentiles[0]:g} and {self.percentiles[1]:g} of each original"
+        elif (self.low, self.high) != (0.0, 65535.0):
+            self.name = f"deep_{self.low:g}_{self.high:g}"
+            ends = f"{self.low:g} to {self.high:g} of the 65535 levels of 16 bits"
+        self.definition = (
+            "Nothing is rounded; the restored image is clamped to what its file can hold. All channels are scored "
+            "alike, however many: PSNR of the error over all of them, SSIM as the mean over channels. A border as wide "
+            f"as the scale is cropped. Peak: {ends}. SSIM: Gaussian window 11x11, sigma 1.5, valid region."
+        )
+
+    def compare(self, restored: Tensor, target: Tensor, *, scale: int) -> tuple[Tensor, Tensor]:
+        """The two images on the range, which becomes 0 to 1; see the base class."""
+        _same_shape(restored, target)
+        images = [_inner(restored.float().clamp(0, 1), scale), _inner(target.float(), scale)]
+        if self.percentiles is None:
+            low, width = self.low / 65535, (self.high - self.low) / 65535
+            return (images[0] - low) / width, (images[1] - low) / width
+        ends = np.stack([np.percentile(image.cpu().numpy(), self.percentiles) for image in target.float()])
+        if bool((ends[:, 1] <= ends[:, 0]).any()):
+            raise ValueError(
+                f"the percentiles {self.percentiles[0]:g} and {self.percentiles[1]:g} of the original are equal: give "
+                "low and high"
+            )
+        bottom, top = (torch.as_tensor(end, dtype=torch.float32, device=target.device) for end in ends.T)
+        low_of, width_of = bottom.view(-1, 1, 1, 1), (top - bottom).view(-1, 1, 1, 1)
+        return (images[0] - low_of) / width_of, (images[1] - low_of) / width_of

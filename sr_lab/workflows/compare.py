@@ -1,8 +1,9 @@
 """Two restorers side by side on the same images: means, gains with intervals, and where the first loses most."""
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from sr_lab.base.files import write_text
 from sr_lab.base.provenance import git_state
 from sr_lab.base.statistics import cluster_means, mean_interval
 from sr_lab.degradations.base import Degradation
@@ -22,7 +24,10 @@ from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
 from sr_lab.promotion import ImageRow, Measurement
 
-__all__ = ["Comparison", "Line", "compare", "image_lines", "measurements", "slice_lines"]
+__all__ = ["NUMBERS", "PAGE", "Comparison", "Line", "compare", "image_lines", "measurements", "slice_lines"]
+
+PAGE, NUMBERS = "compare.html", "compare.json"
+"""Names of the files of a comparison."""
 
 Better = Mapping[str, Literal["higher", "lower"]]
 
@@ -61,6 +66,7 @@ def compare(
     device: torch.device | str = "cpu",
     alpha: float = 0.05,
     num_pictures: int = 12,
+    report: Path | None = None,
     progress: bool = True,
 ) -> Comparison:
     """Scores two restorers on the same images and says on which the first one loses.
@@ -76,6 +82,7 @@ def compare(
         device: Where the metrics are computed; the restorers must expect images there.
         alpha: Error of each bound of an interval.
         num_pictures: Images whose crops the page shows, where the first one lost most first.
+        report: Folder for compare.html and compare.json; None writes nothing.
         progress: Whether a progress bar is shown where there is a terminal.
 
     Raises:
@@ -121,7 +128,13 @@ def compare(
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
-    return Comparison(scores=scores, lines=lines, page=render(page), alpha=alpha)
+    found = Comparison(scores=scores, lines=lines, page=render(page), alpha=alpha)
+    if report is not None:
+        numbers = {"a": first, "b": second, "protocol": protocol.name, "sha256": scores.sha256, "alpha": alpha}
+        write_text(report / PAGE, found.page)
+        text = json.dumps({**numbers, "lines": [asdict(line) for line in lines]}, indent=2)
+        write_text(report / NUMBERS, text + "\n")
+    return found
 
 
 def require_scored(scores: Scores, names: Sequence[str]) -> None:

@@ -20,8 +20,21 @@ from sr_lab.metrics.protocol import Protocol
 from sr_lab.metrics.variance import SampleVariance
 
 __all__ = [
-    "BICUBIC", "COMPARISON", "REPORT", "SUMMARY", "ImageScores", "MeanRestorer", "NetworkRestorer", "OutOfMemory",
-    "Restorer", "SampleVariance", "Scores", "evaluate", "format_value", "not_measured_on",
+    "BICUBIC",
+    "COMPARISON",
+    "REPORT",
+    "SUMMARY",
+    "BicubicRestorer",
+    "ImageScores",
+    "MeanRestorer",
+    "NetworkRestorer",
+    "OutOfMemory",
+    "Restorer",
+    "SampleVariance",
+    "Scores",
+    "evaluate",
+    "format_value",
+    "not_measured_on",
 ]  # fmt: skip
 
 BICUBIC = "bicubic"
@@ -133,6 +146,12 @@ def cautions(scores: Scores, metadata: Mapping[str, Any]) -> list[str]:
         found.append(
             f"LPIPS ({net}) is no independent judge here: the model was trained on a loss that looks through the same "
             f"network; measure with another one (metrics.lpips.net=...)"
+        )
+    trained = metadata.get("protocol")
+    if trained not in (None, scores.protocol.name):
+        found.append(
+            f"the weights were chosen under protocol {trained}, these numbers are of {scores.protocol.name}: they are "
+            f"not comparable with those of the training (protocol={trained} gives such)"
         )
     fit = scores.degradation_fit
     if fit is not None and fit < TRUSTED_FIT and "lr_consistency" in scores.metrics:

@@ -14,7 +14,7 @@ from sr_lab.base.files import write_text
 from sr_lab.base.provenance import git_state, user
 from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.pictures import Pictures
-from sr_lab.evaluation.scores import Scores, score, unscored
+from sr_lab.evaluation.scores import Scores, digest_of, scenes_of, score, unscored, usable
 from sr_lab.evaluation.versus_page import Banner, Page, render
 from sr_lab.inference.costs import paired_costs
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
@@ -174,15 +174,22 @@ def release(
         name: NetworkRestorer(artefact.network, tile=tile, overlap=overlap, device=device)
         for name, artefact in models.items()
     }
-    evidence, approval, notes = (None, None, []) if fresh else _asked_before(who, policy)
+    settings = f"seed {seed}, tile {tile}, overlap {overlap}, at least {num_runs} paired runs"
+    measurable = [key for key in policy.metrics if key in usable(chosen, protocol)[0]]
+    evidence, approval, notes = None, None, list[str]()
+    if not fresh:
+        evidence, approval, notes = _asked_before(who, policy)
+        if evidence is None and not notes:
+            evidence, notes = _rejected_before(who, policy, benchmarks, settings=settings, metrics=measurable)
     if evidence is None:
         evidence = _measured(
             restorers, benchmarks, policy=policy, metrics=chosen, models=models, num_runs=num_runs, progress=progress
         )
+        evidence["facts"]["settings"] = settings
     if (unmeasured := evidence["facts"]["not measured"]) != "nothing":
         notes.append(f"not measured: {unmeasured}")
     measured = [Measurement.from_dict(document) for document in evidence["models"]]
-    decision = gate(measured[0], measured[1] if len(measured) > 1 else None, policy, approval=approval)
+    decision = _decided(evidence, policy, approval)
     html = _page(decision, policy, measured, unscored(restorers, benchmarks), evidence["facts"], num_pictures)
     page = report / f"version-{who.version}.html"
     write_text(page, html)
@@ -196,7 +203,10 @@ def release(
 def _fitting(policy: Policy, protocol: Protocol, metrics: Mapping[str, PerImageMetric]) -> dict[str, PerImageMetric]:
     """The metrics that the policy names; refuses what it does not agree with."""
     if protocol.name != policy.protocol:
-        raise ValueError(f"policy {policy.name} asks for protocol={policy.protocol}, given is {protocol.name}")
+        raise ValueError(
+            f"policy {policy.name} asks for protocol={policy.protocol}, given is {protocol.name}: "
+            f"give protocol={policy.protocol} or policy.protocol={protocol.name}"
+        )
     if not policy.holdout:
         raise ValueError(f"policy {policy.name} names no hold-out: give policy.holdout")
     for metric in metrics.values():
@@ -214,11 +224,52 @@ def _asked_before(who: Contenders, policy: Policy) -> tuple[dict[str, Any] | Non
     evidence = decisions.fetch(who.uri, who.name, who.version, decision=str(request.decision))
     if evidence is None:
         return None, None, []
-    models = [Measurement.from_dict(document) for document in evidence["models"]]
-    again = gate(models[0], models[1] if len(models) > 1 else None, policy)
-    if again.sha256 != request.decision:
+    if _decided(evidence, policy, None).sha256 != request.decision:
         return None, None, [f"the numbers of decision {request.decision} were changed: measured anew"]
     return evidence, None if consent is None else Approval(by=consent.who, decision=str(consent.decision)), []
+
+
+def _rejected_before(
+    who: Contenders, policy: Policy, benchmarks: Mapping[str, Benchmark], *, settings: str, metrics: Sequence[str]
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """The numbers by which the same version was rejected, if nothing that they rest on has changed, and news of it.
+
+    Measuring until it passes would be a selection. Champion, policy, hold-out, scenes, settings and the metrics that
+    can be measured have to be the same; a version's weights never change.
+    """
+    asked = ("reject", who.version, who.champion, policy.sha256)
+    done = [record for record in aliases.history(who.uri, who.name) if record.phase == "done"]
+    found = [record for record in done if (record.action, record.target, record.source, record.policy) == asked]
+    if not found:
+        return None, []
+    record = found[-1]
+    evidence = decisions.fetch(who.uri, who.name, who.version, decision=str(record.decision))
+    if evidence is None or evidence["facts"].get("settings") != settings:
+        return None, []
+    rows = evidence["models"][0]["rows"]
+    now = scenes_of(benchmarks)
+    if {row["name"]: row["scene"] for row in rows} != {f"{key}/{name}": scene for (key, name), scene in now.items()}:
+        return None, []
+    if {key for row in rows for key in row["metrics"]} != set(metrics):
+        return None, []
+    if evidence["facts"]["hold-out's SHA-256"] != digest_of(benchmarks):
+        return None, []
+    if _decided(evidence, policy, None).sha256 != record.decision:
+        return None, [f"the numbers of decision {record.decision} were changed: measured anew"]
+    return evidence, [f"nothing has changed since record {record.number}: its numbers count (fresh=true measures anew)"]
+
+
+def _decided(evidence: Mapping[str, Any], policy: Policy, approval: Approval | None) -> Decision:
+    """The gate's decision on the numbers."""
+    candidate, *others = (Measurement.from_dict(document) for document in evidence["models"])
+    bicubic = evidence.get("bicubic")
+    return gate(
+        candidate,
+        others[0] if others else None,
+        policy,
+        baseline=None if bicubic is None else Measurement.from_dict(bicubic),
+        approval=approval,
+    )
 
 
 def _measured(

@@ -26,7 +26,8 @@ from sr_lab.workflows import release
 
 Capture = pytest.CaptureFixture[str]
 ONLY = ["~policy.checks.psnr_hardest", "~policy.checks.psnr_texture", "~policy.checks.psnr_flat",
-        "~policy.checks.psnr_face", "~policy.checks.ssim_texture", "policy.checks.latency.limit=1000"]  # fmt: skip
+        "~policy.checks.psnr_face", "~policy.checks.ssim_texture", "policy.checks.latency.limit=1000",
+        "policy.first_champion=passes_floors"]  # fmt: skip
 NODE = {"_target_": "sr_lab.networks.srcnn.SRCNN", "scale": 2, "num_channels": 3}
 
 
@@ -133,7 +134,21 @@ def go(net: Registry, photos: Path, *more: str) -> int:
     return main(["promote", *settings(net, photos, *more)])
 
 
-def test_a_release_a_refusal_and_the_way_back(photos: Path, net: Registry, capsys: Capture) -> None:
+def test_a_first_champion_that_is_no_better_than_bicubic_is_refused(
+    photos: Path, net: Registry, capsys: Capture
+) -> None:
+    add(net, -0.6)
+    assert go(net, photos, "policy.first_champion=beats_baseline") == 3
+    assert "fail  baseline: " in capsys.readouterr().out
+    page = Path(f"runs/promotion/{net.name}/version-1.html").read_text(encoding="utf-8")
+    assert f"The candidate {net.name}/1 as the first champion, under policy default" in page
+    assert go(net, photos, "version=two") == 1
+    assert "version=two: the number of a version" in capsys.readouterr().err
+
+
+def test_a_release_a_refusal_and_the_way_back(
+    photos: Path, net: Registry, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = net.name
     add(net, 0.0)
     assert go(net, photos) == 0
@@ -163,6 +178,12 @@ def test_a_release_a_refusal_and_the_way_back(photos: Path, net: Registry, capsy
     assert "20 images, 20 scenes" in said
     assert net.aliases == {"champion": 2, "previous": 1, "candidate": 3}
     assert net.actions == ["promote", "promote", "reject"]
+    with monkeypatch.context() as patch:
+        patch.setattr(release, "score", None)  # nothing is measured again
+        again = ["metrics=[psnr,ssim,lpips,lr_consistency,hallucination]", "num_pictures=8"]
+        assert go(net, photos, *again) == 3
+    assert "nothing has changed since record" in capsys.readouterr().out
+    assert net.actions == ["promote", "promote", "reject", "reject"]
 
     page = Path(f"runs/promotion/{name}/version-3.html").read_text(encoding="utf-8")
     for words in ("Rejected", "REJECT: psnr", f"Where {name}/3 lost most", "benchmark_photos", "degradation_Bicubic"):

@@ -35,6 +35,7 @@ class Loop:
         assert main(["train", *settings, *steps, *TINY]) == 0
         assert main(["register", setting("run", champion), "name=photos"]) == 0
         floors = ["policy.checks.psnr_floor.value=10", "policy.checks.psnr_worst.value=5", "device=cpu"]
+        floors += ["policy.first_champion=passes_floors"]
         where = [setting("policy.holdout.photos.benchmark", self.holdout), setting("tracking_uri", self.store)]
         assert main(["promote", "name=photos", *where, *floors, "metrics=[psnr,ssim]"]) == 0
         self.profile = folder / "first.parquet"

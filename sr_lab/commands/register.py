@@ -7,9 +7,12 @@ is whole: weights (safetensors), configuration, metadata with hashes, data versi
 and selected on; environment/ (packages, hardware); as tags the lineage and the test metrics; and a model card
 (MODEL_CARD.md, also the version's description): intended use, training data, measured limits, a warning on invented
 detail. So measure before: srlab evaluate ... run=runs/NAME. Registering the same model again makes no second version,
-and writes the card anew. Fails, visibly, where the run is not finished, a file differs from its hash, or the store does
-not answer.
+and writes the card anew. Fails, before there is a version, where the run is not finished, a file differs from its hash
+or is gone, the numbers or the folder are of other weights than the model's, or the store does not answer. The aliases
+champion and previous are moved by srlab promote and rollback only.
 """
+
+import sys
 
 from omegaconf import DictConfig
 
@@ -21,6 +24,8 @@ def run(cfg: DictConfig) -> int:
     """Registers ``cfg.run`` as ``cfg.name`` and tells the version."""
     version = call(cfg)
     print(f"{version.name} version {version.number} is {version.uri} (run {version.run_id}); its card: {version.card}")
+    for caution in version.cautions:
+        print(caution, file=sys.stderr)
     return 0
 
 

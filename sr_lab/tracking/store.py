@@ -21,12 +21,14 @@ from sr_lab.base.databases import (
 from sr_lab.base.errors import SRLabError
 from sr_lab.tracking.answers import is_of_database, mlflow_tool, sentence
 from sr_lab.tracking.embedded import artefacts_of, prepare, require_usable
+from sr_lab.tracking.registry.beside import place_card
 from sr_lab.tracking.registry.seal import check_seal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
     from mlflow.entities import Run as MlflowRun
+    from mlflow.entities.model_registry import ModelVersion
 
 __all__ = ["sqlite_path", "without_password"]
 
@@ -201,13 +203,14 @@ def download(uri: str, *, tracking_uri: str, directory: Path) -> Path:
     client = call("connect", store, lambda: connect(store))
     from mlflow.artifacts import download_artifacts
 
-    def fetch() -> tuple[str, dict[str, str] | None]:
-        location, tags = _located(client, uri)
-        return download_artifacts(location, dst_path=str(directory), tracking_uri=store), tags
+    def fetch() -> "tuple[str, ModelVersion | None]":
+        location, version = _located(client, uri)
+        return download_artifacts(location, dst_path=str(directory), tracking_uri=store), version
 
-    folder, tags = call(f"find {uri}", store, fetch)
-    if tags is not None:
-        check_seal(Path(folder), tags, uri=uri)
+    folder, version = call(f"find {uri}", store, fetch)
+    if version is not None:
+        check_seal(Path(folder), version.tags, uri=uri)
+        place_card(Path(folder), version.name, int(version.version))
     return Path(folder)
 
 
@@ -285,8 +288,8 @@ def find_model(client: "MlflowClient", run: "MlflowRun", name: str) -> "LoggedMo
     return max(models, key=lambda model: (steps[model.model_id], model.creation_timestamp), default=None)
 
 
-def _located(client: "MlflowClient", uri: str) -> tuple[str, dict[str, str] | None]:
-    """Where the files lie, and the tags of a registered version.
+def _located(client: "MlflowClient", uri: str) -> "tuple[str, ModelVersion | None]":
+    """Where the files lie, and the registered version, if it is one.
 
     MLflow's own look-up of runs:/ and models:/ asks the process-wide default store instead.
     """
@@ -304,4 +307,4 @@ def _located(client: "MlflowClient", uri: str) -> tuple[str, dict[str, str] | No
         name, version = first, client.get_model_version(first, rest)
     else:
         raise ValueError(f"{uri!r} names no version: give models:/NAME@ALIAS or models:/NAME/VERSION")
-    return str(client.get_model_version_download_uri(name, version.version)), dict(version.tags)
+    return str(client.get_model_version_download_uri(name, version.version)), version

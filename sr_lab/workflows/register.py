@@ -1,6 +1,7 @@
 """Registering: the model of a finished run becomes a version in MLflow's registry, whole and with its card."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from sr_lab.tracking.registry import versions
 from sr_lab.tracking.registry.card import INTENDED_USE
@@ -53,4 +54,5 @@ def register(
         tags,
         model=model,
         intended_use=INTENDED_USE if intended_use is None else intended_use,
+        folder=Path(run) if Path(run).is_dir() else None,
     )

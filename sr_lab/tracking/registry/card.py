@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
+    from sr_lab.artefacts.artefact import Artefact
     from sr_lab.networks.base import Network
 
-CARD = "MODEL_CARD.md"
 INTENDED_USE = (
     "Enlarging pictures for people to look at, of the kind that it was trained on (below). Not for measuring, "
     "diagnosing, identifying, reading what the low-resolution picture does not show, or as evidence of anything."
@@ -34,32 +34,16 @@ class RunFacts:
 
     run_id: str
     tags: Mapping[str, str]
-    params: Mapping[str, str]
-    datasets: Sequence[Mapping[str, Any]] = ()
     benchmarks: Sequence[Evaluation] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_facts(client: "MlflowClient", run: "MlflowRun") -> RunFacts:
-    """Reads a run's data sets, test numbers with their per-image tables, and its ``environment/`` files."""
+    """Reads a run's test numbers with their per-image tables, and its ``environment/`` files."""
     benchmarks = read(client, run, _texts(client, run, TABLES))
-    datasets = [
-        {
-            "name": given.dataset.name,
-            "digest": run.data.tags.get(f"data.{tag.value}", given.dataset.digest),
-            "source": json.loads(given.dataset.source or "{}").get("uri", ""),
-            "context": tag.value,
-            **json.loads(given.dataset.profile or "{}"),
-        }
-        for given in (run.inputs.dataset_inputs if run.inputs else [])
-        for tag in given.tags
-        if tag.key == "mlflow.data.context"
-    ]
     return RunFacts(
         run_id=str(run.info.run_id),
         tags=dict(run.data.tags),
-        params=dict(run.data.params),
-        datasets=sorted(datasets, key=lambda entry: str(entry["context"])),
         benchmarks=benchmarks,
         environment=_texts(client, run, "environment"),
     )
@@ -69,33 +53,37 @@ def model_card(
     facts: RunFacts,
     *,
     title: str,
-    network: str,
-    metadata: Mapping[str, Any],
+    artefact: "Artefact",
     intended_use: str = INTENDED_USE,
+    cautions: Sequence[str] = (),
 ) -> str:
     """The card as Markdown; what is not known is said, not left out.
+
+    What the model is and has seen is told from the artefact itself, whose hashes were compared with its files; the
+    store gives the numbers and the environment. MLflow keeps one entry for equal files, whatever a run made of them.
 
     Args:
         facts: of the model's run.
         title: name and version.
-        network: what it is, in words.
-        metadata: of the artefact.
+        artefact: the model with its configuration and its metadata.
         intended_use: what it is for.
+        cautions: what has to be known of the numbers, in sentences.
     """
     parts = [
         f"# {title}",
-        network,
+        described(artefact.network),
         "## Intended use",
         intended_use,
         "## Warning: invented detail",
         WARNING,
         _invented(facts),
         "## Training data",
-        *_data(facts, metadata),
+        *_data(facts, artefact),
         "## Measured limits",
-        *_measured(facts, metadata),
+        *cautions,
+        *_measured(facts, artefact),
         "## Lineage",
-        *_lineage(facts, metadata),
+        *_lineage(facts, artefact.metadata),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -104,7 +92,8 @@ def described(network: "Network") -> str:
     """The network in a sentence."""
     count = sum(parameter.numel() for parameter in network.parameters())
     channels = {1: "grey", 3: "RGB"}.get(network.num_channels, f"{network.num_channels} channels")
-    return f"{type(network).__name__}, {count:,} parameters, enlarges {channels} pictures by {network.scale}."
+    kind = type(network).__name__
+    return f"The network is {kind} with {count:,} parameters. It enlarges {channels} pictures by {network.scale}."
 
 
 def _invented(facts: RunFacts) -> str:
@@ -114,27 +103,57 @@ def _invented(facts: RunFacts) -> str:
     )  # fmt: skip
 
 
-def _data(facts: RunFacts, metadata: Mapping[str, Any]) -> list[str]:
-    if not facts.datasets:
-        return ["Not recorded."]
-    lines = []
-    for data in facts.datasets:
-        left_out = len(data.get("excluded", []))
-        lines.append(
-            f"- {data['context']}: {data['name']}, number of images {data.get('num_images', 'unknown')}, version "
-            f"`{str(data['digest'])[:16]}`" + (f", {left_out} left out by the audit" if left_out else "")
+def _data(facts: RunFacts, artefact: "Artefact") -> list[str]:
+    config, seen = artefact.config, artefact.metadata.get("images")
+    data = config.get("data") if isinstance(config.get("data"), Mapping) else None
+    parts = []
+    if seen:
+        trained, chosen = (len(seen.get(key, [])) for key in ("train", "val"))
+        parts.append(
+            f"The weights have seen {trained} images to train on and {chosen} to choose by, those of the networks that "
+            "they come from included."
         )
-    profile = facts.datasets[0]
-    low = "given with the data" if profile.get("degradation") is None else f"`{json.dumps(profile['degradation'])}`"
-    start = facts.params.get("initial", "None")
-    begun = "" if start in ("None", "null") else f"\n\nThe training started from the weights `{Path(start).name}`."
-    seen = metadata.get("images")
-    known = "" if seen else " Which images it was trained and selected on is not recorded: it cannot be promoted."
-    return ["\n".join(lines), f"Low-resolution images: {low[:600]}.{known}{begun}"]
+    else:
+        parts.append("Which images it was trained and selected on is not recorded: it cannot be promoted.")
+    if data is None:
+        parts.append("Its training data are not recorded.")
+        return parts
+    for key, context in (("train", "training"), ("val", "validation")):
+        roots = _roots(data.get(key))
+        version = facts.tags.get(f"data.{context}")
+        known = f" Their version is `{version[:16]}`." if version else ""
+        parts.append(f"The {context} images are those of `{data.get('name', 'a data set')}`{roots}.{known}")
+    made = data.get("degradation")
+    if made is None:
+        parts.append("The low-resolution images were given with the data.")
+    else:
+        text = json.dumps(_short(made))
+        more = "" if len(text) <= 600 else " and so on, as config.yaml has it"
+        parts.append(f"The low-resolution images were made from the large ones by `{text[:600]}`{more}.")
+    if start := config.get("initial"):
+        parts.append(f"The training started from the weights `{Path(str(start)).name}`.")
+    return parts
 
 
-def _measured(facts: RunFacts, metadata: Mapping[str, Any]) -> list[str]:
-    scale = facts.params.get("scale", "its scale")
+def _roots(source: Any) -> str:
+    """Where a source's images lie, as far as its settings say it."""
+    if not isinstance(source, Mapping):
+        return ""
+    found = [source[key] for key in ("roots", "high", "low", "root", "folder", "manifest") if source.get(key)]
+    names = [Path(str(name)).name for entry in found for name in (entry if isinstance(entry, list) else [entry])]
+    return f" (in {', '.join(f'`{name}`' for name in names)})" if names else ""
+
+
+def _short(node: Any) -> Any:
+    """A configuration with the last names of its classes."""
+    if isinstance(node, Mapping):
+        return {str(key).strip("_"): str(value).rpartition(".")[2] if key == "_target_" else _short(value)
+                for key, value in node.items()}  # fmt: skip
+    return [_short(child) for child in node] if isinstance(node, list) else node
+
+
+def _measured(facts: RunFacts, artefact: "Artefact") -> list[str]:
+    scale, metadata = artefact.scale, artefact.metadata
     parts = []
     for benchmark in facts.benchmarks:
         keys = [key for key in benchmark.means if not key.startswith("gain_")]
@@ -143,14 +162,18 @@ def _measured(facts: RunFacts, metadata: Mapping[str, Any]) -> list[str]:
             gain = benchmark.means.get(f"gain_{key}")
             shown = "" if gain is None else f"{gain:+.4f}"
             rows.append(f"| {key} | {benchmark.means[key]:.4f} | {shown} | {_worst(benchmark, key)} |")
-        parts.append(f"{benchmark.name}, protocol `{benchmark.protocol}`, number of images {len(benchmark.rows)}:")
+        count = f"{len(benchmark.rows)} images" if benchmark.rows else "test images"
+        parts.append(f"On the {count} of {benchmark.name}, under the protocol `{benchmark.protocol}`, it reached:")
         parts.append("\n".join(rows))
     if not facts.benchmarks:
         parts.append("Nothing was measured on test images (`srlab evaluate ... run=DIR` does, before registering).")
     chosen = {k: v for k, v in metadata.get("metrics", {}).items() if k != "step"}
     if chosen:
         numbers = ", ".join(f"{key} {value:.4f}" for key, value in sorted(chosen.items()))
-        parts.append(f"On the validation images, by which its weights were chosen, so too good: {numbers}.")
+        parts.append(
+            f"On the validation images it reached {numbers}. Its weights were chosen by these images, so that the "
+            "numbers are too good."
+        )
     parts.append(
         f"It enlarges by {scale} only. Nothing is known about low-resolution images that were made in another way than "
         "those above (other blur, noise, compression), nor about other content than that of the test images."
@@ -173,20 +196,20 @@ def _worst(benchmark: Evaluation, key: str) -> str:
 
 
 def _lineage(facts: RunFacts, metadata: Mapping[str, Any]) -> list[str]:
-    dirty = " with changes (code/dirty.diff of the run)" if facts.tags.get("git.dirty") == "true" else ""
-    hashes = metadata.get("sha256", {})
+    commit, dirty = metadata.get("commit"), metadata.get("dirty")
+    code = f"of commit `{commit}`" if commit else "of an unknown commit"
+    changes = ", with changes that the run keeps as code/dirty.diff" if dirty else ""
     packages = facts.environment.get("environment/packages.txt", "").splitlines()
-    torch = next((line for line in packages if line.startswith("torch==")), "torch unknown")
-    lines = [
-        f"- run: `{facts.run_id}`",
-        f"- code: `{facts.tags.get('git.commit', 'unknown')}`{dirty}",
-        f"- data version: `{metadata.get('data_version', 'unknown')}`",
-        *(f"- {name}: SHA-256 `{value}`" for name, value in sorted(hashes.items())),
-        f"- environment: Python {facts.tags.get('env.python', 'unknown')}, {torch}, "
-        f"{facts.tags.get('env.platform', 'unknown platform')}, {facts.tags.get('env.cpu', 'unknown processor')}, GPU "
-        f"{facts.tags.get('env.gpu', 'unknown')}; all {len(packages)} packages are in environment/packages.txt",
+    torch = next((line for line in packages if line.startswith("torch==")), "an unknown torch")
+    hashes = [f"- {name}: SHA-256 `{value}`" for name, value in sorted(metadata.get("sha256", {}).items())]
+    return [
+        f"It was trained by the run `{facts.run_id}` with the code {code}{changes}.",
+        f"The version of its data is `{metadata.get('data_version', 'unknown')}`. Its files are:",
+        "\n".join(hashes),
+        f"It was trained under Python {facts.tags.get('env.python', 'unknown')} with {torch} on "
+        f"{facts.tags.get('env.platform', 'an unknown platform')}, processor {facts.tags.get('env.cpu', 'unknown')}, "
+        f"GPU {facts.tags.get('env.gpu', 'unknown')}. All {len(packages)} packages are in environment/packages.txt.",
     ]
-    return ["\n".join(lines)]
 
 
 def _texts(client: "MlflowClient", run: "MlflowRun", folder: str) -> dict[str, str]:

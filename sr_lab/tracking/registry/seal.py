@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sr_lab.base.files import sha256
-from sr_lab.tracking.registry.card import CARD
+from sr_lab.tracking.registry.beside import WRITTEN_LATER
 
 SEAL = "sha256"
 METADATA = "metadata.json"
-WRITTEN_LATER = (CARD, "environment/")
 
 
 def seal(folder: Path) -> str:

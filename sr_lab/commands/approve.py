@@ -25,6 +25,6 @@ def run(cfg: DictConfig) -> int:
 
 def call(cfg: DictConfig) -> Consent:
     """Approves the decision that waits on ``cfg.name``."""
-    if not isinstance(cfg.version, int | None):
-        raise ValueError(f"version={cfg.version}: a number, as srlab promote prints it")
+    if isinstance(cfg.version, bool) or not isinstance(cfg.version, int | None):
+        raise ValueError(f"version={cfg.version}: the number of a version, as srlab promote prints it, or null")
     return approve.approve(name=str(cfg.name), by=str(cfg.by), version=cfg.version, tracking_uri=str(cfg.tracking_uri))

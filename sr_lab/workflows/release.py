@@ -86,11 +86,12 @@ def contenders(*, uri: str, name: str, version: int | None = None) -> Contenders
         version: The candidate's version; None for the one with the alias ``candidate``.
 
     Raises:
+        UnsettledError: if the champion's alias or its version was removed by something else than sr_lab.
         ValueError: if there is no candidate, or it is the champion already.
         PermissionError: if the server does not allow the user to change the registered model.
         RuntimeError: if the store does not answer.
     """
-    found = aliases.aliases(uri, name)
+    found = aliases.standing(uri, name)
     number, champion = version or found.get(CANDIDATE), found.get(CHAMPION)
     if number is None:
         raise ValueError(f"{name} has no candidate: run  srlab register run=DIR name={name}  first, or give version=N")

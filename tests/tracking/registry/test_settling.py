@@ -83,6 +83,8 @@ def test_nothing_is_decided_while_the_champion_is_lost(
                 "moved": {"settle=audit", "settle=registry"},
             }[how]
         )
+    assert main(["promote", f"name={name}", "version=4", f"tracking_uri={store}"]) == 1
+    assert "the audit says that version 2 is the champion" in capsys.readouterr().err
     assert main(["notify", f"name={name}", "events.command=exit", f"tracking_uri={store}"]) == 1
     assert "srlab rollback name=settled-" in capsys.readouterr().err
     assert history(store, name) == records

@@ -84,7 +84,8 @@ def test_saving_needs_an_artefact_and_leaves_the_network_alone(model: Path, netw
 
 def command(**options: Any) -> int:
     tags = ",".join(f"{key}:{value}" for key, value in options.pop("tags", {}).items())
-    return main(["register", *[f"{key}={value}" for key, value in options.items()], *([f"+tags={{{tags}}}"] if tags else [])])
+    settings = [f"{key}={value}" for key, value in options.items()]
+    return main(["register", *settings, *([f"+tags={{{tags}}}"] if tags else [])])
 
 
 @pytest.fixture

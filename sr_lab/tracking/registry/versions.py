@@ -54,7 +54,6 @@ PAGE = (
     "audit.NNNN, which are written for the program and not for people."
 )
 """What the registry's page says of a registered model."""
-FOLDER = "tracking"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from sr_lab.monitoring.report import CURRENT, PRESET
 from sr_lab.promotion import Decision, Policy
 from sr_lab.promotion.quality import QualityCheck
 from sr_lab.promotion.retraining import RetrainingPolicy, Situation, should_retrain
-from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, aliases
+from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, aliases, standing
 from sr_lab.tracking.registry.events import fire
 from sr_lab.tracking.registry.ledger import Record
 from sr_lab.tracking.store import download
@@ -235,7 +235,7 @@ def _look(
     news: Callable[[str], object],
 ) -> Retraining | DriftResult:
     """Looks for drift and opens a retraining if there is one that is allowed; what came of it if there is not."""
-    version = aliases(uri, name).get(CHAMPION)
+    version = standing(uri, name).get(CHAMPION)
     if version is None:
         raise ValueError(f"{name} has no champion to start from: srlab promote name={name} first")
     latest = (output / "latest").resolve()

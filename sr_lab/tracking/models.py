@@ -1,9 +1,13 @@
 """Models as MLflow keeps them, loadable without pickle: an exported graph, and the weights for training on."""
 
+import contextlib
 import copy
+import errno
 import importlib.metadata
 import json
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,7 @@ def save_model(directory: Path, network: nn.Module, *, artefact: Path, example_s
 
     Raises:
         ValueError: if the artefact is missing or the graph does not hold for other sizes.
+        OSError: if the disk is full; it names ``directory``.
     """
     if not (artefact / "metadata.json").is_file():
         raise ValueError(f"{artefact} is not an artefact's folder: it has no metadata.json")
@@ -58,7 +63,7 @@ def _export(directory: Path, network: nn.Module, num_channels: int, size: int, m
 
     prepare_mlflow()
     spec = TensorSpec(np.dtype(np.float32), (-1, num_channels, -1, -1))
-    with torch.no_grad():
+    with torch.no_grad(), _written(directory):
         mlflow.pytorch.save_model(
             network,
             str(directory),
@@ -68,6 +73,18 @@ def _export(directory: Path, network: nn.Module, num_channels: int, size: int, m
             pip_requirements=[_pin(name) for name in ("mlflow", "numpy", "torch")],
             metadata=metadata,
         )
+
+
+@contextlib.contextmanager
+def _written(directory: Path) -> Iterator[None]:
+    """An archive that torch could not write is an error of the disk, which torch tells as a position in a file."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not re.search(r"PytorchStreamWriter|inline_container", str(error)):
+            raise
+        told = "the model could not be written whole: is the disk full?"
+        raise OSError(errno.ENOSPC, told, str(directory)) from error
 
 
 def _compare(directory: Path, network: nn.Module, num_channels: int, size: int) -> None:

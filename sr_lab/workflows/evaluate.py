@@ -96,10 +96,12 @@ def evaluate(
     weights = dict(metadata or {}).get("sha256", {}).get("weights.safetensors")
     if run is not None:
         from sr_lab.tracking.evaluations import require_own_weights
+        from sr_lab.tracking.places import require_reopenable
 
         if report is None:
             raise ValueError(f"run={run}: the report is recorded with the numbers, so give report= too")
         require_own_weights(run, restorer=name, weights=weights)
+        require_reopenable(run / "tracking")
     source = Benchmark(
         Path(benchmark), scale=scale, protocol=protocol, degradation=degradation, seed=seed, device=device
     )

@@ -2,8 +2,11 @@
 
 import json
 import math
+import os
 import shutil
 import sqlite3
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ import pytest
 from sr_lab.tracking import delivery
 from sr_lab.tracking.embedded import MovedError, relocate
 from sr_lab.tracking.run import Run
-from sr_lab.tracking.shipping import AwayError, Shipper
+from sr_lab.tracking.shipping import AwayError, GoneError, Shipper, serve
 from sr_lab.tracking.spool import Spool, State
 from sr_lab.tracking.store import connect
 
@@ -176,11 +179,31 @@ def test_a_deleted_run_is_named_and_loses_nothing(make_run: MakeRun, client: Any
     run_id = str(send(run.spool).state.run_id)
     client.delete_run(run_id)
     run.log_metrics({"a": 1.0}, 0)
-    with pytest.raises(AwayError, match=f"run {run_id} was deleted"):
+    with pytest.raises(GoneError, match=f"run {run_id} was deleted .*runs restore --run-id {run_id}"):
         send(run.spool)
+    run.finish()
+    before = time.monotonic()
+    with Path(os.devnull).open() as closed, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", closed)
+        assert serve(run.spool, parent=-1, drain_seconds=600) == 2  # nobody waits for what is known to be gone
+    assert time.monotonic() - before < 300
     client.restore_run(run_id)
     send(run.spool)
     assert _history(client, run_id, "a") == [(0, 1.0)]
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
+def test_a_run_that_is_evaluated_later_keeps_its_end(make_run: MakeRun, client: Any, status: Any) -> None:
+    run = make_run()
+    run.finish(status)
+    run_id = str(send(run.spool).state.run_id)
+    ended = client.get_run(run_id).info
+    with Run.reopen(run.spool.directory, drain_seconds=0) as again:
+        again.log_metrics({"test/psnr_y": 31.0}, 7)
+    send(again.spool)
+    info = client.get_run(run_id).info
+    assert (info.status, info.end_time) == (status, ended.end_time)
+    assert _history(client, run_id, "test/psnr_y") == [(7, 31.0)]
 
 
 def test_a_resumed_run_is_the_same_run_and_runs_again(make_run: MakeRun, client: Any) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 from sr_lab.base.files import sha256
 from sr_lab.images import list_images
@@ -78,9 +79,9 @@ def fingerprint(pairs: Sequence[Pair], hashes: Sequence[tuple[str, ...]] | None 
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    """Image files of a folder by their path below it, without the suffix."""
+    """Image files of a folder by their path below it, without the suffix; accents composed (NFC), as on any system."""
     files = list_images(folder)
-    names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
+    names = [normalize("NFC", file.relative_to(folder).with_suffix("").as_posix()) for file in files]
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from sr_lab.base.provenance import git_state
+from sr_lab.base.signals import deferred
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.numbers import format_value
@@ -136,7 +137,8 @@ def evaluate(
         (report / SUMMARY).unlink(missing_ok=True)
         scores.report(report, num_pictures=num_pictures)
     if run is not None and report is not None:
-        _record(scores, report, run, weights=weights, step=dict(metadata or {}).get("metrics", {}).get("step", 0))
+        with deferred():  # all of it or nothing: a signal waits
+            _record(scores, report, run, weights=weights, step=dict(metadata or {}).get("metrics", {}).get("step", 0))
     return scores
 
 

@@ -67,3 +67,11 @@ def test_fingerprint_knows_bytes_and_names_but_not_the_place(tmp_path: Path) -> 
     )
     assert one == two
     assert len({one, renamed, changed}) == 3
+
+
+def test_accents_composed_or_not_are_one_name(tmp_path: Path) -> None:
+    for part, name in (("HR", "caf\u00e9"), ("LR", "cafe\u0301")):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / f"{name}.png").write_bytes(b"x")
+    (pair,) = find_pairs(tmp_path, scale=2)
+    assert (pair.name, pair.low is not None) == ("caf\u00e9", True)

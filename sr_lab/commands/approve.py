@@ -9,6 +9,7 @@ Fails where no decision waits. Exit code 4 of srlab promote says that one does.
 
 from omegaconf import DictConfig
 
+from sr_lab.config.words import line, setting
 from sr_lab.workflows import approve
 from sr_lab.workflows.approve import Consent
 
@@ -19,7 +20,7 @@ def run(cfg: DictConfig) -> int:
     done = consent.record
     print(consent.request.reason)
     print(f"{done.who} agrees to decision {str(done.decision)[:12]} on {cfg.name} version {done.target}")
-    print(f"now: srlab promote name={cfg.name} policy=...  (the same policy)")
+    print(f"now, with the same policy=...:  {line('promote', setting('name', cfg.name))}")
     return 0
 
 

@@ -9,7 +9,6 @@ command that does it alone. Exit code 0: every step was done, whatever the gate 
 """
 
 import json
-import shlex
 import time
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from omegaconf import DictConfig
 
 from sr_lab.commands import evaluate, prepare, promote, register, train
 from sr_lab.config.compose import compose
+from sr_lab.config.words import line, setting
 from sr_lab.tracking.store import page_command
 
 STEPS = {
@@ -37,16 +37,21 @@ def run(cfg: DictConfig) -> int:
     report = output / "report"
     steps = {
         "prepare": ["data=photos"],
-        "train": [f"experiment={cfg.experiment}", f"name={output.name}", "tracking.drain_seconds=120", *cfg.train],
-        "evaluate": [
-            *(f"restorer={output / 'best'}", "benchmark=data/photos/test", "scale=2"),
-            *(f"report={report}", f"run={output}", "missing=skip"),
+        "train": [
+            setting("experiment", cfg.experiment),
+            setting("name", output.name),
+            "tracking.drain_seconds=120",
+            *cfg.train,
         ],
-        "register": [f"run={output}", "name=demo"],
-        "promote": ["name=demo", "policy=default", f"report={output / 'promotion'}"],
+        "evaluate": [
+            *(setting("restorer", output / "best"), "benchmark=data/photos/test", "scale=2"),
+            *(setting("report", report), setting("run", output), "missing=skip"),
+        ],
+        "register": [setting("run", output), "name=demo"],
+        "promote": ["name=demo", "policy=default", setting("report", output / "promotion")],
     }
     for command, overrides in steps.items():
-        print(f"\n== srlab {command} {shlex.join(overrides)}", flush=True)
+        print(f"\n== {line(command, *overrides)}", flush=True)
         code = STEPS[command](compose(command, overrides))
         if code and not (command == "promote" and code in OUTCOMES):
             return code

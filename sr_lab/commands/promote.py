@@ -18,6 +18,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
+from sr_lab.config.words import line, setting
 from sr_lab.workflows.load import choose_device, fetch_artefact
 from sr_lab.workflows.release import Release, contenders, fire, how_to_agree, one_scale, release
 
@@ -28,7 +29,7 @@ def run(cfg: DictConfig) -> int:
     done = call(cfg)
     name = str(cfg.name)
     print("\n".join([*done.notes, done.decision.text]))
-    print(f"page: {done.page}\nrecord {done.record.number}: srlab history name={name}", flush=True)
+    print(f"page: {done.page}\nrecord {done.record.number}: {line('history', setting('name', name))}", flush=True)
     if done.decision.outcome == "needs_approval":
         print(how_to_agree(name, done.record.target), flush=True)
     if done.decision.outcome == "promote":

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from sr_lab.artefacts.artefact import build_network, save_artefact
 from sr_lab.artefacts.lineage import parent_of
 from sr_lab.config.compose import build, plain
+from sr_lab.config.words import line, setting
 from sr_lab.networks.pruning import choose, narrowed_state, prunable
 from sr_lab.workflows.load import fetch_artefact
 
@@ -37,5 +38,6 @@ def run(cfg: DictConfig) -> int:
     save_artefact(Path(cfg.output), pruned.eval(), config=stored, metadata=metadata)
     before, after = network.num_parameters, pruned.num_parameters
     print(f"{cfg.output}: {after:,} of {before:,} parameters ({after / before:.0%}) are left")
-    print(f"fine-tune it: srlab train model/network=artefact initial={cfg.output} scale={network.scale} ...")
+    tuned = line("train", "model/network=artefact", setting("initial", cfg.output), setting("scale", network.scale))
+    print(f"fine-tune it, on data of your choice: {tuned}")
     return 0

@@ -16,6 +16,7 @@ from typing import Any
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from sr_lab.config.words import line, setting
 from sr_lab.workflows.weights import Weights, fetch_weights, list_weights
 
 
@@ -32,7 +33,7 @@ def call(cfg: DictConfig) -> list[Weights]:
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
     for weights in call(cfg):
-        place = weights.file or f"missing: srlab weights fetch={weights.name}"
+        place = weights.file or f"missing: {line('weights', setting('fetch', weights.name))}"
         print(f"{weights.name:<14} {place}\n{'':<14} for {weights.needed_by}")
     return 0
 

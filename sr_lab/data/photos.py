@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sr_lab.base.files import sha256, write_bytes
+from sr_lab.base.words import line, setting
 from sr_lab.data.manifest import Manifest
 from sr_lab.data.sources import Channels, FolderSource, Item
 
@@ -41,8 +42,8 @@ class PhotoSource(FolderSource):
             raise ValueError(f"split={self.split!r}: must be 'train', 'val' or 'test'")
         if missing := [str(item.high) for item in items if not item.high.is_file()]:
             raise ValueError(
-                f"the photos are not prepared ({missing[0]} is missing): srlab prepare data=photos "
-                f"data.train.root={self.root}"
+                f"the photos are not prepared ({missing[0]} is missing): "
+                + line("prepare", "data=photos", setting("data.train.root", self.root))
             )
         return items
 

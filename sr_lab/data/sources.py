@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sr_lab.base.files import sha256
+from sr_lab.base.words import line, setting
 from sr_lab.images import list_images, read_image, rgb_to_y, to_tensor
 
 Channels = Literal["keep", "rgb", "y"]
@@ -191,15 +192,16 @@ def read_exclusions(file: Path) -> list[dict[str, object]]:
     Raises:
         ValueError: if it is missing or is no such file.
     """
+    again = line("audit", setting("exclude", file))
     try:
         records = json.loads(file.read_text(encoding="utf-8"))
         if all({"file", "size", "sha256"} <= record.keys() for record in records):
             return list(records)
     except OSError as error:
-        raise ValueError(f"exclude={file}: {error.strerror}; srlab audit exclude={file} writes it") from error
+        raise ValueError(f"exclude={file}: {error.strerror}; {again} writes it") from error
     except (ValueError, AttributeError, TypeError):
         pass
-    raise ValueError(f"exclude={file}: not an exclusion list; srlab audit exclude={file} writes one")
+    raise ValueError(f"exclude={file}: not an exclusion list; {again} writes one")
 
 
 def _without(items: list[Item], exclude: str | Path | Sequence[str] | None) -> list[Item]:

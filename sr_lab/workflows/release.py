@@ -12,6 +12,7 @@ import torch
 from sr_lab.artefacts.artefact import Artefact
 from sr_lab.base.files import write_text
 from sr_lab.base.provenance import git_state, user
+from sr_lab.base.words import line, setting
 from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.pictures import Pictures
 from sr_lab.evaluation.scores import Scores, digest_of, scenes_of, score, unscored, usable
@@ -74,7 +75,8 @@ class Release:
 
 def how_to_agree(name: str, version: int | None) -> str:
     """What a person does about a decision that waits for approval."""
-    return f'to agree: srlab approve name={name} version={version} by="..."  and then this command again'
+    consent = line("approve", setting("name", name), setting("version", version))
+    return f"to agree: {consent} by=YOU  and then this command again"
 
 
 def contenders(*, uri: str, name: str, version: int | None = None) -> Contenders:
@@ -94,7 +96,8 @@ def contenders(*, uri: str, name: str, version: int | None = None) -> Contenders
     found = aliases.standing(uri, name)
     number, champion = version or found.get(CANDIDATE), found.get(CHAMPION)
     if number is None:
-        raise ValueError(f"{name} has no candidate: run  srlab register run=DIR name={name}  first, or give version=N")
+        registering = line("register", "run=DIR", setting("name", name))
+        raise ValueError(f"{name} has no candidate: run  {registering}  first, or give version=N")
     if number == champion:
         raise ValueError(f"{label(name, number)} is the champion already")
     aliases.require_permission(uri, name)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sr_lab.base.words import line, setting
 from sr_lab.tracking.registry.aliases import CHAMPION, PREVIOUS, history, locked
 from sr_lab.tracking.registry.ledger import Audit, Record
 from sr_lab.tracking.registry.lock import Lock
@@ -118,18 +119,19 @@ def approve(uri: str, name: str, *, by: str, user: str, version: int | None = No
 
     def change(client: "MlflowClient", audit: Audit, lock: Lock) -> Record:
         request, consent = waiting(audit.records)
+        promoting = line("promote", setting("name", name))
         if request is None:
-            raise ValueError(f"no decision on {name} waits for approval: run  srlab promote name={name}  first")
+            raise ValueError(f"no decision on {name} waits for approval: run  {promoting}  first")
         if version not in (None, request.target):
             raise ValueError(
                 f"version={version} does not wait for approval, version {request.target} does: look at that one "
-                f"(srlab history name={name})"
+                f"({line('history', setting('name', name))})"
             )
         if consent is not None:
-            raise ValueError(f"{consent.who} has approved it already: run  srlab promote name={name}")
+            raise ValueError(f"{consent.who} has approved it already: run  {promoting}")
         found = {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}
         if found.get(CHAMPION) != request.source:
-            raise ValueError(f"{name} has another champion by now: run  srlab promote name={name}  to decide again")
+            raise ValueError(f"{name} has another champion by now: run  {promoting}  to decide again")
         asked.append(request)
         return audit.append(
             who=by.strip(), action="approve", phase="done", source=request.source, target=request.target,

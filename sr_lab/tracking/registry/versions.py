@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sr_lab.artefacts.artefact import FILES, Artefact, load_artefact
-from sr_lab.base.words import setting
+from sr_lab.base.words import line, setting
 from sr_lab.tracking.places import settle
 from sr_lab.tracking.registry.admission import (
     LINEAGE_TAGS,
@@ -108,7 +108,8 @@ def locate(run: str, *, uri: str | None, default_uri: str) -> tuple[str, str]:
         raise ValueError(f"run {run}: the folder has no tracking/spool.json, so it was not tracked")
     state, left = spool.state, spool.remaining()
     if left or state.run_id is None:
-        raise ValueError(f"run {run}: {left} events are not on the server yet: run  srlab sync directory={run}  first")
+        sending = line("sync", setting("directory", run))
+        raise ValueError(f"run {run}: {left} events are not on the server yet: run  {sending}  first")
     return resolve_uri(uri or settle(spool).uri), state.run_id
 
 

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from sr_lab.artefacts.artefact import Artefact, load_artefact
 from sr_lab.base.files import replacing, sha256, write_text
 from sr_lab.base.signals import Stopped
+from sr_lab.base.words import line, setting
 from sr_lab.evaluation.pairs import find_pairs
 from sr_lab.evaluation.scenes import find_scenes
 from sr_lab.monitoring.report import CURRENT, PRESET
@@ -237,7 +238,8 @@ def _look(
     """Looks for drift and opens a retraining if there is one that is allowed; what came of it if there is not."""
     version = standing(uri, name).get(CHAMPION)
     if version is None:
-        raise ValueError(f"{name} has no champion to start from: srlab promote name={name} first")
+        promoting = line("promote", setting("name", name))
+        raise ValueError(f"{name} has no champion to start from: {promoting} first")
     latest = (output / "latest").resolve()
     shutil.rmtree(latest, ignore_errors=True)
     champion = download(f"models:/{name}/{version}", tracking_uri=uri, directory=latest / "champion")

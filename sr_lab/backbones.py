@@ -12,6 +12,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from sr_lab.base.words import line, setting
+
 Backbone = Literal["alexnet", "squeezenet1_1", "vgg16", "vgg19"]
 Net = Literal["alex", "vgg", "squeeze"]
 
@@ -68,8 +70,8 @@ def find_weights(backbone: Backbone, weights: Path | None = None, *, user: str, 
             return candidate
     raise MissingWeights(
         f"{user} needs torchvision's {backbone} weights and downloads nothing by itself: "
-        f"`srlab weights fetch={backbone}` brings them. Or put {file_name} (from {address}) or {backbone}_features.pth "
-        f"into {folder}, name a folder that has them by {FOLDER_VARIABLE}=DIR, or {remedy}"
+        f"`{line('weights', setting('fetch', backbone))}` brings them. Or put {file_name} (from {address}) "
+        f"or {backbone}_features.pth into {folder}, name a folder that has them by {FOLDER_VARIABLE}=DIR, or {remedy}"
     )
 
 

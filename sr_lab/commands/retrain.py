@@ -120,7 +120,7 @@ def _look(cfg: DictConfig, champion: Artefact, report: Path) -> Any:
 def _train(cfg: DictConfig, material: Material) -> str | None:
     """Fine-tunes; where it was paused, in words."""
     recipe = recipe_of(cfg, material)
-    return "it is paused: the same command goes on" if train.run(recipe) else None
+    return train.call(recipe).paused
 
 
 def recipe_of(cfg: DictConfig, material: Material) -> DictConfig:

@@ -71,13 +71,13 @@ def reference(loop: Loop, tmp_path: Path) -> Path:
 
 
 def test_without_drift_nothing_is_trained(loop, reference, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "run", lambda cfg: pytest.fail("it was trained"))
+    monkeypatch.setattr(train, "call", lambda cfg: pytest.fail("it was trained"))
     assert loop.retrain(loop.same, reference, tmp_path / "out", 'drift=["alpha=0.001"]') == 0
     assert not (tmp_path / "out" / "logbook.json").exists()
 
 
 def test_cool_down_and_budget_refuse_with_the_numbers(loop, reference, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train, "run", lambda cfg: pytest.fail("it was trained"))
+    monkeypatch.setattr(train, "call", lambda cfg: pytest.fail("it was trained"))
     assert loop.retrain(loop.now, reference, tmp_path / "out", "retraining.max_cost=0") == 6
     assert "minutes of cpu cost 0.00 EUR, more than max_cost=0" in capsys.readouterr().out
     assert "budget: " in (tmp_path / "out" / "latest" / "retrain.html").read_text()
@@ -122,7 +122,7 @@ def test_a_failed_retraining_changes_nothing_and_is_given_up(loop, reference, tm
         raise RuntimeError("the disk is full")
 
     before = loop.champion, reference.read_bytes()
-    monkeypatch.setattr(train, "run", fail)
+    monkeypatch.setattr(train, "call", fail)
     for _ in range(2):
         assert loop.retrain(loop.now, reference, tmp_path / "out", "num_trials=2") == 1
         assert "the disk is full" in capsys.readouterr().err
@@ -136,7 +136,7 @@ def test_drift_is_answered_by_a_better_champion(loop, reference, tmp_path, monke
     """Noisy JPEG images come in; the runner is preempted once in the training and once before the gate."""
     output, former = tmp_path / "out", reference.read_bytes()
     started = loop.champion
-    real = train.run
+    real = train.call
     calls: list[str] = []
 
     def preempted(cfg):
@@ -145,14 +145,14 @@ def test_drift_is_answered_by_a_better_champion(loop, reference, tmp_path, monke
             cfg.max_seconds = 0.001
         return real(cfg)
 
-    monkeypatch.setattr(train, "run", preempted)
+    monkeypatch.setattr(train, "call", preempted)
     assert loop.retrain(loop.now, reference, output) == 75
     assert loop.champion == started
     monkeypatch.setattr("sr_lab.commands.promote.call", lambda cfg: (_ for _ in ()).throw(KeyboardInterrupt))
     assert loop.retrain(loop.now, reference, output) == 130
     monkeypatch.undo()
     monkeypatch.chdir(loop.folder)
-    monkeypatch.setattr(train, "run", lambda cfg: pytest.fail("it was trained again"))
+    monkeypatch.setattr(train, "call", lambda cfg: pytest.fail("it was trained again"))
     assert loop.retrain(loop.now, reference, output) == 0
     said = capsys.readouterr().out
     assert "going on with" in said

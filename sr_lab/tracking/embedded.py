@@ -177,8 +177,10 @@ def relocate(path: Path, *, old: Path | None = None) -> Relocated:
         return Relocated(path=path, old=source, new=here, places=0, missing=[])
     with exclusive(path):
         places = dict(_places(path, source, here))
-        absent = [after for after in places.values() if not _exists(after)]
-        if absent and not (here / ARTEFACTS).exists() and any(_exists(before) for before in places):
+        experiments = {str(place) for (place,) in read_sqlite(path, "SELECT artifact_location FROM experiments")}
+        files = {before: after for before, after in places.items() if before not in experiments}  # theirs come later
+        absent = [after for after in files.values() if not _exists(after)]
+        if absent and not (here / ARTEFACTS).exists() and any(_exists(before) for before in files):
             raise StoreError(
                 f"the artefacts are in {source / ARTEFACTS} and not in {here / ARTEFACTS}: copy or move that folder too"
             )

@@ -253,3 +253,18 @@ def test_no_command_shows_a_traceback_for_a_store_that_is_none(
         assert code in (1, 2), (uri, told)
         assert "Traceback" not in told.err + told.out, uri
         assert told.err.strip(), uri
+
+
+def test_the_environments_store_is_the_default_of_every_command(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", _uri(project / "mlflow.db"))
+    assert main(["history", "name=photos"]) == 0
+    assert main(["history", "name=photos", "tracking_uri=sqlite:///else.db"]) == 1
+    assert f"no tracking store at {_uri(tmp_path / 'else.db')}" in capsys.readouterr().err
+    conf = Path(__file__).parents[2] / "conf"
+    for file in [*conf.glob("*.yaml"), conf / "tracking" / "mlflow.yaml"]:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if "sqlite:///mlflow.db" in line:
+                assert "${oc.env:MLFLOW_TRACKING_URI,'sqlite:///mlflow.db'}" in line, (file, line)

@@ -178,7 +178,7 @@ def test_draws_of_chosen_batches_are_recorded_with_the_run(photos, tmp_path):
     assert all(len(batch) == 2 and batch[0]["draw"] for batch in recorded)
     samples = [sample for batch in recorded for sample in batch]
     assert {sample["file"] for sample in samples} <= {f"{number}.png" for number in range(4)}
-    assert all("sigma" in sample["words"]["blur"] for sample in samples), samples[0]["words"]
+    assert all("sigma" in " ".join(sample["words"].values()) for sample in samples), samples[0]["words"]
 
 
 def test_a_degradation_that_the_data_do_not_use_is_refused_where_it_was_chosen(tmp_path, capsys):

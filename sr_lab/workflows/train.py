@@ -613,7 +613,7 @@ def _ended(trainer: pl.Trainer, callbacks: Sequence[pl.Callback]) -> tuple[Ended
     where = f"ended the run at step {trainer.global_step} of {trainer.max_steps}"
     for callback in callbacks:
         if isinstance(callback, EarlyEnd) and callback.ended_at is not None:
-            return "pruning", f"pruning on {callback.monitor} {where}"
+            return "early_end", f"early end on {callback.monitor} {where}"
         if isinstance(callback, EarlyStopping) and (callback.stopped_epoch or trainer.should_stop):
             return "early_stopping", f"early stopping on {callback.monitor} {where}"
     return "steps", None

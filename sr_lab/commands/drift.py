@@ -9,6 +9,9 @@ with Benjamini-Hochberg. Writes OUT/drift.html and drift.png (what moved, and im
 OUT/current.parquet (the features, a reference for later), and on drift OUT/preset.yaml: a degradation that imitates the
 images, to train on. With state the exit code tells the alarm, which stays on until ``clear_after`` quiet checks;
 "new" in drift.json tells whether this check has raised it. The same images again spend nothing.
+
+Images that cannot be used are an alarm of their own, with the same exit code: more than ``max_unusable`` of them are
+unreadable, of one value but for noise, or repeated. "reasons" in drift.json tells which alarm it is: drift, unusable.
 """
 
 import sys
@@ -53,6 +56,7 @@ def call(cfg: DictConfig) -> DriftResult:
         clear_after=cfg.clear_after,
         stream=None if cfg.stream is None else Path(cfg.stream),
         min_images=cfg.min_images,
+        max_unusable=cfg.max_unusable,
         num_permutations=cfg.num_permutations,
         seed=cfg.seed,
         num_images=cfg.num_images,

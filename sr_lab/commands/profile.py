@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
-from sr_lab.workflows.watch import ProfileResult, feature_extractor, measure_profile
+from sr_lab.workflows.watch import ProfileResult, feature_extractor, load_restorer, measure_profile
 
 
 def run(cfg: DictConfig) -> int:
@@ -43,24 +43,15 @@ def call(cfg: DictConfig) -> ProfileResult:
 
 def extractor(cfg: DictConfig) -> Any:
     """What measures an image, of ``embedding``, ``crop`` and, with a restorer, of its outputs."""
-    common = {"embedding": build(cfg.embedding), "crop": cfg.crop}
-    if cfg.restorer is None:
-        return feature_extractor(**common)
-    from sr_lab.commands._restorer import choose_device, load_restorer
-
-    if not isinstance(cfg.scale, int) or cfg.scale < 1:
+    if cfg.restorer is not None and (not isinstance(cfg.scale, int) or cfg.scale < 1):
         raise ValueError(f"scale={cfg.scale}: a whole number of at least 1, the factor of restorer={cfg.restorer}")
-    device = choose_device(cfg.device)
-    restorer, metadata = load_restorer(
-        str(cfg.restorer), scale=cfg.scale, tile=512, overlap=32, device=device, tracking_uri=cfg.tracking_uri
-    )
-    identity = "bicubic" if metadata is None else str(metadata.get("sha256", metadata.get("weights", cfg.restorer)))
+    restorer = None
+    if cfg.restorer is not None:
+        restorer = load_restorer(str(cfg.restorer), scale=cfg.scale, device=cfg.device, tracking_uri=cfg.tracking_uri)
     return feature_extractor(
-        **common,
+        embedding=build(cfg.embedding),
+        crop=cfg.crop,
         restorer=restorer,
-        scale=cfg.scale,
-        identity=identity,
         num_samples=cfg.num_samples,
         side=cfg.side,
-        device=device,
     )

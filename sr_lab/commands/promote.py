@@ -6,18 +6,20 @@
 Candidate and champion are measured on the policy's hold-out, the same images for both; the gate decides and says why,
 line by line. The decision, whatever it is, becomes an audit record (srlab history); its numbers and an HTML page with
 the images on which the candidate lost most are kept with the candidate's run. The first champion has to pass the floors
-only. What counts as one scene: the folder's scenes.csv (columns name, scene), else the subfolder, else each image by
-itself. A decision that waits for srlab approve is not measured again: its numbers, with the consent, are judged once
-more, as long as champion and policy are the same (fresh=true measures anew).
+and to beat bicubic (policy.first_champion). What counts as one scene: the folder's scenes.csv (columns name, scene),
+else the subfolder, else each image by itself. A decision that waits for srlab approve is not measured again: its
+numbers, with the consent, are judged once more, as long as champion and policy are the same (fresh=true measures anew).
 
 Exit codes: 0 promoted, 3 rejected, 4 approval needed, 5 promoted but the hook failed, others error.
 """
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
-from sr_lab.config.compose import build
+from sr_lab.base.errors import ConfigError
+from sr_lab.config.compose import build, compose
 from sr_lab.config.words import line, setting
 from sr_lab.workflows.load import choose_device, fetch_artefact
 from sr_lab.workflows.release import Release, contenders, fire, how_to_agree, one_scale, release
@@ -50,6 +52,7 @@ def call(cfg: DictConfig) -> Release:
         who,
         models,
         policy=build(cfg.policy),
+        original=_original(cfg),
         protocol=build(cfg.protocol),
         metrics={name: build(node) for name, node in cfg.metrics.items()},
         report=Path(cfg.report),
@@ -61,3 +64,13 @@ def call(cfg: DictConfig) -> Release:
         num_pictures=cfg.num_pictures,
         fresh=cfg.fresh,
     )
+
+
+def _original(cfg: DictConfig) -> Any:
+    """The policy as the file of its name has it; None where there is no such file."""
+    try:
+        node = compose("promote", [setting("policy", cfg.policy.name), "name=any"]).policy
+    except ConfigError:
+        return None
+    node.holdout = {}
+    return build(node)

@@ -165,6 +165,31 @@ def audit(train: Sequence[Path], test: Sequence[Path], *, progress: Callable[[],
     )
 
 
+def same_pictures(files: Sequence[Path]) -> list[list[Path]]:
+    """Groups of files that show one picture: copies, recompressed, resized, shifted, cropped or turned.
+
+    Args:
+        files: Image files; what cannot be read is in no group.
+
+    Returns:
+        Groups of two files or more, each in the order of ``files``; near copies of a near copy belong together.
+    """
+    leader: dict[str, str] = {str(file): str(file) for file in files}
+
+    def first(name: str) -> str:
+        while leader[name] != name:
+            name = leader[name]
+        return name
+
+    for match in audit(files, []).duplicates:
+        one, other = first(match.file), first(match.other)
+        leader[max(one, other)] = min(one, other)
+    groups: dict[str, list[Path]] = {}
+    for file in files:
+        groups.setdefault(first(str(file)), []).append(file)
+    return [group for group in groups.values() if len(group) > 1]
+
+
 def kept_exclusions(
     train: Sequence[Path], test: Sequence[Path], digests: Sequence[str], *, folder: Path
 ) -> dict[str, str]:

@@ -1,10 +1,35 @@
 """Which images of a benchmark show the same scene: they depend on one another, and count as one observation."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from sr_lab.data.audit import same_pictures
+
 FILE = "scenes.csv"
+
+
+def merge_copies(scenes: Mapping[str, str], files: Mapping[str, Path]) -> tuple[dict[str, str], list[str]]:
+    """The scenes, those that show one picture made one: near copies are no independent observations.
+
+    Args:
+        scenes: Scene by name.
+        files: Original by name.
+
+    Returns:
+        Scene by name, and what was found, a line for each group.
+    """
+    names = {str(file): name for name, file in files.items()}
+    merged, said = dict(scenes), []
+    for group in same_pictures([files[name] for name in sorted(files)]):
+        members = [names[str(file)] for file in group]
+        found = sorted({merged[name] for name in members})
+        if len(found) < 2:
+            continue
+        merged = {name: found[0] if scene in found else scene for name, scene in merged.items()}
+        shown = ", ".join(members[:3]) + (", ..." if len(members) > 3 else "")
+        said.append(f"{len(members)} images show one picture ({shown})")
+    return merged, said
 
 
 def find_scenes(folder: Path, names: Sequence[str]) -> dict[str, str]:

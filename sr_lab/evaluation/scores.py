@@ -22,7 +22,7 @@ from sr_lab.base.errors import SRLabError
 from sr_lab.evaluation.benchmark import Benchmark, Decoded, decode
 from sr_lab.evaluation.pairs import Pair, fingerprint
 from sr_lab.evaluation.pictures import Pictures, stretch_of, take_pictures
-from sr_lab.evaluation.scenes import find_scenes
+from sr_lab.evaluation.scenes import find_scenes, merge_copies
 from sr_lab.evaluation.slices import content_slices
 from sr_lab.images import full_precision
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
@@ -100,6 +100,7 @@ class Scores:
         samples: Restorations of each image by a generative first restorer.
         facts: What is recorded beside the numbers.
         drawn: Pictures that were taken while the image was at hand, by its name.
+        copies: Near copies among the originals, which count as one scene, in words.
     """
 
     restorers: Mapping[str, Restorer]
@@ -112,6 +113,7 @@ class Scores:
     samples: int = 1
     facts: Mapping[str, Any] = field(default_factory=dict)
     drawn: Mapping[str, Pictures] = field(default_factory=dict, repr=False)
+    copies: Sequence[str] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -310,7 +312,7 @@ def score(
     images: dict[str, list[ImageScores]] = {key: [] for key in benchmarks}
     drawn: dict[str, Pictures] = {}
     total = sum(len(benchmark.pairs) for benchmark in benchmarks.values())
-    scenes = scenes_of(benchmarks) if describe else {}
+    scenes, copies = scenes_of(benchmarks) if describe else ({}, [])
     with tqdm(total=total, desc=progress, unit="image", disable=progress is None or None) as bar:
         for keys in _of_the_same_files(benchmarks):
             for index, pair in enumerate(benchmarks[keys[0]].pairs):
@@ -342,6 +344,7 @@ def score(
         seconds=time.perf_counter() - start,
         samples=samples,
         drawn=drawn,
+        copies=tuple(copies),
     )
 
 
@@ -545,15 +548,20 @@ def digest_of(benchmarks: Mapping[str, Benchmark], files: Mapping[str, Sequence[
     return digest.hexdigest()
 
 
-def scenes_of(benchmarks: Mapping[str, Benchmark]) -> dict[tuple[str, str], str]:
-    """Scene by benchmark and image; two benchmarks of one folder show the same scenes."""
+def scenes_of(benchmarks: Mapping[str, Benchmark]) -> tuple[dict[tuple[str, str], str], list[str]]:
+    """Scene by benchmark and image, and near copies, which are one; benchmarks of one folder show the same scenes."""
     scenes: dict[tuple[str, str], str] = {}
+    copies: list[str] = []
+    looked_at: dict[str, dict[str, str]] = {}
     for key, benchmark in benchmarks.items():
         folder = benchmark.folder.resolve()
         first = next(name for name, other in benchmarks.items() if other.folder.resolve() == folder)
-        found = find_scenes(benchmark.folder, [pair.name for pair in benchmark.pairs])
-        scenes |= {(key, name): f"{first}/{scene}" for name, scene in found.items()}
-    return scenes
+        if first not in looked_at:
+            found = find_scenes(benchmark.folder, [pair.name for pair in benchmark.pairs])
+            looked_at[first], said = merge_copies(found, {pair.name: pair.high for pair in benchmark.pairs})
+            copies += said
+        scenes |= {(key, name): f"{first}/{scene}" for name, scene in looked_at[first].items()}
+    return scenes, copies
 
 
 def _opened(pair: Pair, device: torch.device | str) -> tuple[tuple[str, ...], Decoded | Exception]:

@@ -3,7 +3,7 @@
 import math
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,33 +16,76 @@ from sr_lab.inference.restorers import Restorer
 LATENCY, MEMORY = "latency_s", "memory_bytes"
 
 
+PARAMETERS, OPERATIONS = "parameters", "operations"
+
+Costs = dict[str, dict[str, list[float]]]
+
+
 def paired_costs(
-    restorers: Mapping[str, Restorer], low: Tensor, *, num_runs: int, least_seconds: float = 0.05
-) -> dict[str, dict[str, list[float]]]:
-    """Time and memory of each restorer, run by run.
+    restorers: Mapping[str, Restorer],
+    low: Tensor,
+    *,
+    num_runs: int,
+    least_seconds: float = 0.05,
+    wants_more: Callable[[Costs], bool] | None = None,
+) -> Costs:
+    """Time and memory of each restorer, run by run, and the work that it does.
 
     In every run each restorer has its turn, in changing order, so that what the machine does meanwhile meets all of
     them alike. A restoration that takes less than ``least_seconds`` is repeated within the run, equally often for
     all, and its mean time counts. One warm-up run is not counted.
 
     Args:
-        restorers: by name.
+        restorers: By name.
         low: (1, C, h, w), on the device that they expect.
-        num_runs: runs to count.
-        least_seconds: shortest time worth measuring.
+        num_runs: Number of runs to count.
+        least_seconds: Shortest time worth measuring.
+        wants_more: Is asked, with what is measured so far, whether as many runs again are made; None: they are not.
 
     Returns:
-        By name: ``latency_s``, one value a run, and ``memory_bytes``, see ``peak_memory``.
+        By name: ``latency_s``, one value a run, ``memory_bytes``, see ``peak_memory``, and ``parameters`` and
+        ``operations``, see ``counted_work``.
     """
     with torch.inference_mode():
-        memory = {name: peak_memory(restorer, low) for name, restorer in restorers.items()}
+        constant = {
+            name: {MEMORY: [float(peak_memory(restorer, low))], **counted_work(restorer, low)}
+            for name, restorer in restorers.items()
+        }
         slowest = max(_seconds(restorer, low, 1) for restorer in restorers.values())
         repeats = max(1, math.ceil(least_seconds / max(slowest, 1e-9)))
         times: dict[str, list[float]] = {name: [] for name in restorers}
-        for run in range(num_runs):
-            for name in [*restorers][:: 1 if run % 2 == 0 else -1]:
-                times[name].append(_seconds(restorers[name], low, repeats))
-    return {name: {LATENCY: times[name], MEMORY: [float(memory[name])]} for name in restorers}
+        costs = {name: {LATENCY: times[name], **constant[name]} for name in restorers}
+        done, wanted = 0, num_runs
+        while done < wanted:
+            for run in range(done, wanted):
+                for name in list(restorers)[::-1] if run % 2 else list(restorers):
+                    times[name].append(_seconds(restorers[name], low, repeats))
+            done = wanted
+            if wants_more is not None and wants_more(costs):
+                wanted = 2 * done
+    return costs
+
+
+def counted_work(restorer: Restorer, low: Tensor) -> dict[str, list[float]]:
+    """Parameters of a network, and the operations of one restoration: the same on every machine and in every run.
+
+    Operations are those of convolutions and matrix products, a multiplication and an addition being two.
+
+    Args:
+        restorer: The restorer; of one without a network nothing is known.
+        low: (1, C, h, w), on the device that it expects.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network = getattr(restorer, "network", None)
+    if not isinstance(network, nn.Module):
+        return {}
+    with FlopCounterMode(display=False) as counter:
+        restorer(low)
+    return {
+        PARAMETERS: [float(sum(tensor.numel() for tensor in network.parameters()))],
+        OPERATIONS: [float(counter.get_total_flops())],
+    }
 
 
 def peak_memory(restorer: Restorer, low: Tensor) -> int:

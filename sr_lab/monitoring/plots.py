@@ -55,7 +55,8 @@ def plot_checks(checks: Sequence[Check], alpha: float) -> bytes:
             axes.axvspan(number - 0.5, number + 0.5, color=_ALARM, alpha=0.15, lw=0)
     axes.step(numbers, [check.level for check in checks], where="mid", color=_ALARM, label="level of a check")
     axes.axhline(alpha, color=_SOFT, label="an alarm ends above")
-    axes.plot(numbers, [check.p_value for check in checks], "o-", color=_NOW, ms=4, lw=1, label="p-value")
+    values = [np.nan if check.p_value is None else check.p_value for check in checks]
+    axes.plot(numbers, values, "o-", color=_NOW, ms=4, lw=1, label="p-value")
     axes.set_yscale("log")
     axes.set_xlim(0.5, len(checks) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -61,8 +61,12 @@ def write_profile(profile: Profile, path: Path) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_profile(path: Path) -> Profile:
+def read_profile(path: Path, *, allow_none: bool = False) -> Profile:
     """The profile of a file.
+
+    Args:
+        path: The Parquet file.
+        allow_none: Whether it may hold no image.
 
     Raises:
         ValueError: if the file is missing, is no profile, or holds no image.
@@ -79,7 +83,7 @@ def read_profile(path: Path) -> Profile:
     facts = json.loads(content)
     settings = facts.pop("settings")
     frame = table.to_pandas()
-    if frame.empty or not feature_columns(frame):
+    if not allow_none and (frame.empty or not feature_columns(frame)):
         raise ValueError(f"{path} holds no features of an image: make it again with srlab profile")
     return Profile(frame, settings, facts)
 

@@ -26,23 +26,25 @@ class Check:
         time: ISO 8601, UTC.
         images_sha256: digest of the images that were looked at.
         num_images: their number.
-        p_value: of the test.
+        p_value: of the test; None where too few images could be used for one.
         level: the check was made at.
         drift: whether the test was significant at its level.
         alarm: whether the alarm is on after it.
         new: whether this check has switched it on.
         quiet: checks in a row without a sign of drift while the alarm is on.
+        unusable: whether too many of the images could not be used: an alarm by itself.
     """
 
     time: str
     images_sha256: str
     num_images: int
-    p_value: float
+    p_value: float | None
     level: float
     drift: bool
     alarm: bool
     new: bool
     quiet: int = 0
+    unusable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,22 +78,32 @@ class RepeatedChecks:
         self,
         before: Sequence[Check],
         *,
-        p_value: float,
+        p_value: float | None,
         images_sha256: str,
         num_images: int,
+        unusable: bool = False,
         time: str | None = None,
     ) -> Check:
         """The check that follows ``before``.
 
         The same images as in the last check are the last check again: a job that is repeated spends nothing.
+
+        Args:
+            before: The checks so far, the last one last.
+            p_value: Of the test; None where too few images could be used for one.
+            images_sha256: Digest of the images.
+            num_images: Number of images that could be used.
+            unusable: Whether too many could not: a fact, which spends nothing, and an alarm.
+            time: ISO 8601, UTC; None for now.
         """
         last = before[-1] if before else None
         if last is not None and last.images_sha256 == images_sha256:
             return last
-        drift = p_value <= self.level
+        drift = p_value is not None and p_value <= self.level
         was_on = last is not None and last.alarm
-        quiet = last.quiet + 1 if last is not None and was_on and p_value > self.alpha else 0
-        alarm = drift or (was_on and quiet < self.clear_after)
+        calm = p_value is not None and p_value > self.alpha and not unusable
+        quiet = last.quiet + 1 if last is not None and was_on and calm else 0
+        alarm = drift or unusable or (was_on and quiet < self.clear_after)
         return Check(
             time=time or datetime.now(UTC).isoformat(timespec="seconds"),
             images_sha256=images_sha256,
@@ -102,6 +114,7 @@ class RepeatedChecks:
             alarm=alarm,
             new=alarm and not was_on,
             quiet=quiet if alarm else 0,
+            unusable=unusable,
         )
 
 

@@ -22,6 +22,7 @@ from sr_lab.monitoring.plots import plot_checks, plot_drift, plot_stream
 from sr_lab.monitoring.profile import Profile
 from sr_lab.monitoring.repeated import Check, RepeatedChecks
 from sr_lab.monitoring.stream import StreamResult
+from sr_lab.monitoring.usability import Usability
 
 JSON, HTML, PNG, PRESET, CURRENT = "drift.json", "drift.html", "drift.png", "preset.yaml", "current.parquet"
 _SIDE = 240
@@ -32,36 +33,46 @@ class Finding:
     """What was decided, and by what.
 
     Attributes:
-        drift: the comparison.
-        alarm: whether the images are no longer those of the reference.
-        new: whether the alarm was not on before.
-        rule: what decided, for people.
-        p_value: of what decided.
-        level: it was compared with.
-        extra: a plot of the checks or of the stream, PNG; ``None`` for a check by itself.
-        checks: of a state, the last one last.
+        drift: The comparison; ``None`` where too few images could be used for one.
+        usability: What part of the images could be used.
+        alarm: Whether the images are no longer those of the reference, or too many cannot be used.
+        new: Whether the alarm was not on before.
+        drifted: Whether a test, of this check or of one before it, keeps the alarm on.
+        rule: What decided, for people.
+        p_value: The p-value of what decided; ``None`` without a test.
+        level: The level that it was compared with.
+        extra: A plot of the checks or of the stream, PNG; ``None`` for a check by itself.
+        checks: The checks of a state, the last one last.
     """
 
-    drift: Drift
+    drift: Drift | None
+    usability: Usability
     alarm: bool
     new: bool
+    drifted: bool
     rule: str
-    p_value: float
+    p_value: float | None
     level: float
     extra: bytes | None = None
     checks: Sequence[Check] = ()
 
     @classmethod
-    def of_window(cls, drift: Drift, checks: Sequence[Check], watch: RepeatedChecks) -> "Finding":
+    def of_window(
+        cls, drift: Drift | None, checks: Sequence[Check], watch: RepeatedChecks, usability: Usability
+    ) -> "Finding":
         """The last of the checks."""
         check, repeated = checks[-1], watch.horizon > 1
         rule = "energy distance, permutation test"
         if repeated:
             rule += f"; check {len(checks)}, {watch.alpha:g} spent over {watch.horizon} checks"
+        before = checks[-2] if len(checks) > 1 else None
+        kept_on = before is not None and before.alarm and not before.unusable
         return cls(
             drift=drift,
+            usability=usability,
             alarm=check.alarm,
             new=check.new,
+            drifted=check.drift or (check.alarm and not check.unusable) or (check.alarm and kept_on),
             rule=rule,
             p_value=check.p_value,
             level=check.level,
@@ -70,41 +81,81 @@ class Finding:
         )
 
     @classmethod
-    def of_stream(cls, drift: Drift, result: StreamResult, *, alpha: float, num_new: int) -> "Finding":
-        """The stream so far; the alarm is new if one of the last ``num_new`` images raised it."""
+    def of_stream(
+        cls,
+        drift: Drift | None,
+        result: StreamResult,
+        usability: Usability,
+        *,
+        alpha: float,
+        num_new: int,
+        unusable_before: bool = False,
+    ) -> "Finding":
+        """The stream so far; the alarm is new if one of the last ``num_new`` images raised it.
+
+        Drift keeps it on; images that cannot be used raise it as long as the newest ones hold too many.
+        """
         at = result.alarm_at
+        fresh = at is not None and at >= len(result.log_capital) - num_new
+        was_on = unusable_before or (at is not None and not fresh)
         return cls(
             drift=drift,
-            alarm=at is not None,
-            new=at is not None and at >= len(result.log_capital) - num_new,
+            usability=usability,
+            alarm=at is not None or usability.alarm,
+            new=(fresh or usability.alarm) and not was_on,
+            drifted=at is not None,
             rule=f"bets on ranks, valid at any time; {len(result.log_capital)} images"
             + ("" if at is None else f", alarm with image {at + 1}"),
             p_value=result.p_value,
             level=alpha,
-            extra=plot_stream(result),
+            extra=plot_stream(result) if len(result.log_capital) else None,
         )
 
     @property
     def changes(self) -> list[Change]:
-        """What explains the drift; empty without an alarm."""
-        return self.drift.changes if self.alarm else []
+        """What explains the drift; empty without one."""
+        return self.drift.changes if self.drifted and self.drift is not None else []
+
+    @property
+    def reasons(self) -> list[str]:
+        """What the alarm is for: ``unusable``, ``drift``, both, or nothing."""
+        return [name for name, holds in (("unusable", self.usability.alarm), ("drift", self.drifted)) if holds]
+
+    @property
+    def title(self) -> str:
+        """Two or three words."""
+        return {"": "No drift", "unusable": "Images cannot be used", "drift": "Drift"}.get(
+            "".join(self.reasons), "Drift, and images cannot be used"
+        )
 
     @property
     def headline(self) -> str:
         """One sentence."""
-        sign = "<=" if self.p_value <= self.level else ">"
-        numbers = f"p = {self.p_value:.2g} {sign} {self.level:.2g} ({self.rule})"
-        if not self.alarm:
-            return f"no drift: {numbers}"
-        return f"drift{'' if self.new else ', alarm still on'}: {numbers}"
+        parts = []
+        still = "" if self.new or not self.alarm else ", alarm still on"
+        if self.usability.alarm:
+            parts.append(f"images cannot be used{still}: {self.usability.text}")
+        if self.p_value is None:
+            parts.append("drift was not tested: too few of the images can be used")
+        else:
+            sign = "<=" if self.p_value <= self.level else ">"
+            numbers = f"p = {self.p_value:.2g} {sign} {self.level:.2g} ({self.rule})"
+            known = " of the others" if self.usability.alarm else ""
+            parts.append(f"drift{known}{still}: {numbers}" if self.drifted else f"no drift{known}: {numbers}")
+        return "; ".join(parts)
 
     @property
     def lines(self) -> list[str]:
         """What changed, for people."""
-        if not self.alarm:
-            return []
+        lines = []
+        if self.usability.alarm:
+            lines.append("no training mends that: look where the images come from, before anything else")
+        elif self.usability.number and self.usability.judged:
+            lines.append(self.usability.text)
+        if not self.drifted:
+            return lines
         guess = " (a guess: not significant by itself)"
-        lines = [change.text + ("" if change.certain else guess) for change in self.changes]
+        lines += [change.text + ("" if change.certain else guess) for change in self.changes]
         if not any(change.trainable for change in self.changes):
             lines.append("no change of noise, blur or JPEG explains it: a preset will hardly help, look at the images")
         return lines
@@ -131,13 +182,17 @@ def write_report(
         preset: text of the fitted preset, or ``None``.
         num_pictures: images that are shown: half of them the most unusual ones, half usual ones.
     """
-    plot = plot_drift(finding.drift, reference.table, current.table)
-    write_bytes(report / PNG, plot)
+    drift = finding.drift
+    plot = None if drift is None else plot_drift(drift, reference.table, current.table)
+    if plot is None:
+        (report / PNG).unlink(missing_ok=True)
+    else:
+        write_bytes(report / PNG, plot)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["data_url"] = _data_url
-    odd, usual = _pictures(finding.drift, current, folder, num_pictures)
+    odd, usual = ([], []) if drift is None else _pictures(drift, current, folder, num_pictures)
     page = environment.get_template("drift.html.j2").render(
         finding=finding,
         reference=reference,
@@ -146,8 +201,8 @@ def write_report(
         odd=odd,
         usual=usual,
         preset=preset,
-        moved=finding.drift.moved(),
-        shifts=sorted(finding.drift.shifts, key=lambda shift: -shift.wasserstein),
+        moved=[] if drift is None else drift.moved(),
+        shifts=[] if drift is None else sorted(drift.shifts, key=lambda shift: -shift.wasserstein),
         feature=feature,
         medians=_medians(reference, current),
     )
@@ -159,16 +214,18 @@ def _content(finding: Finding, reference: Profile, current: Profile, preset: str
     medians = _medians(reference, current)
     return {
         "drift": finding.alarm,
+        "reasons": finding.reasons,
         "new": finding.new,
         "rule": finding.rule,
         "p_value": finding.p_value,
         "level": finding.level,
         "changes": [asdict(change) for change in finding.changes],
         "preset": None if preset is None else PRESET,
-        "energy": asdict(finding.drift.test),
+        "unusable": finding.usability.as_dict(),
+        "energy": None if finding.drift is None else asdict(finding.drift.test),
         "features": [
             {**asdict(shift), "reference_median": medians[shift.name][0], "current_median": medians[shift.name][1]}
-            for shift in finding.drift.shifts
+            for shift in ([] if finding.drift is None else finding.drift.shifts)
         ],
         "num_reference": len(reference),
         "num_current": len(current),

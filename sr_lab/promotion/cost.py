@@ -17,7 +17,8 @@ WORK = ("parameters", "operations")
 class RatioLimit(Check):
     """The candidate costs at most ``limit`` times what the champion costs, in paired runs.
 
-    Two models of one architecture do the same work: they keep any limit from 1 on, whatever a busy machine measures.
+    Two models of one architecture do the same work: their times keep any limit from 1 on, whatever a busy machine
+    measures.
 
     A time is judged by the median ratio, with bounds that hold for any distribution: below the limit it is kept, above
     it is broken. In between noise would decide. Then more runs are made, up to ``max_runs``: their number is doubled,
@@ -68,7 +69,11 @@ class RatioLimit(Check):
         return 1 + math.ceil(math.log2((self.max_runs or self.min_runs) / self.min_runs))
 
     def wants_more(self, evidence: Evidence) -> bool:
-        """Whether more paired runs could still decide: the time is neither shown to keep the limit nor to break it."""
+        """Whether more paired runs are made: until the limit is shown to be kept, or broken in every run.
+
+        A limit that is broken by bounds alone is looked at once more, so that noise does not fail a model by one of
+        several looks.
+        """
         if not self.noisy or evidence.champion is None or self._same_work(evidence):
             return False
         ours, theirs = (model.resources.get(self.resource) or () for model in (evidence.candidate, evidence.champion))
@@ -76,12 +81,12 @@ class RatioLimit(Check):
             return False
         if len(ours) < self.min_runs:
             return True
-        low, high = self._bounds(np.array(ours) / np.array(theirs), evidence.alpha)
-        return low <= self.limit <= high
+        ratios = np.array(ours) / np.array(theirs)
+        return self._bounds(ratios, evidence.alpha)[1] >= self.limit and float(ratios.min()) <= self.limit
 
     def _judge(self, key: str, evidence: Evidence) -> Reason:
         assert evidence.champion is not None
-        if self._same_work(evidence):
+        if self.noisy and self._same_work(evidence):
             text = f"{self.resource}: the same architecture does the same work"
             return Reason(check=key, verdict="pass", text=text, limit=self.limit)
         ours = self._runs(evidence.candidate)
@@ -107,9 +112,10 @@ class RatioLimit(Check):
         else:
             found = float(np.median(ratios))
             low, high = self._bounds(ratios, evidence.alpha)
+            level = 1 - 2 * evidence.alpha / self.num_looks
             text = (
-                f"{self.resource}: median ratio {found:.3f}, {1 - 2 * evidence.alpha:.0%} interval [{low:.3f}, "
-                f"{high:.3f}], must stay below {self.limit:g} ({base})"
+                f"{self.resource}: median ratio {found:.3f}, {level:.0%} interval [{low:.3f}, {high:.3f}], "
+                f"must stay below {self.limit:g} ({base})"
             )
             verdict, said = self._verdict(low, high, evidence)
             text += said

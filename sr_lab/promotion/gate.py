@@ -190,7 +190,11 @@ def _against_baseline(candidate: Measurement, baseline: Measurement | None, poli
     assert policy.baseline is not None
     metric, better = policy.baseline
     if baseline is None:
-        return Reason(check="baseline", verdict="skip", text="bicubic was not measured beside the first champion")
+        text = (
+            "bicubic was not measured beside the first champion: give its measurement as baseline, on the command line "
+            "fresh=true; policy.first_champion=passes_floors does without"
+        )
+        return Reason(check="baseline", verdict="fail", text=text)
     if problem := _image_problem(candidate, baseline) or _protocol_problem(candidate, baseline, policy):
         return Reason(check="baseline", verdict="fail", text=problem)
     return beats(candidate, baseline, metric=metric, better=better, alpha=policy.alpha)

@@ -15,6 +15,7 @@ class Situation:
         minutes: that this one will take, estimated.
         device: kind of the device: ``cpu``, or as the price table calls it.
         spent: in the last 30 days, in the table's currency.
+        unusable: whether too many of the images cannot be used: nothing to train on.
     """
 
     alarm: bool
@@ -23,6 +24,7 @@ class Situation:
     minutes: float
     device: str
     spent: float
+    unusable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +90,11 @@ def should_retrain(situation: Situation, policy: RetrainingPolicy) -> Verdict:
     conditions = [
         (situation.alarm, "there is drift", "there is no drift"),
         (
-            situation.trainable,
+            situation.trainable and not situation.unusable,
             "a degradation imitates it",
-            "no change of noise, blur or JPEG explains it: other data are needed, not another degradation",
+            "too many images are unreadable, of one value or repeated: no training mends that, look at their source"
+            if situation.unusable
+            else "no change of noise, blur or JPEG explains it: other data are needed, not another degradation",
         ),
         (
             hours is None or hours >= policy.cooldown_hours,

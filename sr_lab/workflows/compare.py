@@ -163,6 +163,7 @@ def measurements(
     *,
     seen: Mapping[str, Mapping[str, Sequence[str]] | None],
     costs: Mapping[str, Mapping[str, Sequence[float]]],
+    architectures: Mapping[str, str | None] | None = None,
 ) -> list[Measurement]:
     """What the gate needs to know of each restorer: its column of the table, no value above its metric's ceiling.
 
@@ -171,6 +172,7 @@ def measurements(
         names: Restorers of it.
         seen: Restorer to the hashes of the images that it was trained and selected on; None where that is not known.
         costs: Restorer to resource to values.
+        architectures: Restorer to a hash of what its network is, without the weights; None where that is not known.
     """
     return [
         Measurement(
@@ -191,6 +193,7 @@ def measurements(
             ],
             resources=costs.get(name, {}),
             seen=_overlap(scores, seen.get(name)),
+            architecture=(architectures or {}).get(name),
         )
         for name in names
     ]

@@ -22,6 +22,7 @@ from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restore
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
 from sr_lab.promotion import Approval, Decision, Measurement, Policy, gate
+from sr_lab.promotion.measurement import digest
 from sr_lab.tracking.registry import aliases, decisions
 from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, label
 from sr_lab.tracking.registry.events import fire
@@ -122,6 +123,7 @@ def release(
     models: Mapping[str, Artefact],
     *,
     policy: Policy,
+    original: Policy | None = None,
     protocol: Protocol,
     metrics: Mapping[str, PerImageMetric],
     report: Path,
@@ -140,6 +142,7 @@ def release(
         who: Candidate and champion; see ``contenders``.
         models: Their artefacts by label, as in ``Contenders.labels``.
         policy: What the candidate has to show, and on which images.
+        original: The policy as the file of its name has it: the decision names what was changed; None: not known.
         protocol: What is restored and compared with what; the policy's.
         metrics: Metrics by any name; measured are those that the policy names.
         report: Folder of the page, ``version-N.html``.
@@ -192,8 +195,10 @@ def release(
         evidence["facts"]["settings"] = settings
     if (unmeasured := evidence["facts"]["not measured"]) != "nothing":
         notes.append(f"not measured: {unmeasured}")
+    if (copies := evidence["facts"].get("near copies", "none")) != "none":
+        notes.append(f"near copies count as one scene: {copies}")
     measured = [Measurement.from_dict(document) for document in evidence["models"]]
-    decision = _decided(evidence, policy, approval)
+    decision = _decided(evidence, policy, original=original, approval=approval)
     html = _page(decision, policy, measured, unscored(restorers, benchmarks), evidence["facts"], num_pictures)
     page = report / f"version-{who.version}.html"
     write_text(page, html)
@@ -228,7 +233,7 @@ def _asked_before(who: Contenders, policy: Policy) -> tuple[dict[str, Any] | Non
     evidence = decisions.fetch(who.uri, who.name, who.version, decision=str(request.decision))
     if evidence is None:
         return None, None, []
-    if _decided(evidence, policy, None).sha256 != request.decision:
+    if _decided(evidence, policy).sha256 != request.decision:
         return None, None, [f"the numbers of decision {request.decision} were changed: measured anew"]
     return evidence, None if consent is None else Approval(by=consent.who, decision=str(consent.decision)), []
 
@@ -251,29 +256,26 @@ def _rejected_before(
     if evidence is None or evidence["facts"].get("settings") != settings:
         return None, []
     rows = evidence["models"][0]["rows"]
-    now = scenes_of(benchmarks)
+    now, _ = scenes_of(benchmarks)
     if {row["name"]: row["scene"] for row in rows} != {f"{key}/{name}": scene for (key, name), scene in now.items()}:
         return None, []
     if {key for row in rows for key in row["metrics"]} != set(metrics):
         return None, []
     if evidence["facts"]["hold-out's SHA-256"] != digest_of(benchmarks):
         return None, []
-    if _decided(evidence, policy, None).sha256 != record.decision:
+    if _decided(evidence, policy).sha256 != record.decision:
         return None, [f"the numbers of decision {record.decision} were changed: measured anew"]
     return evidence, [f"nothing has changed since record {record.number}: its numbers count (fresh=true measures anew)"]
 
 
-def _decided(evidence: Mapping[str, Any], policy: Policy, approval: Approval | None) -> Decision:
-    """The gate's decision on the numbers."""
-    candidate, *others = (Measurement.from_dict(document) for document in evidence["models"])
-    bicubic = evidence.get("bicubic")
-    return gate(
-        candidate,
-        others[0] if others else None,
-        policy,
-        baseline=None if bicubic is None else Measurement.from_dict(bicubic),
-        approval=approval,
-    )
+def _decided(
+    evidence: Mapping[str, Any], policy: Policy, *, original: Policy | None = None, approval: Approval | None = None
+) -> Decision:
+    """What the gate says of these numbers."""
+    models = [Measurement.from_dict(document) for document in evidence["models"]]
+    baseline = Measurement.from_dict(evidence[BICUBIC]) if BICUBIC in evidence else None
+    champion = models[1] if len(models) > 1 else None
+    return gate(models[0], champion, policy, baseline=baseline, original=original, approval=approval)
 
 
 def _measured(
@@ -298,6 +300,7 @@ def _measured(
         progress=" against ".join(restorers) if progress else None,
     )
     require_scored(scores, list(restorers))
+    architectures = {name: _architecture(artefact) for name, artefact in models.items()}
     costs: dict[str, dict[str, list[float]]] = {}
     if len(restorers) > 1 and policy.resources:
         images = sorted(
@@ -306,7 +309,14 @@ def _measured(
         )
         if images:
             low = scores.low(images[len(images) // 2])
-            costs = paired_costs(restorers, low, num_runs=max(num_runs, *policy.resources.values()))
+
+            def wants_more(so_far: dict[str, dict[str, list[float]]]) -> bool:
+                ours, theirs = measurements(scores, list(restorers), seen={}, costs=so_far, architectures=architectures)
+                return policy.wants_more_runs(ours, theirs)
+
+            costs = paired_costs(
+                restorers, low, num_runs=max(num_runs, *policy.resources.values()), wants_more=wants_more
+            )
     missing = {
         key: scores.not_measured.get(key, "no metric of metrics=[...] records it")
         for key in policy.metrics
@@ -324,16 +334,26 @@ def _measured(
             f"{name} on {image}: {reason}" for name in restorers for image, reason in reasons_of(scores, name).items()
         )
         or "nothing",
+        "near copies": "; ".join(scores.copies) or "none",
     }
     seen = {name: artefact.metadata.get("images") for name, artefact in models.items()}
     evidence: dict[str, Any] = {
-        "models": [model.as_dict() for model in measurements(scores, list(restorers), seen=seen, costs=costs)],
+        "models": [
+            model.as_dict()
+            for model in measurements(scores, list(restorers), seen=seen, costs=costs, architectures=architectures)
+        ],
         "facts": facts,
     }
     if beside:
         (bicubic,) = measurements(scores, [BICUBIC], seen={BICUBIC: {}}, costs={})
         evidence["bicubic"] = bicubic.as_dict()
     return evidence
+
+
+def _architecture(artefact: Artefact) -> str | None:
+    """Hash of the network's configuration, without its weights."""
+    network = artefact.config.get("model", {}).get("network")
+    return digest(network) if isinstance(network, dict) else None
 
 
 def _page(
@@ -364,7 +384,8 @@ def _page(
     return render(
         Page(
             title=f"{decision.candidate}: {title.lower()}",
-            subtitle=f"The candidate {decision.candidate} {against}, under policy {policy.name}, at x{shown.scale}.",
+            subtitle=f"The candidate {decision.candidate} {against}, under policy {decision.policy_name}, "
+            f"at x{shown.scale}.",
             names=[model.model for model in models],
             metrics=list(better),
             level=1 - 2 * policy.alpha,
@@ -373,7 +394,7 @@ def _page(
             pictures=pictures,
             facts={
                 "decision": decision.sha256,
-                "policy": f"{policy.name}, {decision.policy_sha256}",
+                "policy": f"{decision.policy_name}, {decision.policy_sha256}",
                 "decided": datetime.now(UTC).isoformat(timespec="seconds"),
                 "by": user() + (f", approved by {decision.approved_by}" if decision.approved_by else ""),
                 **facts,

@@ -101,7 +101,10 @@ def test_default_policy_decides(measurement, shift, slower, outcome):
 
 
 def test_first_champion_under_the_default_policy(measurement):
-    assert gate(numbers(measurement, "net/1", 0.0, num_images=3), None, load("default")).outcome == "promote"
+    numbers_of_three = numbers(measurement, "net/1", 0.0, num_images=3)
+    assert gate(numbers_of_three, None, load("default", "first_champion=passes_floors")).outcome == "promote"
+    decision = gate(numbers_of_three, None, load("default"))
+    assert (decision.outcome, "bicubic was not measured" in decision.text) == ("reject", True)
 
 
 @pytest.mark.parametrize(("gain", "outcome"), [(1.0, "promote"), (-7.0, "reject"), (-0.2, "reject")])

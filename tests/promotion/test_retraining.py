@@ -30,6 +30,7 @@ def test_drift_that_a_preset_imitates_is_answered_and_its_cost_is_told():
     [
         ({"alarm": False}, "there is no drift"),
         ({"trainable": False}, "other data are needed"),
+        ({"unusable": True}, "no training mends that, look at their source"),
         ({"hours_since_last": 23.9}, "cool-down: the last retraining was 23.9 hours ago, less than 24"),
         ({"minutes": 51}, "budget: 51.0 minutes of cuda cost 5.10 EUR, more than max_cost=5"),
         ({"spent": 4.5}, "4.50 EUR were spent in 30 days and 4.00 would be added, more than max_cost_30_days=8"),

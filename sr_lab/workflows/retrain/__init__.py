@@ -256,6 +256,7 @@ def _look(
         Situation(
             alarm=True,
             trainable=found.trainable,
+            unusable=found.unusable,
             hours_since_last=book.hours_since_last(now),
             minutes=seconds * cost.steps * OVERHEAD / 60,
             device=cost.device.type,

@@ -24,11 +24,17 @@ def test_its_audit_is_told_and_goes_on(release_0_1: Path, monkeypatch: pytest.Mo
         "ann  reject: version 2  (decision adde7610c56e, policy ",
         "ann  promote: version 1 -> version 2  (decision c09c047e313d, policy ",
         "ann  rollback: version 2 -> version 1",
-        "      text got worse",
+        "text got worse",
         "now: champion is version 1",
     ):
         assert words in told.out
     assert not told.err
+    numbers = [line.split()[0] for line in told.out.splitlines() if "  ann  " in line]
+    assert numbers == ["1-2", "3", "4-5", "6-7"], "without a gap"
+    assert main(["history", "name=photos", "short=true"]) == 0
+    _, rejected, again, *_ = capsys.readouterr().out.splitlines()
+    assert rejected.endswith("; failed: ssim, psnr_floor, psnr_worst")
+    assert again.endswith("; this version was rejected before")
     connect("sqlite:///mlflow.db").delete_registered_model_alias("photos", "champion")
     assert main(["rollback", "name=photos", "reason=a slip", "settle=audit"]) == 0
     assert aliases("sqlite:///mlflow.db", "photos")["champion"] == 1

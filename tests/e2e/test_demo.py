@@ -41,8 +41,8 @@ def test_demo_ends_with_a_gated_candidate_that_gives_the_recorded_numbers_again(
     assert card[:5000] == version.description
     for words in (
         "invented detail",
-        "photos-train, number of images 6",
-        "photos_test_x2, protocol `y_crop`, number of images 3",
+        "The weights have seen 6 images to train on",
+        "On the 3 images of photos_test_x2, under the protocol `y_crop`, it reached:",
         "Bicubic",
     ):
         assert words in card

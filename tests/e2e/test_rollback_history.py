@@ -46,15 +46,15 @@ def test_back_in_one_command_with_its_record(tmp_path: Path, capsys: pytest.Capt
 
     assert main(["history", *place]) == 0
     text = capsys.readouterr().out
-    heads = [line.split("  ", 3)[-1] for line in text.splitlines() if "version" in line and "->" in line]
+    heads = [line.strip().split("  ", 2)[-1] for line in text.splitlines() if "version" in line and "->" in line]
     marks = f"  (decision {'d' * 12}, policy {'p' * 12})"
     assert [head.partition("  ")[2] for head in heads][:2] == [
         f"promote: none -> version 1{marks}",
         f"promote: version 1 -> version 2{marks}",
     ]
     assert heads[2].endswith("rollback: version 2 -> version 1")
-    assert "      text got worse" in text
-    assert "      pass  psnr: gain 0.1" in text
+    assert "text got worse" in text
+    assert "pass  psnr: gain 0.1" in text
     assert text.endswith("now: champion is version 1\n")
 
     client.set_registered_model_tag("m", "audit.0007", client.get_registered_model("m").tags["audit.0001"])

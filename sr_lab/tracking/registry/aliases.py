@@ -8,6 +8,7 @@ is killed in between leaves one valid champion, the old or the new one; the next
 back, and says so in the audit.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
@@ -49,7 +50,7 @@ class UnsettledError(SRLabError, ValueError):
 
 def place(uri: str, name: str) -> list[str]:
     """The settings by which a command that is told to the user finds a registered model."""
-    elsewhere = resolve_uri(uri) != resolve_uri(DEFAULT_URI)
+    elsewhere = "MLFLOW_TRACKING_URI" in os.environ or resolve_uri(uri) != resolve_uri(DEFAULT_URI)
     return [setting("name", name), *([setting("tracking_uri", uri)] if elsewhere else [])]
 
 

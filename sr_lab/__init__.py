@@ -17,14 +17,21 @@ from sr_lab.base.version import __version__
 
 if TYPE_CHECKING:
     from sr_lab.api import (
+        compare,
         degradation,
+        evaluate,
         gate,
         load,
         lpips,
         policy,
+        promote,
         psnr,
         read,
+        register,
+        restore,
+        rollback,
         ssim,
+        train,
         write,
     )
 
@@ -32,14 +39,21 @@ __all__ = [
     "ConfigError",
     "SRLabError",
     "__version__",
+    "compare",
     "degradation",
+    "evaluate",
     "gate",
     "load",
     "lpips",
     "policy",
+    "promote",
     "psnr",
     "read",
+    "register",
+    "restore",
+    "rollback",
     "ssim",
+    "train",
     "write",
 ]
 

@@ -5,9 +5,10 @@ A setting of a command is a keyword here: ``srlab train experiment=E max_steps=1
 are those of the files in ``conf/`` and in the tree that ``SRLAB_CONF`` adds.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 from torch import Tensor
@@ -18,22 +19,43 @@ from sr_lab.degradations.preset import SeededDegradation
 from sr_lab.images.files import read_image, write_image
 from sr_lab.images.forms import Image, as_tensor
 from sr_lab.inference.pictures import PictureRestorer
+from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
 from sr_lab.promotion import Approval, Decision, Measurement, Policy, gate
 from sr_lab.workflows.load import choose_device, load_restorer
+
+if TYPE_CHECKING:
+    from sr_lab.evaluation.scores import Scores
+    from sr_lab.workflows.compare import Comparison
+    from sr_lab.workflows.register import Version
+    from sr_lab.workflows.release import Release
+    from sr_lab.workflows.restore import RestoredFolder
+    from sr_lab.workflows.rollback import RolledBack
+    from sr_lab.workflows.train import Run
+
+Named = str | Path | PictureRestorer | Callable[[Tensor], Tensor]
+"""A restorer by its name, as ``load`` gives it, or a callable on tensors (1, C, h, w) in [0, 1]."""
+Metrics = Sequence[str | PerImageMetric]
 
 __all__ = [
     "Approval",
     "Decision",
     "Measurement",
     "Policy",
+    "compare",
     "degradation",
+    "evaluate",
     "gate",
     "lpips",
     "policy",
+    "promote",
     "psnr",
     "read",
+    "register",
+    "restore",
+    "rollback",
     "ssim",
+    "train",
     "write",
 ]
 
@@ -222,6 +244,248 @@ def lpips(restored: Image, target: Image, *, net: str = "alex", weights: str | P
     return _measured(_lpips_metric(net, None if weights is None else str(weights)), restored, target)
 
 
+def evaluate(
+    restorer: Named,
+    benchmark: str | Path,
+    *,
+    scale: int,
+    protocol: str | Protocol = "y_crop",
+    metrics: Metrics = ("psnr", "ssim"),
+    **settings: Any,
+) -> "Scores":
+    """Scores a restorer, beside bicubic, on every image of a benchmark.
+
+    Args:
+        restorer: A name as ``load`` takes it, what ``load`` gave, or any callable that maps a low image (1, C, h, w) in
+            [0, 1] to the restored one.
+        benchmark: Folder with ``HR/`` and ``LR/``, paired by name, or with originals.
+        scale: Enlargement factor.
+        protocol: What is compared with what: ``y_crop``, ``rgb_crop``, ... of ``conf/protocol``, or an object.
+        metrics: Names of files in ``conf/metrics``, or objects; the first one ranks the images.
+        **settings: ``degradation`` (a name), ``seed``, ``samples``, ``report`` (a folder), ``run`` (the folder of the
+            run that made the weights), ``num_pictures``, ``device``, ``missing`` and others of ``srlab evaluate``.
+
+    Returns:
+        The table of scores: ``.table`` as a pandas DataFrame, ``.means`` by restorer and metric, ``.report(folder)``.
+
+    Raises:
+        ValueError: If folder, scale, protocol and metrics do not fit together.
+
+    Example:
+        >>> import numpy as np, sr_lab
+        >>> sr_lab.write("two/ramp.png", np.arange(48 * 48, dtype=np.uint16).reshape(48, 48).astype(np.uint8))
+        >>> scores = sr_lab.evaluate("bicubic", "two", scale=2)
+        >>> sorted(scores.means["bicubic"])
+        ['psnr_y', 'ssim_y']
+        >>> list(scores.table["image"])
+        ['ramp']
+    """
+    from sr_lab.workflows import evaluate as workflow
+
+    report, run = settings.pop("report", None), settings.pop("run", None)
+    asked = _asked("evaluate", scale, protocol, metrics, benchmark=benchmark, **settings)
+    live, name, metadata = _live(restorer, scale, asked)
+    return workflow.evaluate(
+        live,
+        benchmark,
+        name=name,
+        scale=scale,
+        protocol=_protocol(protocol),
+        metrics=_metrics(metrics, asked),
+        degradation=None if asked.degradation is None else build(asked.degradation),
+        seed=asked.seed,
+        samples=asked.samples,
+        device=choose_device(asked.device),
+        metadata=metadata,
+        facts={} if metadata is None else {"tile": asked.tile, "overlap": asked.overlap},
+        report=None if report is None else Path(report),
+        num_pictures=asked.num_pictures,
+        run=None if run is None else Path(run),
+    )
+
+
+def compare(
+    a: Named,
+    b: Named,
+    benchmark: str | Path,
+    *,
+    scale: int,
+    protocol: str | Protocol = "y_crop",
+    metrics: Metrics = ("psnr", "ssim"),
+    **settings: Any,
+) -> "Comparison":
+    """Two restorers side by side on the same images: gains of the first one, with intervals over scenes.
+
+    Args:
+        a: The restorer in question, as for ``evaluate``.
+        b: The one that it is held against.
+        benchmark: As for ``evaluate``; images of one scene count once (``scenes.csv``, or a subfolder each).
+        scale: Enlargement factor.
+        protocol: What is compared with what.
+        metrics: As for ``evaluate``.
+        **settings: ``degradation``, ``seed``, ``alpha``, ``num_pictures``, ``device`` and others of ``srlab compare``.
+
+    Returns:
+        ``.scores`` is the table of both, ``.lines`` are means and gains by slice, ``.page`` is the page as HTML.
+
+    Raises:
+        ValueError: If settings do not fit together, or an image can be scored on none.
+
+    Example:
+        >>> import numpy as np, sr_lab
+        >>> sr_lab.write("two/ramp.png", np.arange(48 * 48, dtype=np.uint16).reshape(48, 48).astype(np.uint8))
+        >>> def nearest(low):
+        ...     return low.repeat_interleave(2, -1).repeat_interleave(2, -2)
+        >>> found = sr_lab.compare(nearest, "bicubic", "two", scale=2, metrics=["psnr"])
+        >>> found.scores.names
+        ('nearest', 'bicubic')
+    """
+    from sr_lab.workflows import compare as workflow
+
+    asked = _asked("compare", scale, protocol, metrics, benchmark=benchmark, **settings)
+    (first, one, _), (second, other, _) = (_live(restorer, scale, asked) for restorer in (a, b))
+    return workflow.compare(
+        {one: first, other: second} if one != other else {"a": first, "b": second},
+        benchmark,
+        scale=scale,
+        protocol=_protocol(protocol),
+        metrics=_metrics(metrics, asked),
+        degradation=None if asked.degradation is None else build(asked.degradation),
+        seed=asked.seed,
+        device=choose_device(asked.device),
+        alpha=asked.alpha,
+        num_pictures=asked.num_pictures,
+    )
+
+
+def train(experiment: str | None = None, **settings: Any) -> "Run":
+    """Trains, or goes on where a stopped run was; see ``srlab train``.
+
+    Args:
+        experiment: A file of ``conf/experiment``; None trains what the settings say.
+        **settings: Settings of ``srlab train`` by their name, dotted ones as ``**{"optimizer.lr": 1e-3}``.
+
+    Returns:
+        ``.directory``, ``.best`` (the artefact, for ``load``), ``.metrics`` at the best weights, ``.result``.
+
+    Raises:
+        ConfigError: If a setting does not exist; the message names the nearest one.
+        ValueError: If the preflight finds that the run cannot work.
+
+    Example:
+        >>> import numpy as np, sr_lab
+        >>> for split in ("train", "val"):
+        ...     noise = np.random.default_rng(len(split)).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        ...     sr_lab.write(f"photos/{split}/noise.png", noise)
+        >>> run = sr_lab.train(name="example", data="folder", max_steps=2, val_every=2, checkpoint_every=2,
+        ...     tracking="none", pictures=0, **{"data.train.roots": "photos/train", "data.val.roots": "photos/val",
+        ...     "data.crop": 16, "data.batch_size": 2, "model/network": "fsrcnn", "trainer.enable_progress_bar": False})
+        >>> run.result.steps
+        2
+        >>> sr_lab.load(run.best)(np.zeros((6, 7, 3), np.uint8)).shape
+        (12, 14, 3)
+    """
+    chosen = {} if experiment is None else {"experiment": experiment}
+    done: Run = _call("train", **chosen, **settings)
+    return done
+
+
+def restore(input: str | Path, output: str | Path, restorer: str = "bicubic", **settings: Any) -> "RestoredFolder":
+    """Enlarges every image of a folder or object store, each whole and once; see ``srlab restore``.
+
+    Args:
+        input: Folder, object store or file of the low images.
+        output: Where the restored ones are put.
+        restorer: A name as ``load`` takes it.
+        **settings: ``scale`` (bicubic needs it), ``format``, ``device``, ``launcher`` and others of ``srlab restore``.
+
+    Returns:
+        How many images there are, and a message for each one that could not be restored.
+
+    Example:
+        >>> import numpy as np, sr_lab
+        >>> sr_lab.write("low/grey.png", np.full((4, 6), 128, np.uint8))
+        >>> sr_lab.restore("low", "large", "bicubic", scale=2).failures
+        ()
+        >>> sr_lab.read("large/grey.png").shape
+        (8, 12, 1)
+    """
+    done: RestoredFolder = _call("restore", input=input, output=output, restorer=restorer, **settings)
+    return done
+
+
+def register(run: str | Path, name: str, **settings: Any) -> "Version":
+    """Makes a version of a registered model from a finished run; see ``srlab register``.
+
+    Args:
+        run: The run's folder, or its id in the tracking store.
+        name: The registered model; it is made if it does not exist.
+        **settings: ``alias``, ``intended_use``, ``tags``, ``uri`` and others of ``srlab register``.
+
+    Returns:
+        The version: its number and its address ``models:/NAME/NUMBER``.
+
+    Raises:
+        ValueError: If run and model do not belong together, or the run did not finish; the message says which.
+
+    Example:
+        >>> import sr_lab
+        >>> sr_lab.register("runs/missing", "photos")
+        Traceback (most recent call last):
+        ...
+        ValueError: ...
+    """
+    version: Version = _call("register", run=run, name=name, **settings)
+    return version
+
+
+def promote(name: str, policy: str = "default", **settings: Any) -> "Release":
+    """Measures candidate and champion on the policy's hold-out, lets the gate decide, and carries that out.
+
+    Args:
+        name: The registered model.
+        policy: A file of ``conf/policy``.
+        **settings: Settings of ``srlab promote``; the hold-out is ``**{"policy.holdout.photos.benchmark": FOLDER}``.
+
+    Returns:
+        The decision with its reasons, its record in the audit, and its page.
+
+    Raises:
+        ValueError: If there is no candidate, or its images cannot be measured.
+
+    Example:
+        >>> import sr_lab
+        >>> sr_lab.promote("unheard_of")
+        Traceback (most recent call last):
+        ...
+        ValueError: ...
+    """
+    done: Release = _call("promote", name=name, policy=policy, **settings)
+    return done
+
+
+def rollback(name: str, reason: str, **settings: Any) -> "RolledBack":
+    """Makes the previous champion the champion again; see ``srlab rollback``.
+
+    Args:
+        name: The registered model.
+        reason: Why, for the audit.
+        **settings: ``tracking_uri``, ``events`` and others of ``srlab rollback``.
+
+    Raises:
+        ValueError: If there is no previous champion.
+
+    Example:
+        >>> import sr_lab
+        >>> sr_lab.rollback("unheard_of", "text got worse")
+        Traceback (most recent call last):
+        ...
+        ValueError: ...
+    """
+    done: RolledBack = _call("rollback", name=name, reason=reason, **settings)
+    return done
+
+
 _LPIPS: dict[tuple[str, str | None], Any] = {}
 
 
@@ -250,6 +514,37 @@ def _protocol(protocol: str | Protocol) -> Protocol:
     words = [setting("protocol", protocol), "metrics=[psnr]", "restorer=bicubic", "benchmark=.", "scale=2", "report=."]
     built: Protocol = build(compose("evaluate", words).protocol)
     return built
+
+
+def _asked(command: str, scale: int, protocol: Any, metrics: Metrics, **settings: Any) -> Any:
+    """The checked configuration of an evaluation or a comparison."""
+    words = {"scale": scale, "metrics": _named(metrics) or ["psnr"], "report": ".", **settings}
+    words |= {"restorer": "bicubic"} if command == "evaluate" else {"a": "bicubic", "b": "bicubic"}
+    if isinstance(protocol, str):
+        words["protocol"] = protocol
+    return compose(command, [setting(key, value) for key, value in words.items()])
+
+
+def _metrics(metrics: Metrics, asked: Any) -> dict[str, PerImageMetric]:
+    """The named metrics in their order, then those that are objects."""
+    named = {str(key): build(node) for key, node in asked.metrics.items()} if _named(metrics) else {}
+    return named | {f"object_{place}": m for place, m in enumerate(metrics) if isinstance(m, PerImageMetric)}
+
+
+def _named(metrics: Metrics) -> list[str]:
+    return [metric for metric in metrics if isinstance(metric, str)]
+
+
+def _live(restorer: Named, scale: int, asked: Any) -> tuple[Any, str, Mapping[str, Any] | None]:
+    """What restores tensors, what it is called, and what is known of it."""
+    if isinstance(restorer, str | Path):
+        restorer = load(
+            restorer, scale=scale, device=asked.device, tile=asked.tile, overlap=asked.overlap,
+            tracking_uri=asked.tracking_uri,
+        )  # fmt: skip
+    if isinstance(restorer, PictureRestorer):
+        return restorer.restorer, restorer.name, restorer.metadata
+    return restorer, getattr(restorer, "__name__", type(restorer).__name__), getattr(restorer, "metadata", None)
 
 
 def _call(command: str, **settings: Any) -> Any:

@@ -12,6 +12,7 @@ callback ended the run; 75 if max_seconds were over before; 143 after SIGTERM, 1
 """
 
 import io
+from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from sr_lab.workflows.weights import list_weights
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
     with nullcontext() if is_first_process() else redirect_stdout(io.StringIO()):
-        done = call(cfg)
+        done = call(cfg, news=lambda text: print(text, flush=True))
         if done.paused is not None:
             print(done.paused)
             return PAUSED
@@ -45,8 +46,8 @@ def run(cfg: DictConfig) -> int:
     return 0
 
 
-def call(cfg: DictConfig) -> Run:
-    """Trains as ``cfg`` says."""
+def call(cfg: DictConfig, *, news: Callable[[str], None] | None = None) -> Run:
+    """Trains as ``cfg`` says; ``news`` is told what happens meanwhile."""
     return train(
         module=lambda: build(cfg.model),
         data=lambda: build(cfg.data),
@@ -72,7 +73,7 @@ def call(cfg: DictConfig) -> Run:
         pictures=cfg.pictures,
         tags=plain(cfg.tags),
         selected_on=list(cfg.selected_on),
-        news=lambda text: print(text, flush=True),
+        news=news,
     )
 
 

@@ -12,6 +12,7 @@ callback ended the run; 75 if max_seconds were over before; 143 after SIGTERM, 1
 """
 
 import io
+import logging
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
@@ -22,6 +23,8 @@ from sr_lab.config.compose import build, plain
 from sr_lab.config.words import line, setting
 from sr_lab.workflows.train import PAUSED, Run, is_first_process, train
 from sr_lab.workflows.weights import list_weights
+
+LOG = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> int:
@@ -46,7 +49,7 @@ def run(cfg: DictConfig) -> int:
     return 0
 
 
-def call(cfg: DictConfig, *, news: Callable[[str], None] | None = None) -> Run:
+def call(cfg: DictConfig, *, news: Callable[[str], object] = LOG.info) -> Run:
     """Trains as ``cfg`` says; ``news`` is told what happens meanwhile."""
     return train(
         module=lambda: build(cfg.model),

@@ -208,7 +208,7 @@ def kept_exclusions(
         if report.is_file():
             reasons: dict[str, str] = json.loads(report.read_text(encoding="utf-8"))
             return reasons
-        with tqdm(total=len(train) + len(test), desc="audit", unit="file", delay=2, leave=False) as bar:
+        with tqdm(total=len(train) + len(test), desc="audit", unit="file", delay=2, leave=False, disable=None) as bar:
             found = audit(train, test, progress=bar.update)
         reasons = {entry["file"]: entry["reason"] for entry in found.exclusions}
         write_json(report, reasons)

@@ -141,6 +141,8 @@ class SRDataModule(pl.LightningDataModule):
             store_low = deterministic if label == "train" else self.degradation is not None
             part = DataPart(label, source, self.scale, self.degradation, store_low, self.seed, source.items)
             part.scan(index)
+            if self.small != "error":
+                part.leave_out_tiny()
             found[label] = part
         self._leave_out_findings(found, index)
         return found
@@ -200,7 +202,7 @@ class SRDataModule(pl.LightningDataModule):
         for label, part in self.parts.items():
             found += part.problems()
             wrong = sorted(part.channels - {num_channels}) if num_channels is not None else []
-            if wrong:
+            if wrong and len(part.channels) == 1:  # several: said above
                 listed = " or ".join(map(str, wrong))
                 remedy = {3: f"set data.{label}.channels=rgb, or ", 1: f"set data.{label}.channels=y, or "}
                 found.append(

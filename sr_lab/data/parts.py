@@ -1,5 +1,6 @@
 """One part of the data (train or val): its files, their facts, what is wrong with them, and its decoded cache."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,9 @@ from sr_lab.data.manifest import Entry, FileIndex, Manifest, combined_digest, sc
 from sr_lab.data.sources import Item, Source
 from sr_lab.degradations.base import Degradation
 
+LOG = logging.getLogger(__name__)
 Image = np.ndarray
+_MOST_SHOWN = 10
 
 
 @dataclass
@@ -47,7 +50,9 @@ class DataPart:
     def scan(self, index: FileIndex) -> None:
         """Fills ``entries`` and ``unreadable``, with a progress bar where it takes a while."""
         files = [file for item in self.items for file in item.files]
-        with tqdm(total=len(files), desc=f"reading {self.label}", unit="file", delay=2, leave=False) as bar:
+        with tqdm(
+            total=len(files), desc=f"reading {self.label}", unit="file", delay=2, leave=False, disable=None
+        ) as bar:
             found, self.unreadable = scan(files, index=index, progress=bar.update)
         step = 2 if self.source.paired else 1
         self.entries = [found[start : start + step] for start in range(0, len(found), step)]
@@ -56,6 +61,22 @@ class DataPart:
         """Leaves out every item that is not in ``items``."""
         kept = [pair for pair in zip(self.items, self.entries, strict=True) if pair[0] in items]
         self.items, self.entries = [item for item, _ in kept], [entries for _, entries in kept]
+
+    def leave_out_tiny(self) -> None:
+        """Leaves out, with a warning, every image smaller than the scale: no low image can be made of it."""
+        tiny = {item: entries[0] for item, entries in self.whole if 0 in self.cropped_size(entries)}
+        if tiny:
+            named = [f"{item.name} ({entry.width}x{entry.height})" for item, entry in tiny.items()]
+            verb = "is" if len(tiny) == 1 else "are"
+            LOG.warning(
+                "%d %s images smaller than scale=%d %s left out: %s",
+                len(tiny),
+                self.label,
+                self.scale,
+                verb,
+                _shown(named),
+            )
+            self.keep({item for item in self.items if item not in tiny})
 
     @property
     def manifest(self) -> Manifest:
@@ -85,25 +106,31 @@ class DataPart:
 
     def problems(self) -> list[str]:
         """What makes the files unfit, whatever the crop; one message each."""
-        found = list(self.unreadable)
+        found = self.unreadable[:_MOST_SHOWN]
+        if (left := len(self.unreadable) - _MOST_SHOWN) > 0:
+            found.append(f"and {left} more {self.label} files that cannot be read (srlab audit lists all)")
+        tiny, unfit = [], []
         groups: dict[int, list[str]] = {}
         for item, entries in self.whole:
-            name = f"{self.label} image {item.name}"
             for entry in entries:
                 groups.setdefault(self.source.num_channels(entry.channels), []).append(item.name)
             height, width = self.cropped_size(entries)
             if not height or not width:
-                found.append(f"{name} ({entries[0].width}x{entries[0].height}) is smaller than scale={self.scale}")
+                tiny.append(f"{item.name} ({entries[0].width}x{entries[0].height})")
             elif len(entries) == 2:
                 big, small = entries
                 if (height, width) != (small.height * self.scale, small.width * self.scale):
                     sizes = f"high {big.width}x{big.height} and low {small.width}x{small.height}"
-                    found.append(f"{name}: {sizes} do not fit scale={self.scale}")
+                    unfit.append(f"{item.name}: {sizes}")
+        if tiny:
+            found.append(f"{_counted(tiny, self.label)} smaller than scale={self.scale}: {_shown(tiny)}")
+        if unfit:
+            found.append(f"{_counted(unfit, self.label)} of sizes that do not fit scale={self.scale}: {_shown(unfit)}")
         if len(groups) > 1:
             named = ", ".join(f"{channels} ({names[0]}: {len(names)} files)" for channels, names in groups.items())
             found.append(
                 f"{self.label} images differ in their channels: {named}. Set data.{self.label}.channels=rgb (grey "
-                "repeated) or y, or leave files out by data.{self.label}.exclude"
+                f"repeated) or y, or leave files out by data.{self.label}.exclude"
             )
         return found
 
@@ -140,7 +167,7 @@ class DataPart:
         """The decoded cache, built with a progress bar if it is not there."""
         pairs = self.whole
         items = [item for item, _ in pairs]
-        bar = tqdm(total=len(items), desc=f"decoding {self.label}", unit="image", delay=0.5, leave=False)
+        bar = tqdm(total=len(items), desc=f"decoding {self.label}", unit="image", delay=0.5, leave=False, disable=None)
         with bar:
             return open_or_build(
                 root,
@@ -175,6 +202,15 @@ class DataPart:
         if planes.dtype == self.dtype:
             return planes
         return planes.astype(np.uint16) * np.uint16(257)
+
+
+def _counted(names: list[str], label: str) -> str:
+    return f"1 {label} image is" if len(names) == 1 else f"{len(names)} {label} images are"
+
+
+def _shown(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+    return "; ".join(names[:_MOST_SHOWN]) + more
 
 
 def degrade_image(high: Image, degradation: Degradation, params: dict[str, torch.Tensor]) -> Image:

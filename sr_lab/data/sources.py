@@ -14,6 +14,7 @@ import torch
 from sr_lab.base.files import sha256
 from sr_lab.base.words import line, setting
 from sr_lab.images import list_images, read_image, rgb_to_y, to_tensor
+from sr_lab.images.folders import by_stem, partners
 
 Channels = Literal["keep", "rgb", "y"]
 Paths = str | Path | Sequence[str | Path]
@@ -135,6 +136,8 @@ class FolderSource(Source):
 class PairedSource(Source):
     """High and low images in two folders, matched by their path without suffix.
 
+    As in DIV2K, ``0001x4.png`` is a low image of ``0001.png`` too.
+
     Args:
         high: folder of high images.
         low: folder of low images.
@@ -158,14 +161,17 @@ class PairedSource(Source):
         Raises:
             ValueError: if an image has no partner, or two have the same stem; all of them are named.
         """
-        high, low = _by_stem(self.high), _by_stem(self.low)
-        lonely = [f"{self.high / stem} (no low image)" for stem in high if stem not in low]
-        lonely += [f"{self.low / stem} (no high image)" for stem in low if stem not in high]
+        high, low = by_stem(self.high), by_stem(self.low)
+        partner = partners(list(high), list(low))
+        used = set(partner.values())
+        lonely = [f"{self.high / stem} (no low image)" for stem, name in partner.items() if name is None]
+        lonely += [f"{self.low / stem} (no high image)" for stem in low if stem not in used]
         if lonely:
             raise ValueError(
                 f"{len(lonely)} images without a partner of the same name in {_listed(self.roots)}: {_some(lonely)}"
             )
-        return [Item(name=stem, path=stem, high=high[stem], low=low[stem]) for stem in sorted(high)]
+        pairs = {stem: low[name] for stem, name in partner.items() if name is not None}
+        return [Item(name=stem, path=stem, high=high[stem], low=pairs[stem]) for stem in sorted(high)]
 
 
 def convert_channels(image: np.ndarray, channels: Channels, *, name: str) -> np.ndarray:
@@ -224,16 +230,6 @@ def _labels(roots: list[Path]) -> list[str]:
         return [""]
     names = [root.resolve().name for root in roots]
     return [name if names.count(name) == 1 else f"{number}-{name}" for number, name in enumerate(names)]
-
-
-def _by_stem(root: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for file in list_images(root):
-        stem = file.relative_to(root).with_suffix("").as_posix()
-        if stem in found:
-            raise ValueError(f"{found[stem]} and {file} have the same name but for the suffix: remove one")
-        found[stem] = file
-    return found
 
 
 def _listed(paths: Sequence[Path]) -> str:

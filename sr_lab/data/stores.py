@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from sr_lab.base.files import replacing
 from sr_lab.images import IMAGE_SUFFIXES, ImageError, read_image, write_image
+from sr_lab.images.folders import tell_unread, walk_images
 
 
 class Store:
@@ -42,23 +43,31 @@ class Store:
         """
         if self.local is not None and not self.local.is_dir():
             raise ValueError(f"{self.uri} is not a folder")
-        if not (names := self.names()):
+        names, others = self._search("")
+        tell_unread(self.uri, others)
+        if not names:
             raise ValueError(f"{self.uri} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
         return names
 
     def names(self, below: str = "") -> list[str]:
         """As ``images``, of one folder, and empty if there is none."""
+        return self._search(below)[0]
+
+    def _search(self, below: str) -> tuple[list[str], list[str]]:
+        """Names of image files and of other ones, sorted; see ``images.folders.walk_images``."""
+        if self.local is not None:
+            if not (folder := self.local / below).is_dir():
+                return [], []
+            found, others = walk_images(folder)
+            return sorted(path.relative_to(self.local).as_posix() for path in found), others
         root = self.root.rstrip("/")
         try:
-            found = [str(path)[len(root) :].lstrip("/") for path in self.fs.find(self._path(below).rstrip("/"))]
+            files = [str(path)[len(root) :].lstrip("/") for path in self.fs.find(self._path(below).rstrip("/"))]
         except FileNotFoundError:
-            return []
-        return sorted(
-            name
-            for name in found
-            if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
-            and not any(part.startswith(".") for part in PurePosixPath(name).parts)
-        )
+            return [], []
+        shown = sorted(name for name in files if not any(part.startswith(".") for part in PurePosixPath(name).parts))
+        names = [name for name in shown if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
+        return names, [name for name in shown if name not in set(names)]
 
     def lies_in(self, other: "Store") -> bool:
         """Whether the root is that of another store or below it, whatever way they were written."""
@@ -153,11 +162,15 @@ def distinct_stems(names: Sequence[str]) -> list[str]:
         ValueError: where two become one.
     """
     seen: dict[str, str] = {}
+    clashes = []
     for name in names:
         stem = PurePosixPath(name).with_suffix("").as_posix()
         if stem in seen:
-            raise ValueError(f"{seen[stem]} and {name} would be written to one file: rename one of them")
-        seen[stem] = name
+            clashes.append(f"{seen[stem]} and {name}")
+        seen.setdefault(stem, name)
+    if clashes:
+        more = f" and {len(clashes) - 5} more pairs" if len(clashes) > 5 else ""
+        raise ValueError(f"{'; '.join(clashes[:5])}{more} would be written to one file: rename one of them")
     return list(seen)
 
 

@@ -1,14 +1,12 @@
 """The images of a benchmark folder."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from unicodedata import normalize
 
 from sr_lab.base.files import sha256
-from sr_lab.images import list_images
+from sr_lab.images.folders import by_stem, partners
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,12 @@ def find_pairs(folder: Path, *, scale: int) -> list[Pair]:
     high_folder, low_folder = folder / "HR", folder / "LR"
     if not low_folder.is_dir():
         root = high_folder if high_folder.is_dir() else folder
-        return [Pair(name, file) for name, file in _by_name(root).items()]
+        return [Pair(name, file) for name, file in by_stem(root).items()]
     if not high_folder.is_dir():
         raise ValueError(f"{folder} has LR/ but no HR/: without originals nothing can be scored")
-    high, low = _by_name(high_folder), _by_name(low_folder)
-    partner = {name: next((low[key] for key in (name, f"{name}x{scale}") if key in low), None) for name in high}
+    high, low = by_stem(high_folder), by_stem(low_folder)
+    named = partners(list(high), list(low), scale=scale)
+    partner = {name: None if found is None else low[found] for name, found in named.items()}
     without = [name for name, file in partner.items() if file is None]
     used = set(partner.values())
     left = [name for name, file in low.items() if file not in used]
@@ -76,18 +75,6 @@ def fingerprint(pairs: Sequence[Pair], hashes: Sequence[tuple[str, ...]] | None 
         for value in (high, low):
             digest.update(f"{pair.name}\0{value}\0".encode())
     return digest.hexdigest()
-
-
-def _by_name(folder: Path) -> dict[str, Path]:
-    """Image files of a folder by their path below it, without the suffix; accents composed (NFC), as on any system."""
-    files = list_images(folder)
-    names = [normalize("NFC", file.relative_to(folder).with_suffix("").as_posix()) for file in files]
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise ValueError(
-            f"{folder} has several images named {_some(twice)}: their names must differ in more than the suffix"
-        )
-    return dict(sorted(zip(names, files, strict=True)))
 
 
 def _some(names: list[str]) -> str:

@@ -5,7 +5,8 @@ uint16 exist only at the edge, in :mod:`sr_lab.images.files`.
 """
 
 from sr_lab.images.colour import crop_border, crop_to_multiple, rgb_to_y, to_array, to_levels, to_tensor, to_uint8
-from sr_lab.images.files import IMAGE_SUFFIXES, list_images, read_image, write_image
+from sr_lab.images.files import read_image, write_image
+from sr_lab.images.folders import IMAGE_SUFFIXES, list_images
 from sr_lab.images.headers import ImageError
 from sr_lab.images.precision import full_precision
 from sr_lab.images.resize import resize_bicubic, resize_bicubic_uint8

@@ -1,4 +1,4 @@
-"""Image files: find, read, write."""
+"""Image files: read, write."""
 
 import io
 import os
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from sr_lab.base.files import replacing
 from sr_lab.images.colour import to_array
+from sr_lab.images.folders import IMAGE_SUFFIXES
 from sr_lab.images.headers import Header, ImageError, read_header
 from sr_lab.images.jpeg import decode_jpeg
 from sr_lab.images.tiff import check_size, read_tiff, write_tiff
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _CORE_HEADER = (12).to_bytes(4, "little")
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -27,27 +27,6 @@ _OPTIONS = {
     ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
     ".bmp": [],
 }
-
-
-def list_images(folder: Path) -> list[Path]:
-    """All image files below a folder, by suffix, sorted; hidden files and folders are left out.
-
-    Raises:
-        ImageError: if the folder does not exist or holds no image.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ImageError(f"{folder} is not a folder")
-    paths = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
-    if not paths:
-        raise ImageError(f"{folder} holds no image file ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return sorted(paths)
 
 
 def read_image(path: Path | str, *, max_pixels: int | None = None) -> npt.NDArray[Any]:

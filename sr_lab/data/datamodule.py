@@ -202,7 +202,7 @@ class SRDataModule(pl.LightningDataModule):
         for label, part in self.parts.items():
             found += part.problems()
             wrong = sorted(part.channels - {num_channels}) if num_channels is not None else []
-            if wrong and len(part.channels) == 1:  # several: said above
+            if wrong and num_channels not in part.channels:  # a mixture with them is said above
                 listed = " or ".join(map(str, wrong))
                 remedy = {3: f"set data.{label}.channels=rgb, or ", 1: f"set data.{label}.channels=y, or "}
                 found.append(

@@ -107,7 +107,7 @@ class DegradeImages:
         unit = self.units[name]
         if self.finished is not None:
             self._verify([self.finished[image] for image in unit.names])
-        elif not self.target.has(self._row_name(name)):
+        elif not self._made(unit):
             params = (
                 self.degradation.draw_keyed([unit.key])
                 if unit.params is None
@@ -176,8 +176,21 @@ class DegradeImages:
         if changed := [key for key, value in before.items() if value != self.recipe[key]]:
             raise ValueError(f"{self.target.uri} holds images of another {' and '.join(changed)}: give another output")
 
+    def _made(self, unit: Unit) -> bool:
+        """Whether the unit was made, and of the files that are there now."""
+        content = self.target.read_bytes(self._row_name(unit.names[0]))
+        return content is not None and all(
+            self._source_sha256(row["name"]) == row["sha256"] for row in json.loads(content)
+        )
+
+    def _source_sha256(self, name: str) -> str:
+        with tempfile.TemporaryDirectory(prefix="srlab-") as scratch:
+            return sha256(self.source.fetch(name, Path(scratch)))
+
     def _verify(self, rows: Sequence[Row]) -> None:
         for row in rows:
+            if self._source_sha256(row.name) != row.sha256:
+                raise ValueError(f"{row.name} has changed since {row.low} was made of it: give another output")
             for file, digest in ((row.low, row.low_sha256), (row.target, row.target_sha256)):
                 if file and self._sha256(file) != digest:
                     raise ValueError(f"{self.target.uri}/{file} is missing or has changed since: give another output")

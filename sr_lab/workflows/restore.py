@@ -2,9 +2,9 @@
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -48,7 +48,8 @@ def restore(
 ) -> RestoredFolder:
     """Restores each image once, whole, under its own name, as deep (8 or 16 bit) as it was.
 
-    What is there already is left alone, so that the same call goes on where an earlier one was stopped.
+    What was made of the same file (by its SHA-256) is left alone, so that the same call goes on where an earlier one
+    was stopped; where the file has changed, its image is made again.
 
     Args:
         input: Folder or object store of the low images, searched with everything below it.
@@ -70,7 +71,7 @@ def restore(
     names = source.images()
     distinct_stems(names)
     _, metadata = load(torch.device("cpu"))
-    _claim(target, made_by, metadata or {}, format)
+    _claim(target, names, made_by, metadata or {}, format)
     make = functools.partial(_work, str(input), str(output), load, device, f".{format}")
     failures = spread(launcher or Here(), names, make, title="restore")
     return RestoredFolder(str(output), len(names), failures)
@@ -83,13 +84,20 @@ def _work(source: str, target: str, load: Load, device: Callable[[], torch.devic
     return RestoreImages(source=source, target=target, restorer=restorer, device=chosen, suffix=suffix)
 
 
-def _claim(output: Store, made_by: Mapping[str, Any], metadata: Mapping[str, Any], suffix: str) -> None:
+def _claim(
+    output: Store, names: Sequence[str], made_by: Mapping[str, Any], metadata: Mapping[str, Any], suffix: str
+) -> None:
     """Records what makes the images of ``output``; refuses to mix them with those of another restorer."""
     kept = {key: value for key, value in made_by.items() if key != "name"}
     weights = metadata.get("sha256", {}).get("weights.safetensors") or made_by["name"]
     record = {"restorer": weights, "format": suffix, **kept}
     found = output.read_bytes(RECORD)
     if found is None:
+        there = set(output.names())
+        stems = (PurePosixPath(name).with_suffix("").as_posix() for name in names)
+        for name in (stem + end for stem in stems for end in (f".{suffix}", ".tif")):
+            if name in there:
+                raise ValueError(f"{output.uri}/{name} is there already and not of srlab restore: give another output")
         output.write_bytes(RECORD, json.dumps({**record, "name": made_by["name"]}, indent=1).encode())
         return
     before = json.loads(found)

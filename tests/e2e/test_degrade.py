@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -108,6 +107,9 @@ def test_a_finished_output_is_looked_at_and_never_replaced(
     told = capsys.readouterr().err
     assert "LR/cat.png is missing or has changed" in told
     assert "LR/wide.png is missing or has changed" in told
+    Image.fromarray(samples.camera()[1:51, :47]).save(photos / "sub" / "man.png")
+    assert degrade(*arguments) == 1
+    assert "sub/man.png has changed since LR/sub/man.png was made of it" in capsys.readouterr().err
     (photos / "cat.png").rename(photos / "dog.png")
     assert degrade(*arguments) == 1
     assert "images of another input" in capsys.readouterr().err
@@ -126,16 +128,22 @@ def test_an_image_that_fails_is_named_and_the_others_stay(
 
 
 def test_a_killed_call_goes_on_and_gives_the_files_of_one_that_was_not(photos: Path, tmp_path: Path) -> None:
-    os.mkfifo(photos / "hold.png")  # reading it waits for ever: the kill hits whatever the machine's speed
+    Image.fromarray(samples.chelsea()[:64, :64]).save(photos / "hold.png")
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     arguments = (f"input={photos}", "degradation=realesrgan_sharp", "scale=4", "seed=3")
-    process = subprocess.Popen([sys.executable, "-m", "sr_lab.cli", "degrade", *arguments, f"output={killed}"])
+    # Reading one image waits for ever: the kill hits whatever the machine's speed.
+    code = (
+        "import sys, time, sr_lab.data.degraded as module\n"
+        "read = module.read_image\n"
+        "module.read_image = lambda file: time.sleep(3600) if file.name == 'hold.png' else read(file)\n"
+        "from sr_lab.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, "degrade", *arguments, f"output={killed}"])
     while process.poll() is None and not (killed / ".rows" / "00000000.json").exists():
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    (photos / "hold.png").unlink()
-    Image.fromarray(samples.chelsea()[:64, :64]).save(photos / "hold.png")
     assert sorted(files(killed / "LR")) == ["cat.png"]
     first = (killed / "LR" / "cat.png").stat().st_mtime_ns
     assert degrade(*arguments, f"output={killed}") == 0

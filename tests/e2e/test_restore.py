@@ -46,7 +46,8 @@ def artefact(tmp_path_factory) -> Path:
 
 
 def stamps(folder: Path) -> dict[str, int]:
-    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in sorted(folder.rglob("*.*")) if p.is_file()}
+    files = [path for path in sorted(folder.rglob("*.*")) if path.is_file() and ".restored" not in path.parts]
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in files}
 
 
 def test_every_image_is_restored_once_as_deep_as_it_was(low, artefact, tmp_path, capsys):
@@ -61,8 +62,27 @@ def test_every_image_is_restored_once_as_deep_as_it_was(low, artefact, tmp_path,
     assert main(words) == 0
     after = stamps(tmp_path / "out")
     assert [name for name in before if after[name] != before[name]] == ["grey.png"]
+    write_image(tmp_path / "mine" / "rgb.png", read_image(low / "rgb.png"))
+    assert main([*words, f"output={tmp_path / 'mine'}"]) == 1
+    assert "rgb.png is there already and not of srlab restore" in capsys.readouterr().err
     assert main([*words, "overlap=2"]) == 1
     assert "overlap was 4, is 2" in capsys.readouterr().err
+
+
+def test_an_input_that_changed_is_restored_again_and_what_cannot_be_written_is_not_begun(low, tmp_path, capsys):
+    given = tmp_path / "given"
+    for name, source in (("a.png", "rgb.png"), ("b.png", "rgb.png")):
+        given.mkdir(exist_ok=True)
+        shutil.copy2(low / source, given / name)
+    words = ["restore", f"input={given}", f"output={tmp_path / 'out'}", "restorer=bicubic", "scale=2"]
+    assert main(words) == 0
+    before = stamps(tmp_path / "out")
+    write_image(given / "a.png", read_image(low / "rgb.png")[::-1])
+    assert main(words) == 0
+    after = stamps(tmp_path / "out")
+    assert [name for name in ("a.png", "b.png") if after[name] != before[name]] == ["a.png"]
+    assert main(["restore", f"input={low}", f"output={tmp_path / 'jpg'}", *words[3:], "format=jpg"]) == 1
+    assert "deep.png: jpg cannot hold 16 bits; give format=png or tif" in capsys.readouterr().err
 
 
 def test_an_image_that_fails_is_named_and_the_others_are_done(low, tmp_path, capsys):

@@ -42,7 +42,7 @@ def test_missing_partners_are_named(tmp_path: Path) -> None:
 
 def test_names_that_differ_in_the_suffix_only_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "a.jpg")
-    with pytest.raises(ValueError, match="several images named a"):
+    with pytest.raises(ValueError, match="have the same name but for the suffix"):
         find_pairs(tmp_path, scale=2)
 
 

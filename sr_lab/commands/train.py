@@ -16,10 +16,12 @@ import logging
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
-from sr_lab.config.compose import build, plain
+from sr_lab.base.errors import ConfigError
+from sr_lab.config.compose import build, compose, plain
 from sr_lab.config.words import line, setting
 from sr_lab.workflows.train import PAUSED, Run, is_first_process, train
 from sr_lab.workflows.weights import list_weights
@@ -57,7 +59,7 @@ def call(cfg: DictConfig, *, news: Callable[[str], object] = LOG.info) -> Run:
         trainer=build(cfg.trainer, _partial_=True),
         tracking=build(cfg.tracking, _partial_=True),
         output=Path(cfg.output),
-        config=plain(cfg),
+        config=_used(cfg),
         name=str(cfg.name),
         protocol=build(cfg.protocol).name,
         max_steps=cfg.max_steps,
@@ -78,6 +80,26 @@ def call(cfg: DictConfig, *, news: Callable[[str], object] = LOG.info) -> Run:
         selected_on=list(cfg.selected_on),
         news=news,
     )
+
+
+def _used(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration to record; a degradation that the data do not use is an error where it was chosen.
+
+    The default one is recorded as null: it was composed, and makes nothing.
+
+    Raises:
+        ConfigError: If a degradation was chosen for data that bring low images of their own.
+    """
+    config = plain(cfg)
+    if "degradation" in config["data"] and config["data"]["degradation"] is None and config["degradation"] is not None:
+        default = {**plain(compose("train", []).degradation), "scale": cfg.scale}
+        if config["degradation"] != default:
+            raise ConfigError(
+                "degradation=... is used by nothing: these data bring low images of their own. Leave it out, or take "
+                "originals alone (data=folder)"
+            )
+        config["degradation"] = None
+    return config
 
 
 def _evaluation(cfg: DictConfig, done: Run) -> str:

@@ -22,6 +22,7 @@ from sr_lab.data.resident import DrawDataset, ResidentImages
 from sr_lab.data.sampler import KeyedBatchSampler
 from sr_lab.data.sources import Source
 from sr_lab.degradations.base import Degradation
+from sr_lab.degradations.resize import Bicubic
 from sr_lab.images import list_images
 
 LOG = logging.getLogger(__name__)
@@ -110,6 +111,18 @@ class SRDataModule(pl.LightningDataModule):
             raise ValueError("images_on=device cuts the crops there: degrade them there too (degrade_in=device)")
         if degradation is None and not (train.paired and val.paired):
             raise ValueError("degradation is None, but a source has no low images: give one, or use PairedSource")
+        if degradation is not None and train.paired and val.paired:
+            raise ValueError(
+                "the degradation is used by nothing: training and validation images have low images of their own. Give "
+                "degradation=null, or originals alone (data=folder)"
+            )
+        if degradation is not None and train.paired != val.paired and not isinstance(degradation, Bicubic):
+            with_low, without = ("training", "validation") if train.paired else ("validation", "training")
+            raise ValueError(
+                f"the degradation would change the {without} images alone: those of the {with_low} have low images of "
+                "their own, which are bicubic by custom. Take degradation=bicubic, or data that have originals alone "
+                "in both (data=folder; data=t91_bsds400_blind instead of data=t91_bsds400)"
+            )
         if degradation is not None and degradation.scale != scale:
             raise ValueError(f"the degradation shrinks by {degradation.scale}, but scale={scale}")
         self.name, self.degradation, self.scale, self.crop = name, degradation, scale, crop
@@ -247,6 +260,11 @@ class SRDataModule(pl.LightningDataModule):
         """The crops; after ``setup``."""
         assert self._train_dataset is not None, "setup() has not run"
         return self._train_dataset
+
+    def train_names(self, indices: Sequence[int]) -> list[str]:
+        """The names of the images that training samples show; after ``setup``."""
+        items, dataset = self.parts["train"].items, self.train_dataset
+        return [items[int(dataset.images[index // dataset.repeats])].name for index in indices]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """As many batches as the trainer's budget of steps needs, from the step that it has reached.

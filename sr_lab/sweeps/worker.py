@@ -248,7 +248,7 @@ def dies_with_parent() -> Callable[[], None] | None:
 
 def _ended_early(folder: Path) -> bool:
     result = RunFolder(folder).result()
-    return result is not None and result.ended_by == "pruning"
+    return result is not None and result.ended_by == "early_end"
 
 
 def _error_text(folder: Path, code: int) -> str:

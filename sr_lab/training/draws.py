@@ -17,7 +17,7 @@ class DrawRecords(pl.Callback):
 
     Args:
         run: where the records go.
-        records: the JSON-able records of samples that are named by (epoch, index).
+        records: Gives a JSON-able row of each sample that is named by (epoch, index): its file, and what was drawn.
         every: optimizer steps between two recorded batches.
     """
 
@@ -44,7 +44,7 @@ class DrawRecords(pl.Callback):
             batch = next(iter(batch))[0]
         keys = list(zip(batch["epoch"].tolist(), batch["index"].tolist(), strict=True))
         rows = [
-            {"epoch": epoch, "index": index, "draw": draw}
-            for (epoch, index), draw in zip(keys, self.records(keys), strict=True)
+            {"epoch": epoch, "index": index, **row}
+            for (epoch, index), row in zip(keys, self.records(keys), strict=True)
         ]
         self.run.log_text(json.dumps(rows, indent=1), f"draws/step_{step:07d}.json")

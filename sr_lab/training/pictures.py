@@ -1,11 +1,13 @@
 """Pictures during the training: what the network makes of the same validation crops, step by step."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from sr_lab.images import resize_bicubic
@@ -51,8 +53,19 @@ def grid_row(low: Tensor, restored: Tensor, high: Tensor, *, scale: int, side: i
     return (picture * 255).round().to(torch.uint8).cpu().numpy()
 
 
+def title_strip(titles: Sequence[str], width: int) -> np.ndarray:
+    """A strip (16, ``width``, 3) uint8 with a title above each of as many columns; what is too long is cut."""
+    strip = Image.new("RGB", (width, 16), "white")
+    draw, font, column = ImageDraw.Draw(strip), ImageFont.load_default(11), width // len(titles)
+    for place, title in enumerate(titles):
+        while title and draw.textlength(title, font=font) > column - 6:
+            title = title[:-1]
+        draw.text((place * column + 3, 1), title, fill="black", font=font)
+    return np.asarray(strip)
+
+
 class PictureGrid(pl.Callback):
-    """Logs, at every validation, LR | bicubic | restored | HR of the most detailed crops.
+    """Logs, at every validation, LR | bicubic | restored | HR of the most detailed crops, under their titles.
 
     Args:
         run: where the pictures go; key ``val/pictures``.
@@ -72,7 +85,10 @@ class PictureGrid(pl.Callback):
         if trainer.is_global_zero and batch_idx < self.num_images:
             low, high = batch["low"], batch["high"]
             scale = high.shape[-1] // low.shape[-1]
-            self._rows.append(grid_row(low, outputs, high, scale=scale, side=self.side))
+            row = grid_row(low, outputs, high, scale=scale, side=self.side)
+            name = "".join(batch.get("name", [])[:1])
+            titles = [f"low x{scale}  {name}", "bicubic", f"restored, step {trainer.global_step}", "original"]
+            self._rows.append(np.concatenate([title_strip(titles, row.shape[1]), row]))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Logs the picture."""

@@ -54,6 +54,8 @@ def moved(node: Any) -> Any:
 def what_counts(config: Mapping[str, Any], *, free: frozenset[str] = FREE) -> dict[str, Any]:
     """The values of a configuration that the weights depend on, by dotted path."""
     leaves = _leaves(moved(config))
+    if config.get("data", {}).get("degradation", ...) is None:  # composed, and used by nothing
+        leaves = {key: value for key, value in leaves.items() if key.partition(".")[0] != "degradation"}
     return {key: value for key, value in leaves.items() if not _is_free(key, free)}
 
 

@@ -18,7 +18,7 @@ from sr_lab.base.files import write_text
 PAUSED = 75
 """Exit code of a run whose time was up: sysexits.h's temporary failure, the same command goes on."""
 
-EndedBy = Literal["steps", "early_stopping", "pruning"]
+EndedBy = Literal["steps", "early_stopping", "early_end"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class RunResult:
         best_step: The step of the best weights.
         run_id: The id of the tracked run; None where there is none, or the server has not given one.
         ended: Why the run was told to end before its last step, in words; None where it was not.
-        ended_by: The same as a word: all ``steps`` were done, or ``early_stopping`` or ``pruning`` ended it.
+        ended_by: The same as a word: all ``steps`` were done, or ``early_stopping`` or, in a sweep, ``early_end``.
     """
 
     max_steps: int = 0
@@ -53,7 +53,7 @@ class RunResult:
         known = {field.name for field in fields(cls)}
         values = {key: value for key, value in content.items() if key in known}
         if "ended_by" not in values and values.get("ended"):
-            values["ended_by"] = "pruning" if str(values["ended"]).startswith("pruning") else "early_stopping"
+            values["ended_by"] = "early_end" if str(values["ended"]).startswith("pruning") else "early_stopping"
         return cls(**values)
 
 

@@ -25,6 +25,7 @@ from sr_lab.base.provenance import git_state
 from sr_lab.base.signals import Asked, Stopped, deferred
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.degradations.base import Degradation, record
+from sr_lab.degradations.trace import summary
 from sr_lab.losses.base import Loss
 from sr_lab.networks.base import Network
 from sr_lab.networks.keys import convert_state_dict, read_weights, warm_start
@@ -578,11 +579,24 @@ def _quiet() -> None:
 
 
 def _draws(data: SRDataModule, seed: int) -> Callable[[Sequence[Key]], list[dict[str, Any]]] | None:
-    """Gives the records of samples by (epoch, index); None where nothing is drawn."""
+    """Gives file and draw, in words and in numbers, of samples by (epoch, index); None where nothing is drawn."""
     degradation = data.degradation
     if degradation is None or degradation.deterministic:
         return None
-    return lambda keys: record(degradation.draw_keyed((seed, epoch, index) for epoch, index in keys))
+
+    def rows(keys: Sequence[Key]) -> list[dict[str, Any]]:
+        drawn = degradation.draw_keyed((seed, epoch, index) for epoch, index in keys)
+        files = data.train_names([index for _, index in keys])
+        return [
+            {
+                "file": file,
+                "words": dict(summary(degradation, {name: values[row : row + 1] for name, values in drawn.items()})),
+                "draw": draw,
+            }
+            for row, (file, draw) in enumerate(zip(files, record(drawn), strict=True))
+        ]
+
+    return rows
 
 
 def _parts(node: Any) -> list[Path]:
@@ -599,7 +613,7 @@ def _ended(trainer: pl.Trainer, callbacks: Sequence[pl.Callback]) -> tuple[Ended
     where = f"ended the run at step {trainer.global_step} of {trainer.max_steps}"
     for callback in callbacks:
         if isinstance(callback, EarlyEnd) and callback.ended_at is not None:
-            return "pruning", f"pruning on {callback.monitor} {where}"
+            return "early_end", f"early end on {callback.monitor} {where}"
         if isinstance(callback, EarlyStopping) and (callback.stopped_epoch or trainer.should_stop):
             return "early_stopping", f"early stopping on {callback.monitor} {where}"
     return "steps", None

@@ -16,6 +16,7 @@ from sr_lab.data.cache import DecodedCache
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.data.sampler import KeyedBatchSampler
 from sr_lab.data.sources import FolderSource, PairedSource
+from sr_lab.degradations.pipeline import Pipeline
 from sr_lab.degradations.resize import Bicubic
 
 Make = Callable[..., Any]
@@ -339,3 +340,16 @@ def test_cache_holds_aligned_pairs(module: Make) -> None:
     assert cache.has_low
     assert cache.shape(0) == (3, 64, 72)
     assert cache.shape(0, "low") == (3, 32, 36)
+
+
+def test_a_degradation_that_nothing_or_one_half_uses_is_refused(module: Make, tmp_path: Path) -> None:
+    pairs = PairedSource(high=tmp_path / "high", low=tmp_path / "low")
+    noisy = Pipeline(ops={"bicubic": Bicubic(scale=2)})
+    for degradation in (Bicubic(scale=2), noisy):
+        with pytest.raises(ValueError, match="used by nothing"):
+            module(train=pairs, val=pairs, degradation=degradation)
+    with pytest.raises(ValueError, match="would change the training images alone: those of the validation"):
+        module(val=pairs, degradation=noisy)
+    with pytest.raises(ValueError, match="would change the validation images alone: those of the training"):
+        module(train=pairs, degradation=noisy)
+    assert module(val=pairs, degradation=Bicubic(scale=2)).degradation is not None

@@ -176,6 +176,18 @@ def test_draws_of_chosen_batches_are_recorded_with_the_run(photos, tmp_path):
     recorded = [json.loads(text) for text in texts if text.lstrip().startswith("[") and '"draw"' in text]
     assert len(recorded) == 2, "one batch at step 0, one at step 4"
     assert all(len(batch) == 2 and batch[0]["draw"] for batch in recorded)
+    samples = [sample for batch in recorded for sample in batch]
+    assert {sample["file"] for sample in samples} <= {f"{number}.png" for number in range(4)}
+    assert all("sigma" in " ".join(sample["words"].values()) for sample in samples), samples[0]["words"]
+
+
+def test_a_degradation_that_the_data_do_not_use_is_refused_where_it_was_chosen(tmp_path, capsys):
+    pairs = [f"data.{split}.{part}={tmp_path}" for split in ("train", "val") for part in ("high", "low")]
+    line = ["train", "data=paired", *pairs, f"output={tmp_path / 'run'}"]
+    assert main([*line, "degradation=realesrgan"]) == 2
+    assert "degradation=... is used by nothing" in capsys.readouterr().err
+    assert main(line) == 1, "the default one is composed, and refuses nothing"
+    assert "holds no image file" in capsys.readouterr().err
 
 
 def test_images_on_the_device_and_blocks_of_steps_give_the_same_weights(photos, tmp_path):

@@ -23,7 +23,7 @@ OLD = {
     ("said", "ended_by"),
     [
         (None, "steps"),
-        ("pruning on val/psnr_y ended the run at step 8 of 12", "pruning"),
+        ("pruning on val/psnr_y ended the run at step 8 of 12", "early_end"),
         ("early stopping on val/psnr_y ended the run at step 8 of 12", "early_stopping"),
     ],
 )

@@ -2,10 +2,11 @@
 
     srlab demo
 
-Photos are prepared, a small EDSR is trained at x2, compared with bicubic on photos that it has not seen, recorded
-in MLflow and registered as a candidate, and the gate decides whether it becomes champion. The first one has to pass the
-policy's floors only; against a champion three photos prove nothing, and the gate refuses. Each step is printed as the
-command that does it alone. Exit code 0: every step was done, whatever the gate decided.
+Photos are prepared, the weights of LPIPS are fetched where there is a network (else LPIPS is recorded as not measured),
+a small EDSR is trained at x2, compared with bicubic on photos that it has not seen, recorded in MLflow and registered as
+a candidate, and the gate decides whether it becomes champion. The first one has to pass the policy's floors and to beat
+bicubic; against a champion three photos prove nothing, and the gate refuses. Each step is printed as the command that
+does it alone. Exit code 0: every step was done, whatever the gate decided.
 """
 
 import json
@@ -15,13 +16,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr_lab.commands import evaluate, prepare, promote, register, train
+from sr_lab.commands import evaluate, prepare, promote, register, train, weights
 from sr_lab.config.compose import compose
 from sr_lab.config.words import line, setting
-from sr_lab.tracking.store import page_command
+from sr_lab.workflows.sync import page_command
 
 STEPS = {
     "prepare": prepare.run,
+    "weights": weights.run,
     "train": train.run,
     "evaluate": evaluate.run,
     "register": register.run,
@@ -37,6 +39,7 @@ def run(cfg: DictConfig) -> int:
     report = output / "report"
     steps = {
         "prepare": ["data=photos"],
+        "weights": ["fetch=alex", "seconds=10", "missing=skip"],
         "train": [
             setting("experiment", cfg.experiment),
             setting("name", output.name),

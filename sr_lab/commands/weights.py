@@ -7,7 +7,7 @@
 A file is checked against the digits of its SHA-256 that torchvision puts into its name, and is there whole or not at
 all; a connection that broke off is taken up again, also by the next call. The proxy variables of the environment are
 honoured. SRLAB_WEIGHTS=DIR names the folder for every command; without a network, put the files there by hand.
-Exit code 0: everything asked for is there (of a list: always), 1: it is not.
+Exit code 0: everything asked for is there, or a list was asked for, or missing=skip; 1: something could not be had.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from sr_lab.config.words import line, setting
-from sr_lab.workflows.weights import Weights, fetch_weights, list_weights
+from sr_lab.workflows.weights import DownloadError, Weights, fetch_weights, list_weights
 
 
 def call(cfg: DictConfig) -> list[Weights]:
@@ -27,12 +27,27 @@ def call(cfg: DictConfig) -> list[Weights]:
         return list_weights(folder)
     names = [cfg.fetch] if isinstance(cfg.fetch, str) else list(cfg.fetch)
     with tqdm(unit="B", unit_scale=True, disable=None) as bar:
-        return fetch_weights([str(name) for name in names], folder=folder, mirror=cfg.mirror, progress=_shown(bar))
+        return fetch_weights(
+            [str(name) for name in names],
+            folder=folder,
+            mirror=cfg.mirror,
+            timeout=cfg.seconds,
+            progress=_shown(bar),
+        )
 
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
-    for weights in call(cfg):
+    if cfg.missing not in ("error", "skip"):
+        raise ValueError(f"missing={cfg.missing}: error or skip")
+    try:
+        found = call(cfg)
+    except DownloadError as error:
+        if cfg.missing == "error":
+            raise
+        print(f"not fetched: {error}")
+        return 0
+    for weights in found:
         place = weights.file or f"missing: {line('weights', setting('fetch', weights.name))}"
         print(f"{weights.name:<14} {place}\n{'':<14} for {weights.needed_by}")
     return 0

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from sr_lab.tracking.store import page_command
 from sr_lab.tracking.sync import Outcome, reap_dead_runs
 from sr_lab.tracking.sync import sync as send
 
-__all__ = ["Outcome", "Synced", "sync"]
+__all__ = ["Outcome", "Synced", "page_command", "sync"]
 
 
 @dataclass(frozen=True, kw_only=True)

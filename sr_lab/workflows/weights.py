@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import get_args
 
 from sr_lab.backbones import ADDRESSES, Backbone, MissingWeights, Net, backbone_of, find_weights, weights_folder
-from sr_lab.base.downloads import download
+from sr_lab.base.downloads import DownloadError, download
+
+__all__ = ["DownloadError", "Weights", "fetch_weights", "list_weights"]
 
 NEEDED_BY: dict[Backbone, str] = {
     "alexnet": "metrics=[lpips], the default of net: alex; losses=[lpips] with net: alex",
@@ -55,6 +57,7 @@ def fetch_weights(
     *,
     folder: Path | None = None,
     mirror: str | None = None,
+    timeout: float = 30,
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> list[Weights]:
     """Brings the weights that are not there yet, each whole and checked.
@@ -63,6 +66,7 @@ def fetch_weights(
         names: Backbones as torchvision calls them (``alexnet``), or networks as LPIPS calls them (``alex``).
         folder: Where to; by default ``SRLAB_WEIGHTS`` or torchvision's cache.
         mirror: Address of a folder that holds torchvision's files under their names; by default torchvision's own.
+        timeout: Seconds that the server may be silent.
         progress: Called with a file's name, the bytes that are there, and those of the whole file where that is known.
 
     Returns:
@@ -82,7 +86,7 @@ def fetch_weights(
         digits = file_name.removesuffix(".pth").rsplit("-", 1)[-1]
         source = address if mirror is None else f"{mirror.rstrip('/')}/{file_name}"
         told = None if progress is None else (lambda have, total, file=file_name: progress(file, have, total))
-        download(source, place / file_name, sha256=digits, progress=told)
+        download(source, place / file_name, sha256=digits, timeout=timeout, progress=told)
     known = {weights.name: weights for weights in list_weights(folder)}
     return [known[name] for name in wanted]
 

@@ -2,11 +2,11 @@
 
     srlab demo
 
-Photos are prepared, the weights of LPIPS are fetched where there is a network (else LPIPS is recorded as not measured),
-a small EDSR is trained at x2, compared with bicubic on photos that it has not seen, recorded in MLflow and registered as
-a candidate, and the gate decides whether it becomes champion. The first one has to pass the policy's floors and to beat
-bicubic; against a champion three photos prove nothing, and the gate refuses. Each step is printed as the command that
-does it alone. Exit code 0: every step was done, whatever the gate decided.
+Photos are prepared, the weights of LPIPS are fetched where there is a network (else LPIPS is recorded as not measured).
+A small EDSR is trained at x2, compared with bicubic on photos that it has not seen, recorded in MLflow and registered
+as a candidate, and the gate decides whether it becomes champion. The first one has to pass the policy's floors and to
+beat bicubic; against a champion three photos prove nothing, and the gate refuses. Each step is printed as the command
+that does it alone. Exit code 0: every step was done, whatever the gate decided.
 """
 
 import json

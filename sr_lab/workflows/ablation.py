@@ -1,4 +1,4 @@
-"""A sweep over choices and seeds as a table for a paper: means with intervals, each choice tested against a baseline."""
+"""A sweep over choices and seeds as a table for a paper: means with intervals, each choice against a baseline."""
 
 import json
 from dataclasses import dataclass

@@ -12,10 +12,16 @@ FEW_STEPS = ["max_steps=6", "val_every=6", "checkpoint_every=6", "scheduler.num_
 SHORT = f"train={json.dumps([*FEW_STEPS, 'trainer.enable_progress_bar=false'])}"
 
 
+def _without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is fetched: the proxy of every address is a port that nobody listens on."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+
+
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_demo_ends_with_a_gated_candidate_that_gives_the_recorded_numbers_again(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    _without_a_network(monkeypatch)
     assert main(["demo", "name=short", SHORT]) == 0
     said = capsys.readouterr().out
     assert "models:/demo@candidate" in said
@@ -52,6 +58,7 @@ def test_demo_ends_with_a_gated_candidate_that_gives_the_recorded_numbers_again(
 
 def test_demo_stops_at_the_first_step_that_fails(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    _without_a_network(monkeypatch)
     assert main(["demo", "name=short", 'train=["max_steps=10", "val_every=3"]']) == 1
     assert "val_every=3 does not divide max_steps=10" in capsys.readouterr().err
     assert not Path("runs/short/report").exists()

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from sr_lab.base import provenance
 from sr_lab.base.files import write_bytes
 
@@ -58,6 +56,8 @@ class Row:
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Writes a manifest, whole or not at all."""
+    import pandas as pd
+
     buffer = io.BytesIO()
     pd.DataFrame([asdict(row) for row in rows]).to_parquet(buffer, index=False)
     write_bytes(path, buffer.getvalue())
@@ -76,6 +76,8 @@ def read_rows(path: Path) -> list[Row]:
 
 def parse_rows(content: bytes, path: str) -> list[Row]:
     """The rows of a manifest's content; see ``read_rows``. ``path`` is for messages."""
+    import pandas as pd
+
     try:
         table = pd.read_parquet(io.BytesIO(content))
     except (OSError, ValueError) as error:

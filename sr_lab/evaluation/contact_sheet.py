@@ -1,20 +1,16 @@
 """Contact sheets: titled sections of captioned pictures, as one PNG and as one self-contained page."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from sr_lab.base.files import write_bytes
+from sr_lab.base.page import render
 from sr_lab.images import to_uint8, write_image
 
 _GAP, _MARGIN, _LINE = 16, 32, 16
@@ -68,11 +64,7 @@ def write_sheet(
         side: of a panel in pixels; pictures are enlarged to it without smoothing.
     """
     write_image(png, np.asarray(draw_sheet(title, subtitle, sections, columns=columns, side=side)))
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["data_url"] = _data_url
-    page = environment.get_template("contact_sheet.html.j2").render(title=title, subtitle=subtitle, sections=sections)
+    page = render(Path(__file__).with_name("contact_sheet.html.j2"), title=title, subtitle=subtitle, sections=sections)
     write_bytes(html, page.encode())
 
 
@@ -124,6 +116,8 @@ def _fitted(panel: Panel, side: int) -> tuple[int, int]:
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """The font that comes with matplotlib: it knows more characters than Pillow's own."""
+    from matplotlib import get_data_path
+
     return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
@@ -144,9 +138,3 @@ def _cut(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     while line and font.getlength(f"{line}…") > width:
         line = line[:-1]
     return f"{line}…"
-
-
-def _data_url(image: npt.NDArray[Any]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,6 +1,5 @@
 """The files of an evaluation: summary.json, per_image.csv, report.html, comparison.png."""
 
-import base64
 import csv
 import io
 import json
@@ -10,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
 
 from sr_lab.base.files import write_text
+from sr_lab.base.page import render
 from sr_lab.evaluation.comparison import write_comparison
 from sr_lab.evaluation.numbers import format_value, heading, label, shorten, unit
-from sr_lab.evaluation.pictures import ERROR_RANGE, Array, error_colours
+from sr_lab.evaluation.pictures import ERROR_RANGE, error_colours
 from sr_lab.evaluation.scores import WHOLE, ImageScores, Scores
 
 SUMMARY, PER_IMAGE, REPORT, COMPARISON = "summary.json", "per_image.csv", "report.html", "comparison.png"
@@ -125,14 +123,12 @@ def report_html(scores: Scores, content: Mapping[str, Any], *, num_pictures: int
         content: Of ``summary.json``.
         num_pictures: Images whose crops are shown, the worst first.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters |= {"data_url": _data_url, "colours": error_colours}
     ramp = error_colours(np.linspace(0, 1, 9)[None], 1)[0]
     ranked = scores.worst_first()
     pictures = scores.pictures(ranked[:num_pictures])
-    return environment.get_template("report.html.j2").render(
+    return render(
+        Path(__file__).with_name("report.html.j2"),
+        filters={"colours": error_colours},
         scores=scores,
         content=content,
         title=heading(scores.names[0], str(scores.benchmark.folder), scores.scale),
@@ -194,12 +190,6 @@ def _tick_step(span: float) -> float:
         return 1.0
     power = float(10 ** math.floor(math.log10(span / 5)))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= span / 5)
-
-
-def _data_url(picture: Array, kind: str = "PNG") -> str:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, kind, **({"optimize": True} if kind == "PNG" else {"quality": 80}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def _number(value: float) -> float | None:

@@ -1,7 +1,5 @@
 """The page that shows two restorers beside each other, with a decision on the first one where there is one."""
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
 
+from sr_lab.base import page as pages
 from sr_lab.evaluation.numbers import format_value, label, shorten, unit
 from sr_lab.evaluation.pictures import Array, Pictures
 
@@ -100,11 +97,8 @@ class Page:
 
 def render(page: Page) -> str:
     """The page, without outside references."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["data_url"] = _data_url
-    return environment.get_template("versus.html.j2").render(
+    return pages.render(
+        Path(__file__).with_name("versus.html.j2"),
         page=page,
         first=page.metrics[0],
         bars=_bars(page),
@@ -161,9 +155,3 @@ def _ruler(check: Mapping[str, Any]) -> dict[str, float] | None:
         key: round(12 + 176 * (value - left) / width, 1)
         for key, value in (("low", low), ("high", high), ("middle", middle), ("limit", limit))
     }
-
-
-def _data_url(picture: Array, kind: str = "PNG") -> str:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, kind, **({"optimize": True} if kind == "PNG" else {"quality": 80}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -1,7 +1,5 @@
 """The files of a drift check: drift.json, drift.html, drift.png."""
 
-import base64
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
 
 from sr_lab.base.files import write_bytes, write_text
+from sr_lab.base.page import render
 from sr_lab.images import ImageError, read_image
 from sr_lab.monitoring.comparison import Drift
 from sr_lab.monitoring.explanation import Change
 from sr_lab.monitoring.features import feature
-from sr_lab.monitoring.plots import plot_checks, plot_drift, plot_stream
 from sr_lab.monitoring.profile import Profile
 from sr_lab.monitoring.repeated import Check, RepeatedChecks
 from sr_lab.monitoring.stream import StreamResult
@@ -61,6 +57,8 @@ class Finding:
         cls, drift: Drift | None, checks: Sequence[Check], watch: RepeatedChecks, usability: Usability
     ) -> "Finding":
         """The last of the checks."""
+        from sr_lab.monitoring.plots import plot_checks
+
         check, repeated = checks[-1], watch.horizon > 1
         rule = "energy distance, permutation test"
         if repeated:
@@ -95,6 +93,8 @@ class Finding:
 
         Drift keeps it on; images that cannot be used raise it as long as the newest ones hold too many.
         """
+        from sr_lab.monitoring.plots import plot_stream
+
         at = result.alarm_at
         fresh = at is not None and at >= len(result.log_capital) - num_new
         was_on = unusable_before or (at is not None and not fresh)
@@ -182,18 +182,17 @@ def write_report(
         preset: text of the fitted preset, or ``None``.
         num_pictures: images that are shown: half of them the most unusual ones, half usual ones.
     """
+    from sr_lab.monitoring.plots import plot_drift
+
     drift = finding.drift
     plot = None if drift is None else plot_drift(drift, reference.table, current.table)
     if plot is None:
         (report / PNG).unlink(missing_ok=True)
     else:
         write_bytes(report / PNG, plot)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["data_url"] = _data_url
     odd, usual = ([], []) if drift is None else _pictures(drift, current, folder, num_pictures)
-    page = environment.get_template("drift.html.j2").render(
+    page = render(
+        Path(__file__).with_name("drift.html.j2"),
         finding=finding,
         reference=reference,
         current=current,
@@ -277,13 +276,3 @@ def _pictures(
     groups = (order[:half], order[middle - half // 2 : middle - half // 2 + half])
     odd, usual = ([shown for index in group if (shown := picture(int(index)))] for group in groups)
     return odd, usual
-
-
-def _data_url(picture: Any) -> str:
-    if isinstance(picture, bytes):
-        content = picture
-    else:
-        stream = io.BytesIO()
-        Image.fromarray(picture).save(stream, "PNG", optimize=True)
-        content = stream.getvalue()
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"

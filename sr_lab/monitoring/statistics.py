@@ -8,9 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
-from scipy.special import kolmogorov
-from scipy.stats import wasserstein_distance
 
 Array = NDArray[np.float64]
 
@@ -48,6 +45,8 @@ def energy_test(first: Array, second: Array, *, num_permutations: int = 9999, se
     Raises:
         ValueError: if no permutation is asked for.
     """
+    from scipy.spatial.distance import cdist
+
     if num_permutations < 1:
         raise ValueError(f"num_permutations={num_permutations}: must be at least 1")
     n, m = len(first), len(second)
@@ -109,6 +108,9 @@ def feature_shifts(reference: Array, current: Array, names: list[str]) -> list[F
         current: (M, F).
         names: of the columns.
     """
+    from scipy.special import kolmogorov
+    from scipy.stats import wasserstein_distance
+
     shares = [kolmogorov_distance(reference[:, k], current[:, k]) for k in range(len(names))]
     root = np.sqrt(len(reference) * len(current) / (len(reference) + len(current)))
     p_values = kolmogorov((root + 0.12 + 0.11 / root) * np.array(shares))

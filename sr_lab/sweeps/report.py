@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import optuna
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sr_lab.base.files import write_text
+from sr_lab.base.page import render
 from sr_lab.sweeps import plots
 from sr_lab.sweeps.outcome import Row, best, front, settings
 from sr_lab.sweeps.plan import Plan
@@ -49,10 +49,8 @@ def write_report(
     if any(row.curve for row in rows):
         pictures["curves"] = plots.curves(rows, objectives[0])
     pictures["cost"] = plots.cost(rows)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("report.html.j2").render(
+    page = render(
+        Path(__file__).with_name("report.html.j2"),
         title=title,
         experiment=experiment,
         plan=plan,

@@ -8,7 +8,6 @@ from typing import Any
 from sr_lab.base.files import replacing, write_bytes, write_json
 from sr_lab.degradations.estimate import fit, preset
 from sr_lab.degradations.estimate.fit import Fit
-from sr_lab.degradations.estimate.plots import plot_fit
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,8 @@ def estimate(
     Raises:
         ValueError: If the folder holds no image that can be measured.
     """
+    from sr_lab.degradations.estimate.plots import plot_fit
+
     fitted = fit(folder, num_images=num_images, progress=progress)
     text = preset(fitted, scale=scale, source=folder.name)
     made = Estimate(fitted, output / "preset.yaml", output / "fit.json", output / "fit.png")

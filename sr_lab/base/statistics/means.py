@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 Array = NDArray[np.float64]
 
@@ -71,6 +70,8 @@ def mean_interval(values: Array, *, alpha: float, resolution: float = 1e-12) -> 
     Raises:
         ValueError: if n < 2, alpha is out of range, or a value is not finite.
     """
+    from scipy.special import stdtrit
+
     n = values.shape[-1]
     if n < 2:
         raise ValueError(f"an interval needs 2 independent values or more, not {n}")

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr
 
 
 def median_bounds(values: NDArray[np.float64], *, alpha: float) -> tuple[float, float]:
@@ -21,6 +20,8 @@ def median_bounds(values: NDArray[np.float64], *, alpha: float) -> tuple[float, 
     Returns:
         The two bounds; infinite where so few values tell nothing at this alpha.
     """
+    from scipy.special import bdtr
+
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     n = len(ordered)
     k = int(np.count_nonzero([bdtr(j, n, 0.5) <= alpha for j in range((n + 1) // 2)]))

@@ -1,6 +1,5 @@
 """retrain.html: what a retraining was for, what it cost, and what came of it."""
 
-import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -8,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sr_lab.base.files import write_text
+from sr_lab.base.page import data_url, render
 from sr_lab.monitoring.report import JSON, PNG, PRESET
 
 _GOOD, _BAD, _SOFT = "#2f7d5b", "#c43d20", "#8a8f96"
@@ -39,18 +38,16 @@ def write_page(story: Story, folder: Path) -> Path:
     """Writes retrain.json and retrain.html into the folder of a retraining, which holds ``drift/``; gives the page."""
     found = json.loads((folder / "drift" / JSON).read_text(encoding="utf-8"))
     preset = folder / "drift" / PRESET
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     shown = [
         check for check in story.checks if check.get("low") is not None and check["check"].endswith(("_old", "_new"))
     ]
     gate = sorted((folder / "gate").glob("*.html"))
-    page = environment.get_template("retrain.html.j2").render(
+    page = render(
+        Path(__file__).with_name("retrain.html.j2"),
         story=story,
         drift=found,
-        picture=_data_url((folder / "drift" / PNG).read_bytes()),
-        gains=_data_url(_gains(shown)) if shown else None,
+        picture=data_url((folder / "drift" / PNG).read_bytes()),
+        gains=data_url(_gains(shown)) if shown else None,
         preset=preset.read_text(encoding="utf-8") if preset.is_file() else None,
         gate=[file.relative_to(folder).as_posix() for file in gate],
     )
@@ -78,7 +75,3 @@ def _gains(shown: Sequence[Mapping[str, Any]]) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, dpi=100, format="png")
     return stream.getvalue()
-
-
-def _data_url(content: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"

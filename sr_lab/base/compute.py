@@ -19,6 +19,13 @@ Work = Callable[[str], object]
 class Mapper(Protocol):
     """Does work to many named things, somewhere; every launcher does."""
 
+    def check_map(self) -> None:
+        """Refuses settings that ``map`` would not obey; asked before anything is written.
+
+        Raises:
+            ValueError: Naming the settings.
+        """
+
     def map(self, names: Sequence[str], make: Callable[[], Work]) -> Iterator[tuple[str, str]]:
         """Gives each name with its error, empty for none, as soon as its work is done.
 
@@ -30,6 +37,9 @@ class Mapper(Protocol):
 
 class Here:
     """Does the work in this process, one thing after the other."""
+
+    def check_map(self) -> None:
+        """See ``Mapper``; there is nothing to set."""
 
     def map(self, names: Sequence[str], make: Callable[[], Work]) -> Iterator[tuple[str, str]]:
         """See ``Mapper``."""

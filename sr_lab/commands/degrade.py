@@ -14,7 +14,8 @@ are cropped to a multiple of the scale; 16 bits stay 16. Replay gives the same f
 where other library versions gave other bytes. Both go on where they were stopped, take object stores (s3://...) as
 input and output, and make the images on a Ray cluster by launcher=ray. Preview writes preview.png and preview.html:
 operation by operation, several draws, the severity ladder. Estimate reads noise, blur, JPEG quality and colour from
-low images alone and writes preset.yaml, fit.json and fit.png.
+low images alone and writes preset.yaml, fit.json and fit.png. What the originals have beside their pixels (alpha, ICC
+profile, EXIF, GPS, GeoTIFF tags) is in no output: a line "caution:" on standard error says so.
 """
 
 import sys
@@ -102,6 +103,8 @@ def _estimate(cfg: DictConfig) -> Estimate:
 
 
 def _tell_folder(result: DegradedFolder) -> int:
+    for caution in result.cautions:
+        print(f"caution: {caution}", file=sys.stderr)
     for message in result.failures:
         print(f"srlab degrade: {message}", file=sys.stderr)
     if result.failures:

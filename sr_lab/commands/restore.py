@@ -1,12 +1,15 @@
-"""Enlarge every image of a folder or object store.
+"""Enlarge every image of a folder or object store, or one image file.
 
     srlab restore input=photos output=large restorer=models:/demo@champion
+    srlab restore input=photo.jpg output=large.png restorer=runs/NAME/best
     srlab restore input=s3://BUCKET/low output=s3://BUCKET/high restorer=runs/NAME/best launcher=ray launcher.gpus=1
 
 Each image is written once, whole, under its own name, as deep as it was (8 or 16 bit); what is there already is left
 alone, so that the same command goes on where it was stopped. An image that cannot be read or restored is named, the
 others are done all the same, and the exit code is 1. OUTPUT/restore.json tells what made the images; another restorer
-does not write among them.
+does not write among them. Of one image file, output is the file to write, in the format of its suffix, or a folder.
+What the images have beside their pixels (alpha, ICC profile, EXIF, GPS, GeoTIFF tags) is not carried over: a line
+"caution:" on standard error says so.
 """
 
 import functools
@@ -15,14 +18,16 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from sr_lab.commands._restorer import choose_device, fetch_artefact, load_restorer
 from sr_lab.config.compose import build
+from sr_lab.workflows.load import choose_device, fetch_artefact, load_restorer
 from sr_lab.workflows.restore import RestoredFolder, restore
 
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
     result = call(cfg)
+    for caution in result.cautions:
+        print(f"caution: {caution}", file=sys.stderr)
     for message in result.failures:
         print(f"srlab restore: {message}", file=sys.stderr)
     if result.failures:

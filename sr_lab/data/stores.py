@@ -1,8 +1,10 @@
 """Folders of images here or in an object store, under one face: a path, ``file://``, ``s3://``, ``gs://`` (fsspec)."""
 
+import io
 import os
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,7 +14,11 @@ import numpy.typing as npt
 
 from sr_lab.base.files import replacing
 from sr_lab.images import IMAGE_SUFFIXES, ImageError, read_image, write_image
+from sr_lab.images.extras import Extras, read_extras
 from sr_lab.images.folders import tell_unread, walk_images
+
+_HEAD = 1 << 16
+_REQUESTS = 16
 
 
 class Store:
@@ -69,6 +75,14 @@ class Store:
         names = [name for name in shown if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
         return names, [name for name in shown if name not in set(names)]
 
+    def is_file(self) -> bool:
+        """Whether the root is one file."""
+        return self.local.is_file() if self.local is not None else bool(self.fs.isfile(self.root))
+
+    def is_folder(self) -> bool:
+        """Whether the root is a folder that is there."""
+        return self.local.is_dir() if self.local is not None else bool(self.fs.isdir(self.root))
+
     def lies_in(self, other: "Store") -> bool:
         """Whether the root is that of another store or below it, whatever way they were written."""
         return self._place.startswith(other._place)
@@ -92,6 +106,22 @@ class Store:
                 return read_image(file)
             except ImageError as error:
                 raise ImageError(str(error).replace(str(file), f"{self.uri}/{name}")) from error
+
+    def extras(self, names: Sequence[str]) -> list[tuple[str, Extras]]:
+        """What the headers of images tell; of a file in an object store its first 64 KiB are looked at."""
+        if self.local is None:
+            with ThreadPoolExecutor(max_workers=_REQUESTS) as pool:
+                return list(pool.map(lambda name: (name, self._extras(name)), names))
+        return [(name, self._extras(name)) for name in names]
+
+    def _extras(self, name: str) -> Extras:
+        try:
+            if self.local is None:
+                return read_extras(io.BytesIO(self.fs.cat_file(self._path(name), start=0, end=_HEAD)))
+            with (self.local / name).open("rb") as stream:
+                return read_extras(stream)
+        except OSError:  # it is told when the image is read
+            return Extras()
 
     def write_image(self, name: str, image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
         """Writes an image in the format of the name's suffix; see ``images.write_image``."""

@@ -29,6 +29,9 @@ class WorkersFailed(RuntimeError):
 class Launcher(ABC):
     """Starts workers."""
 
+    def check_map(self) -> None:  # noqa: B027 - most launchers obey all that can be set
+        """Refuses settings that ``map`` would not obey; see ``sr_lab.base.compute.Mapper``."""
+
     @abstractmethod
     def map(self, names: Sequence[str], make: Callable[[], Work]) -> Iterator[tuple[str, str]]:
         """Does the same to many named things; see ``sr_lab.base.compute.Mapper``."""
@@ -74,6 +77,8 @@ class Local(Launcher):
         restarts: int = 20,
     ) -> None:
         _require_positive(num_workers=num_workers, threads=threads)
+        asked = {"num_workers": num_workers, "threads": threads, "gpus": gpus}
+        self._asked = [f"launcher.{name}" for name, value in asked.items() if value is not None]
         cores = num_cores()
         self.gpus = visible_gpus() if gpus is None else [str(gpu) for gpu in gpus]
         self.num_workers = num_workers or len(self.gpus) or max(1, cores // (threads or 1))
@@ -81,6 +86,14 @@ class Local(Launcher):
         self.restarts = restarts
         self._task: Task | None = None
         self._processes: dict[int, multiprocessing.process.BaseProcess] = {}
+
+    def check_map(self) -> None:
+        """See ``Launcher``."""
+        if self._asked:
+            raise ValueError(
+                f"{', '.join(self._asked)}: launcher=local does batch work in this process, one thing after the other, "
+                "and only a sweep obeys that: leave it out, or share the work out with launcher=ray or launcher=slurm"
+            )
 
     def map(self, names: Sequence[str], make: Callable[[], Work]) -> Iterator[tuple[str, str]]:
         """See ``Launcher``; this process does it, one thing after the other."""

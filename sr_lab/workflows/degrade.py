@@ -10,6 +10,7 @@ from sr_lab.data.degraded import HIGH, LOW, DegradeImages, Unit, drawn_units
 from sr_lab.data.degraded_rows import MANIFEST, Row
 from sr_lab.data.stores import open_stores
 from sr_lab.degradations.base import Degradation
+from sr_lab.images.extras import dropped_sentences
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class DegradedFolder:
         num_units: How many draws there were: one an image, or one a clip.
         unit: What a draw is of: ``image`` or ``clip``.
         failures: A message for each image or clip that failed; the others are written.
+        cautions: A sentence for each kind of thing beside the pixels that the originals have and the output has not.
     """
 
     output: str
@@ -29,6 +31,7 @@ class DegradedFolder:
     num_units: int
     unit: str
     failures: tuple[str, ...]
+    cautions: tuple[str, ...]
 
     @property
     def low(self) -> str:
@@ -103,8 +106,11 @@ def make_units(
     launcher: Mapper | None,
 ) -> DegradedFolder:
     """Makes the images of ``units``, and their manifest where none failed; see ``degrade``."""
+    mapper = launcher or Here()
+    mapper.check_map()
     source, target = open_stores(input, output)
     work = DegradeImages(source=source, target=target, units=units, degradation=degradation, config=config)
-    failures = spread(launcher or Here(), list(work.units), lambda: work, title="degrade", unit=unit)
+    failures = spread(mapper, list(work.units), lambda: work, title="degrade", unit=unit)
     rows = () if failures else tuple(work.finish())
-    return DegradedFolder(str(output), rows, len(units), unit, failures)
+    cautions = dropped_sentences(source.extras([name for each in units for name in each.names]))
+    return DegradedFolder(str(output), rows, len(units), unit, failures, cautions)

@@ -56,5 +56,12 @@ def replay(*, manifest: Path, input: str | Path, output: str | Path, launcher: M
     )
     differing = () if made.failures else tuple(differing_files(rows, made.rows))
     return ReplayedFolder(
-        made.output, made.rows, made.num_units, made.unit, made.failures, differing, str(rows[0].versions)
+        made.output,
+        made.rows,
+        made.num_units,
+        made.unit,
+        made.failures,
+        made.cautions,
+        differing,
+        str(rows[0].versions),
     )

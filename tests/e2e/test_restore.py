@@ -82,7 +82,11 @@ def test_an_input_that_changed_is_restored_again_and_what_cannot_be_written_is_n
     after = stamps(tmp_path / "out")
     assert [name for name in ("a.png", "b.png") if after[name] != before[name]] == ["a.png"]
     assert main(["restore", f"input={low}", f"output={tmp_path / 'jpg'}", *words[3:], "format=jpg"]) == 1
-    assert "deep.png: jpg cannot hold 16 bits; give format=png or tif" in capsys.readouterr().err
+    assert (
+        "deep.png: jpg cannot hold 16 bits; give format=png or tif (1 of 4 images have 16 bits)"
+        in capsys.readouterr().err
+    )
+    assert not (tmp_path / "jpg").exists()
 
 
 def test_an_image_that_fails_is_named_and_the_others_are_done(low, tmp_path, capsys):
@@ -206,3 +210,58 @@ def test_ray_makes_the_files_that_are_made_here(ray, low, tmp_path):
             # Another number of threads may round the last of 16 bits the other way.
             assert np.abs(one.astype(int) - other).max() <= (1 if one.dtype == np.uint16 else 0), file
     assert json.loads((tmp_path / "ray" / "restore.json").read_text())["restorer"] == "bicubic"
+
+
+def test_one_file_is_restored_into_a_file_or_a_folder(low, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy2(low / "rgb.png", "rgb.png")
+    rest = ["restorer=bicubic", "scale=2"]
+
+    def restore(output, *more):
+        code = main(["restore", "input=rgb.png", f"output={output}", *rest, *more])
+        return code, capsys.readouterr().err
+
+    assert restore("one.JPEG") == (0, "")
+    assert Path("one.JPEG").read_bytes().startswith(b"\xff\xd8")
+    before = Path("one.JPEG").stat().st_mtime_ns
+    assert restore("one.JPEG")[0] == 0
+    assert Path("one.JPEG").stat().st_mtime_ns == before
+    assert "scale was 2, is 3" in restore("one.JPEG", "scale=3")[1]
+    assert restore("two.webp", "scale=3", "format=webp")[0] == 0, "another file beside it, made otherwise"
+    assert restore("below/it")[0] == 0
+    assert read_image("below/it/rgb.png").shape == (48, 40, 3)
+    assert restore(f"file://{tmp_path}/there.tif")[0] == 0
+    write_image("rgb.png", read_image("rgb.png")[::-1])
+    assert restore("one.JPEG")[0] == 0
+    assert Path("one.JPEG").stat().st_mtime_ns != before
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/single/in.png", (low / "rgb.png").read_bytes())
+    assert main(["restore", "input=memory://single/in.png", "output=memory://single/out.png", *rest]) == 0
+    assert memory.exists("/single/out.png")
+
+
+@pytest.mark.parametrize(
+    ("input", "output", "more", "message"),
+    [
+        ("rgb.png", "rgb.png", [], "which is the input"),
+        ("rgb.png", "./link.png", [], "which is the input"),
+        ("rgb.png", ".", [], "which is the input"),
+        ("rgb.png", "deep.png", [], "is there already and not of srlab restore"),
+        ("rgb.png", "out.jpg", ["format=png"], "format=png is not the format of output=out.jpg"),
+        ("rgb.png", "out.gif", [], ".gif is no format that can be written"),
+        ("deep.png", "out.jpg", [], "deep.png: jpg cannot hold 16 bits; give an output that ends in .png or .tif"),
+        ("nothing.png", "out.png", [], "input=nothing.png: no such file or folder"),
+        (".", "rgb.png", [], "output=rgb.png is a file, and input=. a folder"),
+        ("rgb.png", "out.png", ["launcher.num_workers=2"], "launcher.num_workers: launcher=local does batch work in"),
+    ],
+)
+def test_a_wrong_file_is_refused_before_anything_is_written(
+    low, tmp_path, monkeypatch, capsys, input, output, more, message
+):
+    shutil.copytree(low, tmp_path / "in")
+    (tmp_path / "in" / "link.png").symlink_to("rgb.png")
+    monkeypatch.chdir(tmp_path / "in")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert main(["restore", f"input={input}", f"output={output}", "restorer=bicubic", "scale=2", *more]) == 1
+    assert message in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before

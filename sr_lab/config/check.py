@@ -28,14 +28,24 @@ def check(command: str, config: DictConfig, known: DictConfig) -> None:
         raise ConfigError(f"{lost[0]} is empty: give {lost[0]}=... (srlab {command} --help)")
     if errors := list(_unknown(given, own, path="")) or list(_words(given, own, path="")):
         raise ConfigError("\n".join(errors))
+    if missing := list(_missing(given, own, path="")):
+        them = " ".join(f"{key}=..." for key in missing)
+        has = "has" if len(missing) == 1 else "have"
+        raise ConfigError(f"{', '.join(missing)} {has} no value: give {them} (srlab {command} --help)")
     try:
-        missing = sorted(OmegaConf.missing_keys(config))
-        if not missing:
-            OmegaConf.to_container(config, resolve=True)
+        OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
-    if missing:
-        raise ConfigError(f"{missing[0]} has no value: give {missing[0]}=... (srlab {command} --help)")
+
+
+def _missing(node: Any, known: Any, *, path: str) -> Iterator[str]:
+    """Paths of the keys that have to be given and were not; null is no value for them."""
+    for key, child in node.items():
+        place, default = join(path, key), known.get(key) if isinstance(known, dict) else None
+        if child == "???" or (child is None and default == "???"):
+            yield place
+        elif isinstance(child, dict):
+            yield from _missing(child, default, path=place)
 
 
 def _unknown(node: Any, known: Any, *, path: str) -> Iterator[str]:

@@ -17,6 +17,9 @@ from sr_lab.config.check import check, join, unknown_arguments
 from sr_lab.config.tree import config_dir, nearest
 from sr_lab.config.words import setting
 
+TEXT = frozenset({"a", "b", "benchmark", "by", "input", "name", "output", "reason", "report", "restorer", "run"})
+"""Keys of commands whose value is text, whatever it looks like."""
+
 
 def compose(command: str, overrides: list[str]) -> DictConfig:
     """The checked configuration of ``command`` under Hydra ``overrides``.
@@ -24,6 +27,7 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
     Raises:
         ConfigError: on any key, option, file or argument that does not exist; it names the nearest one.
     """
+    overrides = [_as_text(override) for override in overrides]
     names = [override for override in overrides if override.partition("=")[0] in _names_of_options(command)]
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
@@ -31,10 +35,22 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
         for parsed in OverridesParser.create().parse_overrides(names):
             value = parsed.value()
             OmegaConf.update(config, parsed.key_or_group, getattr(value, "text", value))
-    except (HydraException, ConfigCompositionException, OmegaConfBaseException) as error:
+    except (HydraException, ConfigCompositionException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(_explain(command, overrides, error)) from error
     check(command, config, _known(command))
     return config
+
+
+def _as_text(override: str) -> str:
+    """An override of a key that holds text, in quotes where Hydra would read a number or a switch: ``name=1e3``."""
+    key, equals, value = override.partition("=")
+    if key not in TEXT or not equals:
+        return override
+    try:
+        parsed = OverridesParser.create().parse_override(override).value()
+    except HydraException:
+        return override
+    return setting(key, value) if isinstance(parsed, bool | int | float) else override
 
 
 def to_yaml(config: DictConfig) -> str:
@@ -94,6 +110,10 @@ def _explain(command: str, overrides: list[str], error: Exception) -> str:
         return f"no option {name!r} in {group}.{nearest(name, options)} Options: {', '.join(options)}"
     if group := re.search(r"Could not override '([^']+)'\.\s+No match in the defaults list", text):
         return f"no group {group.group(1)!r}.{nearest(group.group(1), _paths(known))}"
+    if "override must be a string or a list" in text:
+        bare = [override for override in overrides if override.endswith("=null")]
+        left = " ".join(f"~{override.partition('=')[0]}" for override in bare)
+        return f"{' '.join(bare)}: a choice has no null; leave it out by {left}"
     for override in overrides:
         try:
             parsed = OverridesParser.create().parse_override(override)

@@ -148,3 +148,20 @@ def test_a_value_that_is_refused_is_named_with_its_place(override, said):
     config = compose("degrade", ["degradation=realesrgan_sharp", "output=out", override])
     with pytest.raises(ValueError, match=said):
         build(config.degradation)
+
+
+def test_what_has_to_be_given_is_named_at_once_and_null_is_none_of_it():
+    with pytest.raises(ConfigError, match=r"restorer, benchmark, scale, report have no value: give restorer=\.\.\."):
+        compose("evaluate", [])
+    with pytest.raises(ConfigError, match="name has no value"):
+        compose("register", ["run=x", "name=null"])
+
+
+@pytest.mark.parametrize("text", ["1e3", "7", "true", "nan"])
+def test_a_name_is_text_whatever_it_looks_like(text):
+    assert compose("history", [f"name={text}"]).name == text
+
+
+def test_a_choice_that_is_null_says_how_it_is_left_out():
+    with pytest.raises(ConfigError, match="leave it out by ~embedding"):
+        compose("profile", ["input=a", "output=b", "embedding=null"])

@@ -6,6 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sr_lab.base.files import write_json
+from sr_lab.base.signals import Stopped
 from sr_lab.data.audit import AuditReport
 from sr_lab.data.audit import audit as audit_files
 from sr_lab.images import list_images
@@ -26,10 +27,24 @@ def audit(
 
     Raises:
         ValueError: If a folder is missing or holds no image.
+        Stopped: If the process is asked to end; nothing is written then.
     """
     files, others = _files(train), _files(test)
     with tqdm(total=len(files) + len(others), desc="audit", unit="file", delay=1, leave=False, disable=None) as bar:
-        found = audit_files(files, others, progress=bar.update)
+        seen = 0
+
+        def tell() -> None:
+            nonlocal seen
+            seen += 1
+            bar.update()
+
+        try:
+            found = audit_files(files, others, progress=tell)
+        except Stopped as stop:
+            text = (
+                f"{seen} of {len(files) + len(others)} files were looked at, nothing is written; an audit begins anew"
+            )
+            raise stop.saying(text, goes_on=True) from None
     if report is not None:
         write_json(report, found.to_dict())
     if exclude is not None:

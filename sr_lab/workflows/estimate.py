@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sr_lab.base.files import replacing, write_bytes, write_json
+from sr_lab.base.signals import Stopped
 from sr_lab.degradations.estimate import fit, preset
 from sr_lab.degradations.estimate.fit import Fit
 
@@ -46,14 +47,28 @@ def estimate(
 
     Raises:
         ValueError: If the folder holds no image that can be measured.
+        Stopped: If the process is asked to end; it says how many images were measured.
     """
-    from sr_lab.degradations.estimate.plots import plot_fit
+    done = (0, 0)
 
-    fitted = fit(folder, num_images=num_images, progress=progress)
-    text = preset(fitted, scale=scale, source=folder.name)
-    made = Estimate(fitted, output / "preset.yaml", output / "fit.json", output / "fit.png")
-    with replacing(made.plots, durable=False) as partial:
-        plot_fit(fitted, partial, folder=folder)
-    write_json(made.numbers, fitted.to_dict())
-    write_bytes(made.preset, text.encode())
+    def tell(number: int, total: int) -> None:
+        nonlocal done
+        done = (number, total)
+        if progress is not None:
+            progress(number, total)
+
+    try:
+        from sr_lab.degradations.estimate.plots import plot_fit
+
+        fitted = fit(folder, num_images=num_images, progress=tell)
+        text = preset(fitted, scale=scale, source=folder.name)
+        made = Estimate(fitted, output / "preset.yaml", output / "fit.json", output / "fit.png")
+        with replacing(made.plots, durable=False) as partial:
+            plot_fit(fitted, partial, folder=folder)
+        write_json(made.numbers, fitted.to_dict())
+        write_bytes(made.preset, text.encode())
+    except Stopped as stop:
+        count = f"{done[0]} of {done[1]} images were measured" if done[1] else "no image was measured"
+        said = f"{count}, the preset is not written; an estimate begins anew"
+        raise stop.saying(said, goes_on=True) from None
     return made

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sr_lab.base.files import write_json
+from sr_lab.base.signals import Stopped
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.data.manifest import Manifest
 
@@ -42,7 +43,26 @@ def prepare(*, data: SRDataModule, manifest: Path, accept: bool = False, decode:
 
     Raises:
         ValueError: Naming every problem of the data, or what has changed since the manifest was written.
+        Stopped: If the process is asked to end; it says whether the manifest is written, and the same call goes on.
     """
+    before = _stamp(manifest)
+    try:
+        return _prepare(data, manifest, accept, decode)
+    except Stopped as stop:
+        written = "is written" if _stamp(manifest) != before else "is as it was" if before else "is not written yet"
+        said = f"the manifest {manifest} {written}; what was fetched and hashed stays, decoding begins anew"
+        raise stop.saying(said, goes_on=True) from None
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """What changes when a file is replaced; None where there is none."""
+    if not file.is_file():
+        return None
+    stat = file.stat()
+    return stat.st_mtime_ns, stat.st_ino
+
+
+def _prepare(data: SRDataModule, manifest: Path, accept: bool, decode: bool) -> PreparedData:
     for source in data.sources.values():
         source.fetch()
     problems = [text for part in data.parts.values() for text in part.problems()]

@@ -1,10 +1,13 @@
+import functools
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import numpy as np
 import pytest
 
 from sr_lab.data.cache import DecodedCache, check, open_or_build
+from sr_lab.data.sources import FolderSource
+from sr_lab.images import write_image
 
 SHAPES = [(3, 8, 6), (3, 5, 7), (1, 4, 4)]
 
@@ -101,6 +106,45 @@ def test_a_touched_but_equal_file_is_kept(tmp_path: Path) -> None:
     build(tmp_path)
     os.utime(tmp_path / "key" / "high.bin")
     build(tmp_path, load=refuse)
+
+
+def texture(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (64, 72, 3)).astype(np.uint8)
+
+
+def put_with_its_time(image: np.ndarray, file: Path) -> None:
+    """Replaces a file as ``cp -p`` of another one that has its size and its time."""
+    before = file.stat()
+    other = file.parent.parent / "other.bmp"
+    write_image(other, image)
+    assert other.stat().st_size == before.st_size
+    shutil.copy(other, file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_a_file_replaced_by_one_of_its_size_and_time_is_seen(module: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "bmp" / "a.bmp"
+    write_image(file, texture(1))
+    os.utime(file, (1_000_000_000, 1_000_000_000))
+    make = functools.partial(module, train=FolderSource(roots=file.parent))
+
+    def pixels(data: Any) -> np.ndarray:
+        data.setup()
+        return data.parts["train"].open(tmp_path / "cache").image(0).transpose(1, 2, 0)
+
+    first = make()
+    assert np.array_equal(pixels(first), texture(1))
+    put_with_its_time(texture(2), file)
+    second = make()
+    assert np.array_equal(pixels(second), texture(2))
+    assert second.data_version != first.data_version
+    put_with_its_time(texture(3), file)
+    third = make()
+    assert third.data_version not in (first.data_version, second.data_version)
+    put_with_its_time(texture(4), file)
+    with pytest.raises(ValueError, match=r"a\.bmp has changed since it was hashed"):
+        third.setup()
 
 
 def test_a_failing_build_leaves_nothing(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ SEEN = {
     "prepare": ("sr_lab.data.datamodule.SRDataModule.setup", "the manifest manifest.json is written; what was fetched"),
     "estimate": (
         "sr_lab.degradations.estimate.plots.plot_fit",
-        "3 of 3 images were measured, the preset is not written",
+        "3 of 3 images were measured, the preset is",
     ),
     "preview": ("sr_lab.workflows.preview.write_sheet", "the sheet in out is not finished"),
     "restore": ("sr_lab.inference.batch.read_image", "0 of 3 images are done and stay"),

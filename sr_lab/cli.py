@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from sr_lab.base import signals
+from sr_lab.base.errors import ConfigError
 from sr_lab.base.extras import remedy
 from sr_lab.base.memory import keep_pages
-from sr_lab.config.tree import config_dir, nearest
+from sr_lab.config.tree import VARIABLE, config_dir, nearest, own_dirs
 
 PACKAGE = Path(__file__).resolve().parent
 USAGE_ERROR = 2
@@ -50,7 +51,8 @@ def overview() -> str:
             "srlab COMMAND --help   what it does and every key of its configuration",
             "srlab COMMAND --cfg    print the composed configuration and stop",
             "srlab COMMAND -m a=1,2 run once for every combination",
-            f"Configuration: {config_dir()}",
+            f"Configuration: {', '.join(map(str, [config_dir(), *own_dirs()]))}",
+            f"One of your own beside it, with groups like these: {VARIABLE}=DIR, or --config-dir DIR",
         ]
     )
 
@@ -65,7 +67,11 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code."""
     if argv is None:  # a process of our own
         keep_pages()
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = _with_own_trees(list(sys.argv[1:] if argv is None else argv))
+    except ConfigError as error:
+        print(f"srlab: {error}", file=sys.stderr)
+        return USAGE_ERROR
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
         return 0 if arguments else USAGE_ERROR
@@ -86,6 +92,27 @@ def main(argv: list[str] | None = None) -> int:
             return _run(name, rest)
     except (signals.Stopped, KeyboardInterrupt) as stop:
         return _stopped(name, rest, stop)
+
+
+def _with_own_trees(arguments: list[str]) -> list[str]:
+    """Takes ``--config-dir DIR`` out of the arguments; worker processes, wherever they start, find the same trees.
+
+    Raises:
+        ConfigError: If there is no such folder.
+    """
+    rest, words = [], iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name != "--config-dir":
+            rest.append(word)
+            continue
+        folder = value if equals else next(words, "")
+        if not folder:
+            raise ConfigError("--config-dir: name a folder, as --config-dir DIR")
+        os.environ[VARIABLE] = folder
+    if os.environ.get(VARIABLE):
+        os.environ[VARIABLE] = os.pathsep.join(map(str, own_dirs()))
+    return rest
 
 
 def _stopped(name: str, arguments: list[str], stop: BaseException) -> int:
@@ -129,8 +156,6 @@ def _run(name: str, arguments: list[str]) -> int:
 
 def _guarded(title: str, work: Callable[[], int | None]) -> int:
     """Does the work; an error that tells the user something becomes a message and an exit code."""
-    from sr_lab.base.errors import ConfigError
-
     try:
         return int(work() or 0)
     except ConfigError as error:

@@ -6,6 +6,7 @@ network included) and ``metadata.json`` (commit, data version, metrics, and the 
 
 import importlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from sr_lab.networks.base import Network
 
 WEIGHTS, CONFIG, METADATA = "weights.safetensors", "config.yaml", "metadata.json"
 FILES = (WEIGHTS, CONFIG, METADATA)
+TRUSTED = "SRLAB_TRUSTED"
+"""Environment variable that names the packages, by commas, whose networks may be built from artefacts."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def load_artefact(path: Path) -> Artefact:
     """Loads an artefact's folder, a folder that holds one, or a training checkpoint.
 
     Nothing is unpickled or executed: weights are read as tensors, and the configuration may name classes of
-    ``sr_lab.networks`` only. The weights of a checkpoint are its EMA where it has one.
+    ``sr_lab.networks`` only, and of packages that the user trusts (see ``trusted``). The weights of a checkpoint are
+    its EMA where it has one.
 
     Raises:
         FileNotFoundError: if there is nothing at ``path``.
@@ -97,8 +101,14 @@ def load_artefact(path: Path) -> Artefact:
     return Artefact(network.eval(), config, metadata)
 
 
+def trusted() -> list[str]:
+    """The packages whose networks are built from artefacts: ours, and those that ``SRLAB_TRUSTED`` names, by commas."""
+    own = os.environ.get(TRUSTED, "").split(",")
+    return ["sr_lab.networks", *(name.strip().removesuffix(".") for name in own if name.strip(" ."))]
+
+
 def build_network(node: Mapping[str, Any]) -> Network:
-    """The network that a configuration node describes: a class of ``sr_lab.networks`` and its arguments.
+    """The network that a configuration node describes: a class of a trusted package (see ``trusted``), its arguments.
 
     An argument that has a ``_target_`` itself is a network that this one is made of.
 
@@ -107,9 +117,19 @@ def build_network(node: Mapping[str, Any]) -> Network:
     """
     target = str(node.get("_target_", ""))
     module, _, name = target.rpartition(".")
-    if not module.startswith("sr_lab.networks."):
-        raise ValueError(f"{target!r} is not a network of sr_lab.networks: it is not built from an artefact")
-    network_class = getattr(importlib.import_module(module), name, None)
+    if not any(f"{module}.".startswith(f"{package}.") for package in trusted()):
+        package = target.partition(".")[0]
+        hint = "" if package in ("", "sr_lab") else f"; if you trust the package {package}, set {TRUSTED}={package}"
+        raise ValueError(
+            f"{target!r} is not a network of sr_lab.networks, and building it would run other code: it is not built "
+            f"from an artefact{hint}"
+        )
+    try:
+        network_class = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{target!r} is not there (no module {error.name!r}): install its package, or name its folder by PYTHONPATH"
+        ) from error
     if not (isinstance(network_class, type) and issubclass(network_class, Network)):
         raise ValueError(f"{target!r} is not a network class")
     arguments = {key: _argument(value) for key, value in node.items() if key != "_target_"}
@@ -133,12 +153,23 @@ def load_network(*, path: str | None) -> Network:
 
 
 def complete_config(node: Mapping[str, Any], network: Network) -> dict[str, Any]:
-    """``node`` as ``build_network`` takes it: parts that it names by a file are described by what was loaded."""
-    if network.config is not None:
-        return dict(network.config)
-    return {
-        key: complete_config(value, getattr(network, key)) if _is_node(value) else value for key, value in node.items()
-    }
+    """``node`` as ``build_network`` takes it: parts that it names by a file are described by what was loaded.
+
+    It is built once, so that a network that could not be loaded again is refused before it is trained.
+
+    Raises:
+        ValueError: If its package is not trusted, or ``node`` builds another network than this one.
+    """
+    whole = _completed(node, network)
+    with torch.random.fork_rng(devices=[]):
+        again = build_network(whole)
+    ours, theirs = ({key: tensor.shape for key, tensor in one.state_dict().items()} for one in (network, again))
+    if odd := sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)):
+        raise ValueError(
+            f"{type(network).__name__} is not the network that its configuration builds again ({odd[0]} differs), so "
+            "that its artefact could not be loaded: a network is made by its arguments alone"
+        )
+    return whole
 
 
 @contextmanager
@@ -148,6 +179,12 @@ def _naming(file: Path) -> Iterator[Path]:
         yield file
     except (ValueError, TypeError, KeyError, RuntimeError, yaml.YAMLError, SafetensorError) as error:
         raise ValueError(f"{file} was not written by srlab: {error}") from error
+
+
+def _completed(node: Mapping[str, Any], network: Network) -> dict[str, Any]:
+    if network.config is not None:
+        return dict(network.config)
+    return {key: _completed(value, getattr(network, key)) if _is_node(value) else value for key, value in node.items()}
 
 
 def _argument(value: Any) -> Any:

@@ -26,7 +26,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from sr_lab.config.compose import build, plain
-from sr_lab.config.tree import config_dir
+from sr_lab.config.tree import config_dir, find_option, options
 from sr_lab.workflows.degrade import DegradedFolder, degrade
 from sr_lab.workflows.estimate import Estimate, estimate
 from sr_lab.workflows.preview import Preview, preview
@@ -170,7 +170,7 @@ def _seed(cfg: DictConfig) -> int:
 
 
 def _presets() -> list[str]:
-    return sorted(file.stem for file in (config_dir() / "degradation").glob("*.yaml"))
+    return options("degradation")
 
 
 def _preset_name(cfg: DictConfig) -> str:
@@ -184,7 +184,8 @@ def _preset_name(cfg: DictConfig) -> str:
 
 
 def _load(name: str, scale: int) -> DictConfig:
-    file = config_dir() / "degradation" / f"{name}.yaml"
+    file = find_option("degradation", name)
+    assert file is not None, name
     whole = OmegaConf.create({"scale": scale, "degradation": OmegaConf.load(file)})
     node = whole.degradation
     assert isinstance(node, DictConfig)

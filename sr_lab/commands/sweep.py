@@ -29,7 +29,7 @@ from sr_lab.base.errors import ConfigError
 from sr_lab.base.files import write_text
 from sr_lab.config.compose import build, compose, plain
 from sr_lab.config.experiment import winner_text, write_winner
-from sr_lab.config.tree import config_dir, nearest
+from sr_lab.config.tree import find_option, nearest, options
 from sr_lab.config.words import setting
 from sr_lab.workflows.search import (
     Choice,
@@ -154,10 +154,9 @@ def _holdouts(policies: Sequence[str]) -> dict[str, Path]:
     """The folders of the policies' hold-outs that have one, by policy and part."""
     folders = {}
     for policy in policies:
-        file = config_dir() / "policy" / f"{policy}.yaml"
-        if not file.is_file():
-            names = sorted(known.stem for known in file.parent.glob("*.yaml"))
-            raise ConfigError(f"policies: no policy {policy!r} in conf/policy.{nearest(policy, names)}")
+        file = find_option("policy", policy)
+        if file is None:
+            raise ConfigError(f"policies: no policy {policy!r} in conf/policy.{nearest(policy, options('policy'))}")
         parts: Any = OmegaConf.load(file).get("holdout", {})
         for name in parts:
             if not OmegaConf.is_missing(parts[name], "benchmark"):

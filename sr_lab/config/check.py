@@ -129,7 +129,11 @@ def locate(target: str) -> Any:
             hint = nearest(missing, siblings)
         if told := remedy(str(error.name)):
             raise ConfigError(f"{target}: {told}") from error
+        if not str(error.name).startswith("sr_lab"):
+            hint += " A package of your own has to be installed, or its folder named by PYTHONPATH."
         raise ConfigError(f"no module {error.name!r}.{hint}") from error
+    except Exception as error:
+        raise ConfigError(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from error
     if not hasattr(module, attribute):
         raise ConfigError(f"{module_name} has no {attribute!r}.{nearest(attribute, dir(module))}")
     return getattr(module, attribute)

@@ -14,8 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sr_lab.base.errors import ConfigError
 from sr_lab.config.check import check, join, unknown_arguments
-from sr_lab.config.tree import config_dir, nearest
+from sr_lab.config.search import join_own_trees
+from sr_lab.config.tree import config_dir, is_group, nearest, options
 from sr_lab.config.words import setting
+
+join_own_trees()
 
 TEXT = frozenset({"a", "b", "benchmark", "by", "input", "name", "output", "reason", "report", "restorer", "run"})
 """Keys of commands whose value is text, whatever it looks like."""
@@ -37,6 +40,8 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
             OmegaConf.update(config, parsed.key_or_group, getattr(value, "text", value))
     except (HydraException, ConfigCompositionException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(_explain(command, overrides, error)) from error
+    except (TypeError, AttributeError) as error:  # Hydra's own, on a list in a list of options
+        raise ConfigError(f"cannot compose {' '.join(overrides)}: a group takes names, as losses=[l1,l2]") from error
     check(command, config, _known(command))
     return config
 
@@ -90,7 +95,7 @@ def _names_of_options(command: str) -> set[str]:
     """
     content = OmegaConf.load(config_dir() / f"{command}.yaml")
     groups = {str(key) for entry in content.pop("defaults", []) if isinstance(entry, DictConfig) for key in entry}
-    return {str(key) for key in content if key not in groups and (config_dir() / str(key)).is_dir()}
+    return {str(key) for key in content if key not in groups and is_group(str(key))}
 
 
 def _known(command: str) -> DictConfig:
@@ -105,9 +110,13 @@ def _explain(command: str, overrides: list[str], error: Exception) -> str:
     known = _known(command)
     if option := re.search(r"Could not find '([^']+)'\n\nAvailable options in '([^']+)':((?:\n\t.+)*)", text):
         name, group, listing = option.groups()
-        options = listing.split()
+        found = listing.split()
         name = name.removeprefix(f"{group}/")
-        return f"no option {name!r} in {group}.{nearest(name, options)} Options: {', '.join(options)}"
+        return f"no option {name!r} in {group}.{nearest(name, found)} Options: {', '.join(found)}"
+    if absent := re.search(r"Could not load '([^']+)'", text):  # one of several, as losses=[l1,frequency]
+        group, _, name = absent.group(1).rpartition("/")
+        listed = ", ".join(options(group))
+        return f"no option {name!r} in {group}.{nearest(name, options(group))} Options: {listed}"
     if group := re.search(r"Could not override '([^']+)'\.\s+No match in the defaults list", text):
         return f"no group {group.group(1)!r}.{nearest(group.group(1), _paths(known))}"
     if "override must be a string or a list" in text:
@@ -125,7 +134,7 @@ def _explain(command: str, overrides: list[str], error: Exception) -> str:
         if not parsed.is_add() and key not in _paths(known) and f"'{key}'" in text:
             if _may_be_added(key, known):
                 group = key.rpartition(".")[2]
-                file = f"{group}@" if (config_dir() / group).is_dir() else ""
+                file = f"{group}@" if is_group(group) else ""
                 return f"{key!r} is not set so far: to add it, write +{file}{override}"
             return f"unknown key {key!r}.{nearest(key, _paths(known))}"
     return text.splitlines()[0] if len(text.splitlines()) == 1 else " ".join(line.strip() for line in text.splitlines())

@@ -8,8 +8,9 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 
+from sr_lab.base.errors import ConfigError
 from sr_lab.base.files import write_text
-from sr_lab.config.tree import config_dir
+from sr_lab.config.tree import find_option, is_group, nearest, options
 
 
 def winner_text(experiment: str, name: str, overrides: Sequence[str], *, comment: Sequence[str]) -> str:
@@ -21,14 +22,16 @@ def winner_text(experiment: str, name: str, overrides: Sequence[str], *, comment
         overrides: Settings as the command line has them.
         comment: Lines that come first.
     """
-    source = config_dir() / "experiment" / f"{experiment}.yaml"
+    source = find_option("experiment", experiment)
+    if source is None:
+        raise ConfigError(f"no experiment {experiment!r}.{nearest(experiment, options('experiment'))}")
     content: dict[str, Any] = yaml.safe_load(source.read_text(encoding="utf-8"))
     groups = {key: value for entry in content.pop("defaults", []) for key, value in entry.items()}
     settings: dict[str, Any] = {"name": name, **{key: value for key, value in content.items() if key != "name"}}
     for parsed in OverridesParser.create().parse_overrides(list(overrides)):
         value = _plain(parsed.value())
         key = parsed.key_or_group
-        if (config_dir() / key).is_dir() and not isinstance(value, Mapping):
+        if is_group(key) and not isinstance(value, Mapping):
             groups[f"override /{key}"] = value
         else:
             _set(settings, key.split("."), value)

@@ -2,11 +2,28 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sr_lab.backbones import Net
+from sr_lab.images.context import Context
+
+
+class Frozen:
+    """A network that a loss looks through: frozen, in evaluation mode, and no part of the state of its owner.
+
+    Args:
+        network: The network; it is changed so.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network.eval().requires_grad_(False)
+
+    def on(self, device: torch.device) -> Any:
+        """The network, on a device."""
+        return self.network.to(device)
 
 
 class Loss(nn.Module, ABC):
@@ -16,10 +33,10 @@ class Loss(nn.Module, ABC):
         weight: factor of this loss in the sum that is minimised.
 
     Attributes:
-        uses_average: whether ``forward`` takes a third image, the one that the averaged (EMA) weights make.
+        layers: Dotted names of the network's layers whose outputs ``measure`` finds in its context.
     """
 
-    uses_average: ClassVar[bool] = False
+    layers: Sequence[str] = ()
 
     def __init__(self, *, weight: float = 1.0) -> None:
         super().__init__()
@@ -36,7 +53,16 @@ class Loss(nn.Module, ABC):
         return ()
 
     def attach(self, network: nn.Module) -> None:
-        """Called once by the training module with the network that is trained; most losses need nothing of it."""
+        """Called once by the training module with the network that is trained; most losses need nothing of it.
+
+        Raises:
+            ValueError: If the loss cannot be used with this network.
+        """
+
+    def measure(self, restored: Tensor, target: Tensor, context: Context) -> Tensor:
+        """``forward``, for the losses that also look at the input, the averaged weights' image or the features."""
+        loss: Tensor = self(restored, target)
+        return loss
 
     @abstractmethod
     def forward(self, restored: Tensor, target: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
 """Distillation: a small network learns from a large one beside the photos."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sr_lab.losses.base import Loss
+from sr_lab.images.context import Context
+from sr_lab.losses.base import Frozen, Loss
+from sr_lab.losses.taps import Taps
 
 
 def attention(features: Tensor) -> Tensor:
@@ -48,83 +49,75 @@ class Distillation(Loss):
     part of the owner's state: a checkpoint does not carry it.
 
     Args:
-        teacher: any network of the student's scale and channels.
-        features: layer of the student to layer of the teacher, by their dotted names, for example ``{body: body}``;
-            empty for the image alone.
-        feature_weight: factor of the mean feature distance, beside the image's 1.
-        weight: see ``Loss``.
+        teacher: Any network of the student's scale and channels.
+        features: Layer of the student to layer of the teacher, by their dotted names, as ``{body: body.3}``; empty for
+            the image alone. None takes the ``body`` of two networks of one kind, and of any others the image alone.
+        feature_weight: Factor of the mean feature distance, beside the image's 1.
+        weight: See ``Loss``.
 
     Raises:
-        ValueError: if the teacher has no such layer.
+        ValueError: If the teacher has no such layer.
     """
 
     def __init__(
-        self, *, teacher: nn.Module, features: Mapping[str, str], feature_weight: float = 0.01, weight: float = 1.0
+        self,
+        *,
+        teacher: nn.Module,
+        features: Mapping[str, str] | None = None,
+        feature_weight: float = 0.01,
+        weight: float = 1.0,
     ) -> None:
         super().__init__(weight=weight)
-        if features and feature_weight <= 0:
+        if features != {} and feature_weight <= 0:
             raise ValueError(f"feature_weight={feature_weight}: must be positive; features={{}} leaves them out")
-        self.features, self.feature_weight = dict(features), feature_weight
-        self._teacher = (teacher.eval().requires_grad_(False),)
-        self._of_teacher: dict[str, Tensor] = {}
-        self._of_student: dict[str, Tensor] = {}
-        self._low: Tensor | None = None
-        for name in self.features.values():
-            _layer(teacher, name, "the teacher").register_forward_hook(_keep(self._of_teacher, name))
+        self.features, self.feature_weight = None if features is None else dict(features), feature_weight
+        self._teacher = Frozen(teacher)
+        self._of_teacher = Taps(teacher, list((features or {}).values()), whose="the teacher")
+
+    @property
+    def layers(self) -> Sequence[str]:  # type: ignore[override]
+        """The student's layers that are compared."""
+        return list(self.features or {})
 
     def attach(self, network: nn.Module) -> None:
-        """Watches what the student gets, and its layers.
+        """Compares the two networks, and chooses the features where none were named.
 
         Raises:
-            ValueError: if it has no such layer, or another scale or number of channels than the teacher.
+            ValueError: If the student has another scale or number of channels than the teacher.
         """
-        teacher = self._teacher[0]
+        teacher = self._teacher.network
         for word in ("scale", "num_channels"):
             ours, theirs = getattr(network, word, None), getattr(teacher, word, None)
             if ours != theirs:
                 raise ValueError(f"the teacher has {word}={theirs}, the student {ours}: take another teacher")
-
-        def keep_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if module.training:
-                self._low = inputs[0]
-
-        network.register_forward_pre_hook(keep_input)
-        for name in self.features:
-            _layer(network, name, "the student").register_forward_hook(_keep(self._of_student, name, training=True))
+        if self.features is None:
+            alike = type(network) is type(teacher) and isinstance(getattr(network, "body", None), nn.Sequential)
+            self.features = {"body": "body"} if alike else {}
+            self._of_teacher = Taps(teacher, list(self.features.values()), whose="the teacher")
 
     def forward(self, restored: Tensor, target: Tensor) -> Tensor:
+        """What ``measure`` gives can be had of the two images alone by no means.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("distillation looks at the student's input: call measure() with it in the context")
+
+    def measure(self, restored: Tensor, target: Tensor, context: Context) -> Tensor:
         """Scalar, in units of the value range plus ``feature_weight`` times that of ``feature_distance``.
 
         Raises:
-            RuntimeError: if the student was not attached, or has not run since the last call.
+            ValueError: If the context lacks the input or the features, or these cannot be compared.
         """
-        if self._low is None:
-            raise RuntimeError("distillation has not seen the student's input: attach() it to the network first")
-        teacher, low = self._teacher[0].to(restored.device), self._low
-        self._low = None
+        if context.low is None:
+            raise ValueError("distillation looks at the student's input, which this training does not show")
+        teacher = self._teacher.on(restored.device)
         with torch.no_grad():
-            wanted = teacher(low).float()
+            wanted = teacher(context.low).float()
         loss = F.l1_loss(restored.float(), wanted)
         if self.features:
-            pairs = self.features.items()
-            distances = [feature_distance(self._of_student.pop(own), self._of_teacher.pop(its)) for own, its in pairs]
+            theirs = self._of_teacher.take()
+            pairs = [(context.features[own], theirs[its]) for own, its in self.features.items()]
+            distances = [feature_distance(own, its) for own, its in pairs]
             loss = loss + self.feature_weight * torch.stack(distances).mean()
         return loss
-
-
-def _layer(network: nn.Module, name: str, whose: str) -> nn.Module:
-    try:
-        return network.get_submodule(name)
-    except AttributeError as error:
-        layers = ", ".join(child for child, _ in network.named_children())
-        raise ValueError(f"features: {whose} has no layer {name!r}; it begins with {layers}") from error
-
-
-def _keep(found: dict[str, Tensor], name: str, *, training: bool = False) -> Any:
-    """A forward hook that stores the output; with ``training``, only in that mode."""
-
-    def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        if module.training or not training:
-            found[name] = output
-
-    return hook

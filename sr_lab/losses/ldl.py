@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sr_lab.images.context import Context
 from sr_lab.losses.base import Loss
 
 
@@ -41,8 +42,6 @@ class LDL(Loss):
         window: odd side in pixels of the local variance.
     """
 
-    uses_average = True
-
     def __init__(self, *, weight: float = 1.0, window: int = 7) -> None:
         super().__init__(weight=weight)
         if window < 3 or window % 2 == 0:
@@ -56,6 +55,11 @@ class LDL(Loss):
             ValueError: without the averaged weights' image.
         """
         if averaged is None:
-            raise ValueError("ldl compares with the image of the averaged weights: use it with model=adversarial")
+            raise ValueError("ldl compares with the image of the averaged weights: give model.ema_decay, as 0.999")
         weight = artefact_weight(restored, target, averaged, window=self.window)
         return (weight * (restored - target).abs()).mean()
+
+    def measure(self, restored: Tensor, target: Tensor, context: Context) -> Tensor:
+        """``forward`` with the averaged image of the context."""
+        loss: Tensor = self(restored, target, None if context.averaged is None else context.averaged())
+        return loss

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sr_lab.backbones import Net, backbone_of, find_weights, load_features, load_lpips, three_channels
-from sr_lab.losses.base import Loss
+from sr_lab.losses.base import Frozen, Loss
 
 FeatureNet = Literal["alexnet", "squeezenet1_1", "vgg19"]
 
@@ -140,7 +140,7 @@ class Perceptual(Loss):
             remedy="name a file or folder with losses.perceptual.weights=PATH, or choose another backbone",
         )
         self.layers, self.backbone = dict(layers), backbone
-        self._extractor = (FeatureExtractor(backbone=backbone, path=path, layers=list(layers)),)
+        self._extractor = Frozen(FeatureExtractor(backbone=backbone, path=path, layers=list(layers)))
 
     @property
     def backbones(self) -> Sequence[Net]:
@@ -149,7 +149,7 @@ class Perceptual(Loss):
 
     def forward(self, restored: Tensor, target: Tensor) -> Tensor:
         """Scalar, in units of the features."""
-        extractor = self._extractor[0].to(restored.device)
+        extractor = self._extractor.on(restored.device)
         with torch.no_grad():
             wanted = extractor(target)
         found = extractor(restored)
@@ -181,7 +181,7 @@ class LPIPS(Loss):
             remedy="name a file or folder with losses.lpips.weights=PATH",
         )
         self.net = net
-        self._network: tuple[Any, ...] = (load_lpips(net, path),)
+        self._network = Frozen(load_lpips(net, path))
 
     @property
     def backbones(self) -> Sequence[Net]:
@@ -190,7 +190,7 @@ class LPIPS(Loss):
 
     def forward(self, restored: Tensor, target: Tensor) -> Tensor:
         """Scalar, 0 where the images are equal."""
-        network = self._network[0].to(restored.device)
+        network = self._network.on(restored.device)
         with torch.autocast(restored.device.type, enabled=False):
             found, wanted = (
                 network.net(network.scaling_layer(three_channels(image.float()) * 2 - 1))

@@ -1,30 +1,16 @@
 """What the image metrics share: a value for each image, and the mean over images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 
+from sr_lab.images.context import Context
 from sr_lab.metrics.protocol import Protocol
 
-
-@dataclass(frozen=True)
-class Context:
-    """What a metric may look at beside a restored image and its target.
-
-    Attributes:
-        low: the network's input, (B, C, h, w), values in [0, 1].
-        degrade: what made ``low``, with the same draw: (B, C, H, W) to (B, C, h, w).
-        variance: of each value over several restorations of the same input, (B, C, H, W).
-        levels: steps between black and white of the original's file: 255, or 65535 of a deep one.
-    """
-
-    low: Tensor | None = None
-    degrade: Callable[[Tensor], Tensor] | None = None
-    variance: Tensor | None = None
-    levels: int = 255
+__all__ = ["Context", "ErrorMap", "PerImageMetric", "ProtocolMetric"]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.psnr import psnr
 from sr_lab.networks.base import Network
 from sr_lab.networks.discriminators import Critic
-from sr_lab.training.base import Batch, Losses, TrainingModule
+from sr_lab.training.base import Batch, Losses, TrainingModule, attached
 from sr_lab.training.collapse import CollapseWatch
 from sr_lab.training.instruments import checkerboard, colour_bias, last_convolution, top_octave_ratio
 
@@ -101,13 +101,10 @@ class Adversarial(TrainingModule):
             raise ValueError(f"instruments_every={instruments_every}: must be at least 1 step")
         if critic.num_channels != network.num_channels:
             raise ValueError(f"the critic takes {critic.num_channels} channels, the network {network.num_channels}")
-        if ema_decay is None and (needy := [name for name, loss in losses.items() if loss.uses_average]):
-            raise ValueError(f"{needy[0]} compares with the averaged weights: give model.ema_decay, as 0.999")
         if taken := {"gan", "critic", "loss"} & losses.keys():
             raise ValueError(f"losses names {taken.pop()!r}, which is the game's own: choose another name")
         self.losses = nn.ModuleDict(losses)
-        for loss in losses.values():
-            loss.attach(network)
+        self.taps = attached(losses, network)
         self.gan, self.critic, self.r1 = gan, critic, r1
         self.make_critic_optimizer, self.make_critic_scheduler = critic_optimizer, critic_scheduler
         self.critic_clip, self.collapse, self.instruments_every = critic_clip, collapse, instruments_every
@@ -190,13 +187,8 @@ class Adversarial(TrainingModule):
 
     def _distances(self, restored: Tensor, target: Tensor, low: Tensor) -> Losses:
         """The unweighted losses against the target."""
-        averaged: tuple[Tensor, ...] = ()
-        if any(loss.uses_average for loss in self.losses.values()):
-            with torch.no_grad():
-                averaged = (self.final_network(low).float(),)
-        return {
-            name: loss(restored, target, *(averaged if loss.uses_average else ())) for name, loss in self.losses.items()
-        }
+        context = self.context(low, self.taps)
+        return {name: loss.measure(restored, target, context) for name, loss in self.losses.items()}
 
     def _read(self, restored: Tensor, batch: Batch, terms: Losses, logits: Losses) -> Losses:
         """The instruments of one batch, on the device.

@@ -1,5 +1,6 @@
 """What every training algorithm shares: blocks of steps, EMA, the optimizer, validation, and the guard against NaN."""
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from sr_lab.images.context import Context
+from sr_lab.losses.base import Loss
+from sr_lab.losses.taps import Taps
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.networks.base import Network
 from sr_lab.networks.tiling import restore_tiled
@@ -171,6 +175,17 @@ class TrainingModule(pl.LightningModule, ABC):
         if self.ema is not None:
             self.ema.update(self.network)
 
+    def context(self, low: Tensor, taps: Taps) -> Context:
+        """What the losses of a batch may look at, after the network's pass over ``low``."""
+
+        @functools.cache
+        def averaged() -> Tensor:
+            with torch.no_grad():
+                image: Tensor = self.final_network(low).float()
+            return image
+
+        return Context(low=low, averaged=None if self.ema is None else averaged, features=taps.take())
+
     def configure_optimizers(self) -> Any:
         """The optimizer over the trainable weights, and its schedule in optimizer steps."""
         parameters = [p for p in self.network.parameters() if p.requires_grad]
@@ -255,6 +270,18 @@ class TrainingModule(pl.LightningModule, ABC):
         raise NonFiniteLoss(
             f"{where}: {named}{samples}. Lower optimizer.lr, set model.gradient_clip, or look at the samples; {kept}"
         )
+
+
+def attached(losses: Mapping[str, Loss], network: Network) -> Taps:
+    """Attaches the losses to the network that is trained; gives what watches the layers that they ask for.
+
+    Raises:
+        ValueError: If a loss cannot be used with the network, or asks for a layer that is not there.
+    """
+    for loss in losses.values():
+        loss.attach(network)
+    layers = [name for loss in losses.values() for name in loss.layers]
+    return Taps(network, layers, whose="the student", training_only=True)
 
 
 def _first(found: Any) -> Any:

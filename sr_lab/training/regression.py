@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from sr_lab.losses.base import Loss
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.networks.base import Network
-from sr_lab.training.base import Batch, Losses, TrainingModule
+from sr_lab.training.base import Batch, Losses, TrainingModule, attached
 
 
 class Regression(TrainingModule):
@@ -60,8 +60,7 @@ class Regression(TrainingModule):
         if not losses:
             raise ValueError("losses is empty: name at least one, as losses=[l1]")
         self.losses = nn.ModuleDict(losses)
-        for loss in losses.values():
-            loss.attach(network)
+        self.taps = attached(losses, network)
 
     def learn(self, batches: Sequence[Batch]) -> Losses:
         """One step down the gradient of the weighted sum; every loss is logged unweighted as ``train/<name>``."""
@@ -83,6 +82,7 @@ class Regression(TrainingModule):
     def _losses(self, batch: Batch) -> Losses:
         """Unweighted losses and their weighted sum, in float32 whatever the precision of the network."""
         restored, target = self.compared(batch)
-        values = {name: loss(restored.float(), target.float()) for name, loss in self.losses.items()}
+        context = self.context(self.low(batch), self.taps)
+        values = {name: loss.measure(restored.float(), target.float(), context) for name, loss in self.losses.items()}
         weighted = [values[name] * loss.weight for name, loss in self.losses.items()]
         return {**values, "loss": torch.stack(weighted).sum()}

@@ -3,9 +3,13 @@
 import pytest
 import torch
 
+from sr_lab.images.context import Context
 from sr_lab.losses.distillation import Distillation, attention, feature_distance
 from sr_lab.losses.pixel import L1
 from sr_lab.networks.edsr import EDSR
+from sr_lab.networks.rrdb import RRDBNet
+from sr_lab.networks.srcnn import SRCNN
+from sr_lab.training.base import attached
 from sr_lab.training.regression import Regression
 
 
@@ -17,8 +21,13 @@ def edsr(num_features: int, *, seed: int = 0, scale: int = 2) -> EDSR:
 def pair(**changes):
     student, teacher = edsr(4), edsr(8, seed=1)
     loss = Distillation(**({"teacher": teacher, "features": {"body": "body"}, "feature_weight": 0.5} | changes))
-    loss.attach(student)
-    return student.train(), teacher, loss
+    taps = attached({"distillation": loss}, student)
+
+    def measured(low: torch.Tensor, *, restored: torch.Tensor | None = None) -> torch.Tensor:
+        restored = student(low) if restored is None else restored
+        return loss.measure(restored, torch.rand_like(restored), Context(low=low, features=taps.take()))
+
+    return student.train(), teacher, measured
 
 
 def test_attention_forgets_width_and_strength():
@@ -39,24 +48,23 @@ def test_known_distance():
 
 def test_value_is_that_of_images_and_features():
     student, teacher, loss = pair()
-    low, target = torch.rand(2, 3, 6, 6), torch.rand(2, 3, 12, 12)
-    value = loss(student(low), target)
+    low = torch.rand(2, 3, 6, 6)
+    value = loss(low)
     inside = [network.body(network.head(low - network.mean)) for network in (student, teacher)]
     expected = (student(low) - teacher(low)).abs().mean() + 0.5 * feature_distance(*inside)
     assert value.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_equal_networks_lose_nothing():
-    student, _, loss = pair(teacher=edsr(4))
-    assert loss(student(torch.rand(1, 3, 6, 6)), torch.rand(1, 3, 12, 12)).item() == pytest.approx(0, abs=1e-5)
+    _, _, loss = pair(teacher=edsr(4))
+    assert loss(torch.rand(1, 3, 6, 6)).item() == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("part", ["image", "features"])
 def test_each_part_changes_the_gradient_that_it_is_meant_to_change(part):
     changes = {"image": {"features": {}}, "features": {"feature_weight": 1e6}}[part]
     student, teacher, loss = pair(**changes)
-    low = torch.rand(2, 3, 6, 6)
-    loss(student(low), torch.rand(2, 3, 12, 12)).backward()
+    loss(torch.rand(2, 3, 6, 6)).backward()
     body, tail = (student.get_submodule(name).weight.grad.abs().max().item() for name in ("body.0.body.0", "tail"))
     assert body > 0
     if part == "image":
@@ -94,11 +102,11 @@ def test_validation_in_between_is_not_mistaken_for_the_batch():
     low = torch.rand(1, 3, 6, 6)
     restored = student(low)
     student.eval()(torch.rand(1, 3, 9, 9))
-    assert torch.isfinite(loss(restored, torch.rand(1, 3, 12, 12)))
+    assert torch.isfinite(loss(low, restored=restored))
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="the teacher has no layer 'bodi'; it begins with head, body"):
+    with pytest.raises(ValueError, match="the teacher has no layer 'bodi': did you mean 'body'"):
         pair(features={"body": "bodi"})
     with pytest.raises(ValueError, match="the student has no layer 'trunk'"):
         pair(features={"trunk": "body"})
@@ -106,5 +114,29 @@ def test_mistakes_are_named():
         pair(teacher=edsr(8, scale=4))
     with pytest.raises(ValueError, match="feature_weight=0"):
         pair(feature_weight=0)
-    with pytest.raises(RuntimeError, match="attach"):
+    with pytest.raises(ValueError, match="looks at the student's input"):
         Distillation(teacher=edsr(4), features={})(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4))
+    with pytest.raises(ValueError, match="which this training does not show"):
+        Distillation(teacher=edsr(4)).measure(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4), Context())
+    _, _, loss = pair(teacher=RRDBNet(scale=2, num_blocks=1, num_features=4, growth=2), features={"body": "body"})
+    with pytest.raises(ValueError, match="the teacher does not go through its layer 'body': name one inside it"):
+        loss(torch.rand(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("teacher", ["edsr", "rrdb", "srcnn"])
+def test_any_two_networks_distil_without_a_word_more(teacher):
+    made = {
+        "edsr": lambda: edsr(8),
+        "rrdb": lambda: RRDBNet(scale=2, num_blocks=1, num_features=4, growth=2),
+        "srcnn": lambda: SRCNN(scale=2, num_channels=3),
+    }[teacher]()
+    student, _, loss = pair(teacher=made, features=None)
+    loss(torch.rand(1, 3, 8, 8)).backward()
+    assert student.tail.weight.grad.abs().max() > 0
+
+
+def test_two_networks_of_one_kind_share_their_bodies():
+    low = torch.rand(2, 3, 6, 6)
+    named, chosen, alone = (pair(features=features)[2](low) for features in ({"body": "body"}, None, {}))
+    assert named == chosen
+    assert alone < named

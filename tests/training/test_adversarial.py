@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
+from sr_lab.images.context import Context
 from sr_lab.losses.adversarial import R1, Hinge, LeastSquares, RelativisticAverage, Vanilla, r1_penalty
 from sr_lab.losses.ldl import LDL
 from sr_lab.losses.pixel import L1
@@ -413,8 +414,8 @@ def test_best_weights_can_be_those_of_the_least_value(make, make_trainer, data):
 
 
 def test_refuses(make):
-    with pytest.raises(ValueError, match=r"ldl compares with the averaged weights: give model\.ema_decay"):
-        make(losses={"ldl": LDL()}, ema_decay=None)
+    with pytest.raises(ValueError, match=r"ldl compares with the image of the averaged weights: give model\.ema_decay"):
+        LDL().measure(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8), Context())
     with pytest.raises(ValueError, match="losses names 'gan'"):
         make(losses={"gan": L1()})
     with pytest.raises(ValueError, match="critic takes 1 channels, the network 3"):

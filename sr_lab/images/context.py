@@ -16,7 +16,7 @@ class Context:
         variance: Variance of each value over several restorations of the same input, (B, C, H, W).
         levels: Steps between black and white of the original's file: 255, or 65535 of a deep one.
         averaged: In training: gives, when called, the averaged (EMA) weights' image, (B, C, H, W) without gradient.
-        features: In training: the outputs of those layers of the network that a loss asks for (``Loss.layers``), by
+        features: In training: the outputs of those layers of the network that a loss asks for (``Loss.watched``), by
             dotted name, with gradient.
     """
 

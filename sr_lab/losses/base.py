@@ -33,10 +33,10 @@ class Loss(nn.Module, ABC):
         weight: factor of this loss in the sum that is minimised.
 
     Attributes:
-        layers: Dotted names of the network's layers whose outputs ``measure`` finds in its context.
+        watched: Dotted names of the network's layers whose outputs ``measure`` finds in its context.
     """
 
-    layers: Sequence[str] = ()
+    watched: Sequence[str] = ()
 
     def __init__(self, *, weight: float = 1.0) -> None:
         super().__init__()

@@ -75,7 +75,7 @@ class Distillation(Loss):
         self._of_teacher = Taps(teacher, list((features or {}).values()), whose="the teacher")
 
     @property
-    def layers(self) -> Sequence[str]:  # type: ignore[override]
+    def watched(self) -> Sequence[str]:  # type: ignore[override]
         """The student's layers that are compared."""
         return list(self.features or {})
 

@@ -15,7 +15,7 @@ from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.psnr import psnr
 from sr_lab.networks.base import Network
 from sr_lab.networks.discriminators import Critic
-from sr_lab.training.base import Batch, Losses, TrainingModule, attached
+from sr_lab.training.base import Batch, Losses, TrainingModule, attached, measured
 from sr_lab.training.collapse import CollapseWatch
 from sr_lab.training.instruments import checkerboard, colour_bias, last_convolution, top_octave_ratio
 
@@ -187,8 +187,7 @@ class Adversarial(TrainingModule):
 
     def _distances(self, restored: Tensor, target: Tensor, low: Tensor) -> Losses:
         """The unweighted losses against the target."""
-        context = self.context(low, self.taps)
-        return {name: loss.measure(restored, target, context) for name, loss in self.losses.items()}
+        return measured(self.losses, restored, target, self.context(low, self.taps))
 
     def _read(self, restored: Tensor, batch: Batch, terms: Losses, logits: Losses) -> Losses:
         """The instruments of one batch, on the device.

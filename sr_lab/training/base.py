@@ -4,7 +4,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -280,8 +280,13 @@ def attached(losses: Mapping[str, Loss], network: Network) -> Taps:
     """
     for loss in losses.values():
         loss.attach(network)
-    layers = [name for loss in losses.values() for name in loss.layers]
+    layers = [name for loss in losses.values() for name in loss.watched]
     return Taps(network, layers, whose="the student", training_only=True)
+
+
+def measured(losses: nn.ModuleDict, restored: Tensor, target: Tensor, context: Context) -> Losses:
+    """The unweighted losses by name, scalars with gradient."""
+    return {name: cast("Loss", loss).measure(restored, target, context) for name, loss in losses.items()}
 
 
 def _first(found: Any) -> Any:

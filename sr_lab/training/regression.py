@@ -1,6 +1,7 @@
 """Regression: the network is moved straight towards the target by a sum of losses."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from sr_lab.losses.base import Loss
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.networks.base import Network
-from sr_lab.training.base import Batch, Losses, TrainingModule, attached
+from sr_lab.training.base import Batch, Losses, TrainingModule, attached, measured
 
 
 class Regression(TrainingModule):
@@ -83,6 +84,6 @@ class Regression(TrainingModule):
         """Unweighted losses and their weighted sum, in float32 whatever the precision of the network."""
         restored, target = self.compared(batch)
         context = self.context(self.low(batch), self.taps)
-        values = {name: loss.measure(restored.float(), target.float(), context) for name, loss in self.losses.items()}
-        weighted = [values[name] * loss.weight for name, loss in self.losses.items()]
+        values = measured(self.losses, restored.float(), target.float(), context)
+        weighted = [values[name] * cast("Loss", loss).weight for name, loss in self.losses.items()]
         return {**values, "loss": torch.stack(weighted).sum()}

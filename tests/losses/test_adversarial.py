@@ -102,7 +102,7 @@ def test_ldl_spares_what_the_average_does_not_do_better():
     assert loss.item() == pytest.approx(expected.item())
     loss.backward()
     assert restored.grad.abs().max() > 0
-    with pytest.raises(ValueError, match="use it with model=adversarial"):
+    with pytest.raises(ValueError, match=r"give model\.ema_decay"):
         LDL()(restored, target)
     with pytest.raises(ValueError, match="window=4"):
         LDL(window=4)

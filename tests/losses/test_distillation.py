@@ -118,8 +118,8 @@ def test_mistakes_are_named():
         Distillation(teacher=edsr(4), features={})(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4))
     with pytest.raises(ValueError, match="which this training does not show"):
         Distillation(teacher=edsr(4)).measure(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4), Context())
-    _, _, loss = pair(teacher=RRDBNet(scale=2, num_blocks=1, num_features=4, growth=2), features={"body": "body"})
-    with pytest.raises(ValueError, match="the teacher does not go through its layer 'body': name one inside it"):
+    _, _, loss = pair(teacher=RRDBNet(scale=2, num_blocks=1, num_features=4, growth=2), features={"body": "upsampler"})
+    with pytest.raises(ValueError, match="the teacher does not go through its layer 'upsampler': name one inside it"):
         loss(torch.rand(1, 3, 8, 8))
 
 

@@ -102,8 +102,8 @@ def test_backbone_is_frozen_no_part_of_the_state_and_blind_to_training_mode(made
     restored = torch.rand(1, 3, 32, 32, requires_grad=True)
     loss(restored, torch.rand(1, 3, 32, 32)).backward()
     assert restored.grad.abs().max() > 0
-    assert all(p.grad is None and not p.requires_grad for p in loss._extractor[0].parameters())
-    assert not loss._extractor[0].training
+    assert all(p.grad is None and not p.requires_grad for p in loss._extractor.network.parameters())
+    assert not loss._extractor.network.training
 
 
 def test_grey_images_are_shown_in_all_channels(made_up: Path):
@@ -156,7 +156,7 @@ def test_lpips_as_a_loss_is_the_packages_value_with_a_finite_gradient(made_up: P
     assert loss(one, one).item() == 0
     dead = torch.zeros(1, 3, 40, 40, requires_grad=True)
     with torch.no_grad():
-        for parameter in loss._network[0].net.parameters():
+        for parameter in loss._network.network.net.parameters():
             parameter.neg_().clamp_max_(0)  # every ReLU is shut
     loss(dead, other[:1, :, :40, :40]).backward()
     assert dead.grad.isfinite().all()

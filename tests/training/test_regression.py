@@ -104,7 +104,7 @@ def test_mean_metric_is_the_mean_of_the_images(make_module, make_trainer, data):
     single = []
     for batch in data.val_dataloader():
         with torch.no_grad():
-            single.append(float(module.metrics["psnr"].per_image(module.restore(batch["low"]), batch["high"])))
+            single.append(float(module.metrics["psnr"].metric.per_image(module.restore(batch["low"]), batch["high"])))
     assert recorder.values == [pytest.approx(sum(single) / 3, abs=1e-4)]
 
 

@@ -1,6 +1,7 @@
 """Degraded images made again from their manifest: what is made, and whether it can be.
 
-A manifest may come from anywhere: nothing but degradations of this package is built from it.
+A manifest may come from anywhere: nothing but degradations of this package, and of those that ``SRLAB_TRUSTED`` names,
+is built from it.
 """
 
 import importlib
@@ -12,12 +13,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sr_lab.base.files import sha256
+from sr_lab.base.trusted import is_within, trust_hint, trusted_packages
 from sr_lab.data.degraded import Unit
 from sr_lab.data.degraded_rows import Row
 from sr_lab.data.stores import Store
 from sr_lab.degradations.base import Degradation
 
-_DEGRADATIONS, _TRANSFORMS = "sr_lab.degradations.", "albumentations."
+_DEGRADATIONS, _TRANSFORMS = "sr_lab.degradations", "albumentations."
 
 
 def replayed_units(rows: Sequence[Row]) -> list[Unit]:
@@ -57,7 +59,8 @@ def build_recorded(node: Any, place: str = "degradation") -> Any:
         place: Where the node stands, for messages.
 
     Raises:
-        ValueError: If it asks for anything but degradations of this package, or one refuses its arguments.
+        ValueError: If it asks for anything but degradations of this package or a trusted one, or one refuses its
+            arguments.
     """
     if isinstance(node, str) and "${" in node:
         raise ValueError(f"the configuration holds the interpolation {node!r}: a manifest holds values")
@@ -82,12 +85,14 @@ def build_recorded(node: Any, place: str = "degradation") -> Any:
 
 def _degradation_class(target: str) -> type[Degradation]:
     module, _, name = target.rpartition(".")
+    trusted = is_within(target, [_DEGRADATIONS, *trusted_packages()])
     try:
-        found = getattr(importlib.import_module(module), name, None) if target.startswith(_DEGRADATIONS) else None
+        found = getattr(importlib.import_module(module), name, None) if trusted else None
     except ImportError as error:
         raise ValueError(f"_target_={target!r}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Degradation)):
-        raise ValueError(f"_target_={target!r}: only degradations of {_DEGRADATIONS[:-1]} are replayed")
+        hint = "" if trusted else trust_hint(target)
+        raise ValueError(f"_target_={target!r}: only degradations of {_DEGRADATIONS} are replayed{hint}")
     return found
 
 

@@ -27,7 +27,8 @@ class ReplayedFolder(DegradedFolder):
 def replay(*, manifest: Path, input: str | Path, output: str | Path, launcher: Mapper | None = None) -> ReplayedFolder:
     """Makes the images that a manifest describes from the originals and the recorded draws.
 
-    The manifest may come from anywhere: nothing but degradations of this package is built from it.
+    The manifest may come from anywhere: nothing but degradations of this package, and of packages that the environment
+    variable ``SRLAB_TRUSTED`` names by commas, is built from it.
 
     Args:
         manifest: The ``manifest.parquet`` that ``degrade`` wrote.

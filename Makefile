@@ -42,7 +42,7 @@ lint: $(READY)  ## ruff, mypy (strict), the layer law
 format: $(READY)  ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-bench: $(READY)  ## the speed benchmarks of a CPU, as tables; the others are called as README says
+bench: $(READY)  ## the speed benchmarks of a CPU, as tables; the others are called as docs/measured.md says
 	for name in imresize scoring crops tracking degradations; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 gpu-study: $(READY)  ## everything that needs a GPU: speed, trainings of 10 to 30 minutes, evaluation; resumable, about 3.5 hours

@@ -176,9 +176,9 @@ def test_processes_that_build_at_once_decode_once(tmp_path: Path) -> None:
     workers = [context.Process(target=build_in_process, args=(tmp_path, counter, results)) for _ in range(4)]
     for worker in workers:
         worker.start()
-    assert all(results.get(timeout=60) for _ in workers)
+    assert all(results.get(timeout=300) for _ in workers)
     for worker in workers:
-        worker.join(timeout=60)
+        worker.join(timeout=300)
     assert counter.value == 6
 
 

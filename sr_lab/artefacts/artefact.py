@@ -6,7 +6,6 @@ network included) and ``metadata.json`` (commit, data version, metrics, and the 
 
 import importlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,12 +18,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from sr_lab.base.files import naming, replacing_folder, settle, sha256
+from sr_lab.base.trusted import is_within, trust_hint, trusted_packages
 from sr_lab.networks.base import Network
 
 WEIGHTS, CONFIG, METADATA = "weights.safetensors", "config.yaml", "metadata.json"
 FILES = (WEIGHTS, CONFIG, METADATA)
-TRUSTED = "SRLAB_TRUSTED"
-"""Environment variable that names the packages, by commas, whose networks may be built from artefacts."""
+NETWORKS = "sr_lab.networks"
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def load_artefact(path: Path) -> Artefact:
     """Loads an artefact's folder, a folder that holds one, or a training checkpoint.
 
     Nothing is unpickled or executed: weights are read as tensors, and the configuration may name classes of
-    ``sr_lab.networks`` only, and of packages that the user trusts (see ``trusted``). The weights of a checkpoint are
+    ``sr_lab.networks`` only, and of packages that the user trusts (see ``base.trusted``). The weights of a checkpoint are
     its EMA where it has one.
 
     Raises:
@@ -101,14 +100,8 @@ def load_artefact(path: Path) -> Artefact:
     return Artefact(network.eval(), config, metadata)
 
 
-def trusted() -> list[str]:
-    """The packages whose networks are built from artefacts: ours, and those that ``SRLAB_TRUSTED`` names, by commas."""
-    own = os.environ.get(TRUSTED, "").split(",")
-    return ["sr_lab.networks", *(name.strip().removesuffix(".") for name in own if name.strip(" ."))]
-
-
 def build_network(node: Mapping[str, Any]) -> Network:
-    """The network that a configuration node describes: a class of a trusted package (see ``trusted``), its arguments.
+    """The network that a configuration node describes: a class of a trusted package (see ``base.trusted``), its arguments.
 
     An argument that has a ``_target_`` itself is a network that this one is made of.
 
@@ -117,12 +110,10 @@ def build_network(node: Mapping[str, Any]) -> Network:
     """
     target = str(node.get("_target_", ""))
     module, _, name = target.rpartition(".")
-    if not any(f"{module}.".startswith(f"{package}.") for package in trusted()):
-        package = target.partition(".")[0]
-        hint = "" if package in ("", "sr_lab") else f"; if you trust the package {package}, set {TRUSTED}={package}"
+    if not is_within(target, [NETWORKS, *trusted_packages()]):
         raise ValueError(
-            f"{target!r} is not a network of sr_lab.networks, and building it would run other code: it is not built "
-            f"from an artefact{hint}"
+            f"{target!r} is not a network of {NETWORKS}, and building it would run other code: it is not built "
+            f"from an artefact{trust_hint(target)}"
         )
     try:
         network_class = getattr(importlib.import_module(module), name, None)

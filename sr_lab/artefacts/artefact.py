@@ -67,8 +67,8 @@ def load_artefact(path: Path) -> Artefact:
     """Loads an artefact's folder, a folder that holds one, or a training checkpoint.
 
     Nothing is unpickled or executed: weights are read as tensors, and the configuration may name classes of
-    ``sr_lab.networks`` only, and of packages that the user trusts (see ``base.trusted``). The weights of a checkpoint are
-    its EMA where it has one.
+    ``sr_lab.networks`` only, and of packages that the user trusts (see ``base.trusted``). The weights of a checkpoint
+    are its EMA where it has one.
 
     Raises:
         FileNotFoundError: if there is nothing at ``path``.
@@ -101,7 +101,7 @@ def load_artefact(path: Path) -> Artefact:
 
 
 def build_network(node: Mapping[str, Any]) -> Network:
-    """The network that a configuration node describes: a class of a trusted package (see ``base.trusted``), its arguments.
+    """The network that a configuration node describes: a class of ours or of a trusted package, its arguments.
 
     An argument that has a ``_target_`` itself is a network that this one is made of.
 

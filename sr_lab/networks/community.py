@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.networks.base import Network
-from sr_lab.networks.keys import read_weights
+from sr_lab.networks.keys import read_weights, unwrap
 from sr_lab.networks.padding import cut, pad_to_multiple
 
 
@@ -123,7 +123,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _weights(file: Path, spandrel: ModuleType) -> dict[str, Any]:
-    state: dict[str, Any] = spandrel.canonicalize_state_dict(read_weights(file))
+    state: dict[str, Any] = spandrel.canonicalize_state_dict(unwrap(read_weights(file)))
     return state
 
 

@@ -16,12 +16,17 @@ from sr_lab.networks.compact import Compact
 from sr_lab.networks.edsr import EDSR
 from sr_lab.networks.rdn import RDN
 from sr_lab.networks.rrdb import RRDBNet
+from sr_lab.networks.srcnn import SRCNN
 from sr_lab.networks.swinir import SwinIR
 
 Rules = list[tuple[str, str]]
 
-WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict")
-"""Names under which trainers store the weights inside a checkpoint, the preferred first."""
+WRAPPERS = ("params_ema", "params-ema", "generator_ema", "g_ema", "netG_ema", "ema", "params", "state_dict",
+            "model_state_dict", "netG", "net_g", "generator", "model", "network", "net", "weights")  # fmt: skip
+"""Names under which trainers store the weights inside a checkpoint, the preferred first; they may be nested."""
+PREFIXES = ("module.", "_orig_mod.", "generator_ema.", "generator.", "netG.", "net_g.")
+"""What wrappers of a network (several GPUs, torch.compile, a GAN's training) put before the names of its tensors."""
+_MAX_DEPTH = 4
 
 SCALE_DEPENDENT = ("upsampler.", "head.")
 """Parts whose tensors may depend on the scale: the upsampling, and the first layer of an unshuffling network."""
@@ -45,8 +50,7 @@ def read_weights(path: Path) -> dict[str, Any]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} does not hold weights alone, and nothing else is loaded: {reason}") from error
+        raise ValueError(f"{path} {_what_it_is(path, error)}") from error
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path} holds no weights")
     return content
@@ -60,8 +64,7 @@ def convert_state_dict(state: Mapping[str, Any], network: nn.Module) -> dict[str
     Real-ESRGAN; SwinIR of its authors; and our own names.
 
     Args:
-        state: the content of the checkpoint: the weights, or a dictionary that holds them as ``params_ema``
-            (preferred), ``params`` or ``state_dict``. A prefix ``module.`` or ``generator.`` of all names is taken off.
+        state: the content of the checkpoint, see ``unwrap``.
         network: the network that the weights are for.
 
     Returns:
@@ -70,7 +73,9 @@ def convert_state_dict(state: Mapping[str, Any], network: nn.Module) -> dict[str
     Raises:
         ValueError: if no layout fits, or a tensor is missing, left over or of another shape; it names them.
     """
-    weights = _unwrap(state)
+    # SwinIR stores what follows from its window: indices, and masks for the size it was trained with.
+    derived = (".relative_position_index", ".attn_mask")
+    weights = {key: value for key, value in unwrap(state).items() if not key.endswith(derived)}
     own = network.state_dict()
     name = type(network).__name__
     layouts = {"sr_lab": lambda key: key, **_layouts(network)}
@@ -186,6 +191,9 @@ def _layouts(network: nn.Module) -> dict[str, Callable[[str], str]]:
             (r"upsampler\.", "upscale."),
             (r"tail\.", "output."),
         ]
+    elif isinstance(network, SRCNN):
+        names = ((0, "conv1"), (2, "conv2"), (4, "conv3"))
+        rules["SRCNN-pytorch"] = [(rf"layers\.{index}\.", f"{public}.") for index, public in names]
     elif isinstance(network, RRDBNet):
         rules |= _rrdb_rules(network)
     elif isinstance(network, Compact):
@@ -247,18 +255,46 @@ def _renaming(rules: Rules) -> Callable[[str], str]:
     return rename
 
 
-def _unwrap(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    for wrapper in WRAPPERS:
-        if isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
+def unwrap(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of one network in a checkpoint, without what its trainer put around them and before their names.
+
+    Raises:
+        ValueError: If there are none; it lists what the checkpoint holds.
+    """
+    whole = state
+    for _ in range(_MAX_DEPTH):
+        inner = next((name for name in WRAPPERS if isinstance(state.get(name), Mapping) and state[name]), None)
+        if inner is None:
             break
+        state = state[inner]
     weights = {key: value for key, value in state.items() if isinstance(value, Tensor)}
-    for prefix in ("module.", "generator."):
-        if weights and all(key.startswith(prefix) for key in weights):
-            weights = {key.removeprefix(prefix): value for key, value in weights.items()}
-    # SwinIR stores what follows from its window: indices, and masks for the size it was trained with.
-    derived = (".relative_position_index", ".attn_mask")
-    return {key: value for key, value in weights.items() if not key.endswith(derived)}
+    if not weights:
+        raise ValueError(f"no weights are found in it: its top-level keys are {_list(sorted(map(str, whole)))}")
+    while prefix := next((prefix for prefix in PREFIXES if _is_put_before(prefix, weights)), None):
+        weights = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    return weights
+
+
+def _is_put_before(prefix: str, weights: Mapping[str, Tensor]) -> bool:
+    """Whether a prefix is a wrapper's: that of all names, or, of a GAN's generator, of some."""
+    some = all if prefix in ("module.", "_orig_mod.") else any
+    return some(key.startswith(prefix) for key in weights)
+
+
+def _what_it_is(path: Path, error: Exception) -> str:
+    """What a file is that does not hold weights, in words that tell what to do."""
+    with path.open("rb") as stream:
+        start = stream.read(512).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return "is a web page and no file of weights: download the file itself, not the page that shows it"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS and no file of weights: git lfs pull brings the file"
+    if "weights_only" in str(error) or "Unpickl" in type(error).__name__:
+        return (
+            "does not hold weights alone, and nothing else is loaded, since that would run its code: save its "
+            "state_dict() where its code is, or take its weights as .safetensors"
+        )
+    return f"is damaged, or was not written by torch.save or safetensors ({type(error).__name__})"
 
 
 def _mean_shift(network: EDSR) -> dict[str, Tensor]:

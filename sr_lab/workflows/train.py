@@ -21,6 +21,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from sr_lab.artefacts.artefact import complete_config, load_artefact, save_artefact
 from sr_lab.artefacts.lineage import merged_images, perceptual_backbones
+from sr_lab.artefacts.public import weights_for
 from sr_lab.base.provenance import git_state
 from sr_lab.base.signals import Asked, Stopped, deferred
 from sr_lab.data.datamodule import SRDataModule
@@ -28,7 +29,7 @@ from sr_lab.degradations.base import Degradation, record
 from sr_lab.degradations.trace import summary
 from sr_lab.losses.base import Loss
 from sr_lab.networks.base import Network
-from sr_lab.networks.keys import convert_state_dict, read_weights, warm_start
+from sr_lab.networks.keys import warm_start
 from sr_lab.tracking.models import save_model
 from sr_lab.tracking.none import NoRun
 from sr_lab.tracking.run import Run as TrackedRun
@@ -424,12 +425,12 @@ class _Training:
             The metadata of ours; nothing of public weights: what their authors have used cannot be known.
         """
         parents = []
-        if path.is_dir() or path.suffix == ".ckpt":
+        if path.is_dir() or path.suffix.lower() == ".ckpt":
             artefact = load_artefact(path)
             state = artefact.network.state_dict()
             parents.append(artefact.metadata)
         else:
-            state = convert_state_dict(read_weights(path), network)
+            state = weights_for(path, network, self.config["model"]["network"])
         if left := warm_start(network, state):
             self.news(f"initial={path}: of another scale; these start anew: {', '.join(left)}")
         return parents

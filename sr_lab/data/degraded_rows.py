@@ -2,6 +2,7 @@
 
 import io
 import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -93,4 +94,5 @@ def parse_rows(content: bytes, path: str) -> list[Row]:
 
 def library_versions() -> dict[str, str]:
     """Versions of what decides over pixels."""
-    return provenance.library_versions("numpy", "cv2", "torch") | {"python": platform.python_version()}
+    used = (name for name in ("albumentations", "kornia") if name in sys.modules)
+    return provenance.library_versions("numpy", "cv2", "torch", *used) | {"python": platform.python_version()}

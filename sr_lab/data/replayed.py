@@ -19,7 +19,7 @@ from sr_lab.data.degraded_rows import Row
 from sr_lab.data.stores import Store
 from sr_lab.degradations.base import Degradation
 
-_DEGRADATIONS, _TRANSFORMS = "sr_lab.degradations", "albumentations."
+_DEGRADATIONS, _TRANSFORMS = "sr_lab.degradations", ("albumentations.", "kornia.")
 
 
 def replayed_units(rows: Sequence[Row]) -> list[Unit]:
@@ -71,8 +71,8 @@ def build_recorded(node: Any, place: str = "degradation") -> Any:
     for key in node:
         if key.startswith("_") and key != "_target_":
             raise ValueError(f"the configuration holds {key!r}: only _target_ may be used")
-    if (transform := str(node.get("transform", _TRANSFORMS))) and not transform.startswith(_TRANSFORMS):
-        raise ValueError(f"transform={transform!r}: only transforms of albumentations are replayed")
+    if "transform" in node and not str(node["transform"]).startswith(_TRANSFORMS):
+        raise ValueError(f"transform={node['transform']!r}: only transforms of albumentations and kornia are replayed")
     kind = _degradation_class(str(node["_target_"])) if "_target_" in node else None
     arguments = {key: build_recorded(child, f"{place}.{key}") for key, child in node.items() if key != "_target_"}
     if kind is None:

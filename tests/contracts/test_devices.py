@@ -16,6 +16,7 @@ from sr_lab.base import randomness
 from sr_lab.config.compose import compose
 from sr_lab.config.tree import config_dir
 from sr_lab.degradations import poisson
+from sr_lab.degradations.kornia import Kornia
 
 ON_HOST = {"video"}
 PRESETS = sorted({file.stem for file in (config_dir() / "degradation").glob("*.yaml")} - ON_HOST)
@@ -32,6 +33,15 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
     yield FakeTensorMode(allow_non_fake_inputs=True)
     randomness.device_normal_table.cache_clear()
     poisson._device_table.cache_clear()
+
+
+def test_a_transform_of_kornia_stays_on_the_device(device: FakeTensorMode) -> None:
+    op = Kornia(
+        transform="kornia.augmentation.RandomMotionBlur", arguments={"kernel_size": 5, "angle": 30.0, "direction": 0.5}
+    )
+    columns = op.checked(op.draw_keyed([(0, 0, index) for index in range(2)]), 2)
+    with device:
+        assert op.apply_canvas(torch.empty(2, 3, 32, 32, device="cuda"), columns).device.type == "cuda"
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -167,6 +167,15 @@ def test_a_changed_original_is_named_and_nothing_is_written(
     assert not second.exists()
 
 
+def test_a_transform_of_kornia_replays_from_its_manifest(photos: Path, tmp_path: Path) -> None:
+    node = "{_target_: sr_lab.degradations.kornia.Kornia, transform: kornia.augmentation.RandomGaussianNoise}"
+    first, second = tmp_path / "a", tmp_path / "b"
+    assert degrade(f"input={photos}", f"output={first}", "degradation=dn", f"+degradation.ops.grain={node}") == 0
+    assert "kornia" in json.loads(pd.read_parquet(first / "manifest.parquet")["versions"][0])
+    assert degrade(f"replay={first / 'manifest.parquet'}", f"input={photos}", f"output={second}") == 0
+    assert files(first) == files(second)
+
+
 def tampered(manifest: Path, **columns: Any) -> Path:
     table = pd.read_parquet(manifest)
     for name, value in columns.items():
@@ -193,6 +202,10 @@ def tampered(manifest: Path, **columns: Any) -> Path:
                 )
             },
             "only transforms of albumentations",
+        ),
+        (
+            {"config": json.dumps({"_target_": "sr_lab.degradations.kornia.Kornia", "transform": "subprocess.Popen"})},
+            "only transforms of albumentations and kornia",
         ),
         ({"settings": json.dumps({"class": "other"})}, "other settings"),
         ({"name": "../cat.png"}, "leads out of the folder"),

@@ -110,6 +110,9 @@ class Degradation(ABC):
         """Class, version and constructor arguments, as values that JSON can hold."""
         names = [name for name in inspect.signature(type(self).__init__).parameters if name != "self"]
         kind = type(self)
+        for name in names:
+            if not hasattr(self, name):
+                raise ValueError(f"{kind.__qualname__} does not keep its argument {name}: set self.{name} = {name}")
         return {
             "class": f"{kind.__module__}.{kind.__qualname__}",
             "version": kind.version,

@@ -193,6 +193,11 @@ def nest(params: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
+def as_operation(degradation: Degradation) -> Operation:
+    """The degradation itself, or a plain one (``draw`` and ``apply`` alone) as part of a pipeline."""
+    return degradation if isinstance(degradation, Operation) else Wrapped(degradation=degradation)
+
+
 def select(columns: Columns, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
     """Some samples of nested arrays."""
     return {
@@ -232,6 +237,14 @@ def _lists(columns: Columns) -> dict[str, Any]:
 
 def _row(columns: Columns, row: int) -> dict[str, Any]:
     return {name: _row(values, row) if isinstance(values, dict) else values[row] for name, values in columns.items()}
+
+
+def _flat(columns: Columns, prefix: str = "") -> dict[str, Any]:
+    """The inverse of ``nest``."""
+    flat: dict[str, Any] = {}
+    for name, values in columns.items():
+        flat |= _flat(values, f"{prefix}{name}.") if isinstance(values, Mapping) else {f"{prefix}{name}": values}
+    return flat
 
 
 def _at_frame(sample: Sample, number: int) -> Sample:
@@ -274,7 +287,7 @@ class Wrapped(Operation):
 
     def degrade(self, image: Array, sample: Sample, *, high: Size) -> Array:
         """One sample by the degradation's own ``apply``."""
-        params = {name: torch.tensor([value]) for name, value in sample.items()}
+        params = {name: torch.from_numpy(np.array([value])) for name, value in _flat(sample).items()}
         low = self.degradation.apply(torch.from_numpy(image).permute(2, 0, 1)[None], params)
         return np.array(low[0].permute(1, 2, 0).numpy(), dtype=np.float32, order="C")
 
@@ -283,5 +296,5 @@ class Wrapped(Operation):
         height, width = canvas.sizes[0]
         if (canvas.sizes != (height, width)).any():
             return super().degrade_canvas(canvas, columns, high=high)
-        params = {name: torch.from_numpy(values) for name, values in columns.items()}
+        params = {name: torch.from_numpy(values) for name, values in _flat(columns).items()}
         return to_canvas(self.degradation.apply(canvas.pixels[:, :, :height, :width], params))

@@ -17,7 +17,7 @@ from sr_lab.degradations.operation import (
     Operation,
     Sample,
     Size,
-    Wrapped,
+    as_operation,
     from_arrays,
     select,
     to_arrays,
@@ -332,7 +332,7 @@ def _checked(ops: Mapping[str, Degradation]) -> dict[str, Operation]:
             raise ValueError(f"the operation name {name!r} is that of a parameter; choose another")
         if not isinstance(op, Degradation):
             raise ValueError(f"ops.{name} is a {type(op).__name__}: a pipeline takes degradations")
-    return {name: op if isinstance(op, Operation) else Wrapped(degradation=op) for name, op in ops.items()}
+    return {name: as_operation(op) for name, op in ops.items()}
 
 
 def _chained(ops: Mapping[str, Operation], before: float | None) -> float | None:

@@ -17,6 +17,7 @@ from sr_lab.config.compose import compose
 from sr_lab.config.tree import config_dir
 from sr_lab.degradations import poisson
 from sr_lab.degradations.kornia import Kornia
+from sr_lab.degradations.operation import as_operation
 
 ON_HOST = {"video"}
 PRESETS = sorted({file.stem for file in (config_dir() / "degradation").glob("*.yaml")} - ON_HOST)
@@ -46,7 +47,9 @@ def test_a_transform_of_kornia_stays_on_the_device(device: FakeTensorMode) -> No
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_degradations_stay_on_the_device(device: FakeTensorMode, preset: str) -> None:
-    pipeline = instantiate(compose("degrade", ["input=x", "output=y", f"degradation={preset}"]).degradation)
+    pipeline = as_operation(
+        instantiate(compose("degrade", ["input=x", "output=y", f"degradation={preset}"]).degradation)
+    )
     columns = pipeline.checked(pipeline.draw_keyed([(0, 0, index) for index in range(16)]), 16)
     pipeline.apply_canvas(torch.rand(16, 3, 64, 64), columns)  # makes the tables of the host
     with device:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save
 from sr_lab.base.files import naming, replacing_folder, settle, sha256
 from sr_lab.base.trusted import is_within, trust_hint, trusted_packages
 from sr_lab.networks.base import Network
+from sr_lab.networks.keys import read_weights
 
 WEIGHTS, CONFIG, METADATA = "weights.safetensors", "config.yaml", "metadata.json"
 FILES = (WEIGHTS, CONFIG, METADATA)
@@ -188,10 +189,10 @@ def _is_node(value: Any) -> bool:
 
 def _from_checkpoint(path: Path) -> Artefact:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+        content = read_weights(path)
+    except ValueError as error:
         raise ValueError(f"{path} is neither an artefact's folder nor a whole checkpoint: {error}") from error
-    if not isinstance(content, dict) or "sr_lab" not in content:
+    if "sr_lab" not in content:
         raise ValueError(f"{path} is not a checkpoint of sr_lab: it does not carry its configuration")
     record = content["sr_lab"]
     state = content["state_dict"]

@@ -45,10 +45,13 @@ def read_weights(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     try:
-        if path.suffix.lower() == ".safetensors":
+        with path.open("rb") as file:
+            is_safetensors = file.read(9)[8:] == b"{"
+        if is_safetensors:
             content: Any = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with path.open("rb") as file:  # of a name torch would take the suffix, and not the content
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"{path} {_what_it_is(path, error)}") from error
     if not isinstance(content, dict) or not content:
@@ -285,10 +288,16 @@ def _what_it_is(path: Path, error: Exception) -> str:
     """What a file is that does not hold weights, in words that tell what to do."""
     with path.open("rb") as stream:
         start = stream.read(512).lstrip().lower()
+    if not path.stat().st_size:
+        return "is empty: fetch it again, a download or a copy broke off"
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         return "is a web page and no file of weights: download the file itself, not the page that shows it"
     if start.startswith(b"version https://git-lfs"):
         return "is a pointer of Git LFS and no file of weights: git lfs pull brings the file"
+    if start and all(byte >= 32 or byte in b"\t\r\n" for byte in start[:-4]) and start[:1].isascii():
+        return (
+            f"is a text file and no file of weights ({start[:40].decode('utf-8', 'replace')!r}): fetch the file itself"
+        )
     if "weights_only" in str(error) or "Unpickl" in type(error).__name__:
         return (
             "does not hold weights alone, and nothing else is loaded, since that would run its code: save its "

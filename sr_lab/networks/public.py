@@ -16,7 +16,7 @@ def network_node(weights: Mapping[str, Tensor], *, scale: int | None = None) -> 
 
     Known are EDSR (EDSR-PyTorch, BasicSR), RDN (EDSR-PyTorch, RDN-pytorch / MMagic), SRCNN (SRCNN-pytorch), and our own
     names of each. Sizes are read off the tensors. What no tensor tells is as published: residuals of EDSR count 0.1
-    from 256 channels on.
+    from 256 channels on; RDN sees the range of 255 in EDSR-PyTorch's names, that of 1 in RDN-pytorch's and MMagic's.
 
     Args:
         weights: The tensors under their authors' names.
@@ -46,7 +46,9 @@ def _edsr(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
         "res_scale": 0.1 if features >= _WIDE else 1.0,
     }
     if "sub_mean.bias" in weights:
-        node["mean"] = [round(-value / 255, 6) for value in weights["sub_mean.bias"].flatten().tolist()]
+        shift = weights["sub_mean.bias"].flatten()
+        node["value_range"] = 255.0 if float(shift.abs().max()) > 1 else 1.0
+        node["mean"] = [round(-value / node["value_range"], 6) for value in shift.tolist()]
     return node
 
 
@@ -67,6 +69,7 @@ def _rdn(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
         "num_layers": layers,
         "growth": first.shape[0],
         "num_features": features,
+        "value_range": 1.0 if "sfe1.weight" in weights else 255.0,
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from sr_lab.artefacts.artefact import load_artefact
 from sr_lab.artefacts.public import load_public, weights_for
 from sr_lab.networks.edsr import EDSR
 from sr_lab.networks.keys import public_state_dict, read_weights, unwrap, warm_start
@@ -20,7 +21,8 @@ CASES = [
     ("BasicSR", EDSR, {"scale": 4, **EDSR_SIZES}),
     ("EDSR-PyTorch", EDSR, {"scale": 2, "num_channels": 1, **EDSR_SIZES}),
     *(("EDSR-PyTorch", RDN, {"scale": scale, **RDN_SIZES}) for scale in (2, 3, 4)),
-    ("RDN-pytorch", RDN, {"scale": 4, **RDN_SIZES}),
+    ("RDN-pytorch", RDN, {"scale": 4, **RDN_SIZES, "value_range": 1.0}),
+    ("EDSR-PyTorch", EDSR, {"scale": 2, **EDSR_SIZES, "value_range": 1.0, "mean": [0.4, 0.5, 0.6]}),
     ("SRCNN-pytorch", SRCNN, {"scale": 3, "num_channels": 1, "num_features": (8, 4), "kernels": (9, 5, 5)}),
 ]
 
@@ -84,12 +86,16 @@ def test_what_is_no_file_of_weights_is_called_by_its_name(tmp_path: Path) -> Non
     texts = {
         b"\n<!DOCTYPE html><html>": "is a web page and no file of weights",
         b"version https://git-lfs.github.com/spec/v1\n": "git lfs pull",
-        b"nonsense": "is damaged|does not hold weights alone",
+        b"404: Not Found\n": "is a text file and no file of weights .*fetch the file itself",
+        b"": "is empty: fetch it again",
+        bytes(range(256)) * 4: "is damaged|does not hold weights alone",
     }
     for content, words in texts.items():
         file.write_bytes(content)
-        with pytest.raises(ValueError, match=words):
-            read_weights(file)
+        for read in (read_weights, load_artefact):
+            with pytest.raises(ValueError, match=words) as caught:
+                read(file)
+            assert "weights_only" not in str(caught.value)
     torch.save(SRCNN(scale=2), file)
     with pytest.raises(ValueError, match=r"does not hold weights alone.*state_dict\(\)") as caught:
         read_weights(file)
@@ -108,3 +114,13 @@ def test_public_weights_of_another_scale_start_a_training(source: int, target: i
     assert torch.equal(network.body[0].body[0].weight, trained.body[0].body[0].weight)
     with pytest.raises(ValueError, match="do not fit this EDSR"):
         weights_for(tmp_path / "x.pth", EDSR(scale=target, num_blocks=3, num_features=8), node | {"num_blocks": 3})
+
+
+def test_the_content_of_a_file_counts_and_not_its_suffix(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    state = {"a.weight": torch.ones(2)}
+    save_file(state, tmp_path / "a.pth")
+    torch.save(state, tmp_path / "a.safetensors")
+    for name in ("a.pth", "a.safetensors"):
+        assert torch.equal(read_weights(tmp_path / name)["a.weight"], state["a.weight"])

@@ -7,8 +7,10 @@ import os
 import platform
 import subprocess
 import sys
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -17,6 +19,7 @@ from sr_lab.base.compute import num_cores
 from sr_lab.base.version import __version__
 
 MAX_DIFF_BYTES = 5_000_000
+MAX_SOURCE_BYTES, MAX_SOURCES_BYTES = 200_000, 2_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,52 @@ def git_state(root: Path | None = None) -> GitState:
     if len(difference) > MAX_DIFF_BYTES:
         difference = difference[:MAX_DIFF_BYTES] + f"\n# cut: the whole has {len(difference)} characters\n"
     return GitState(commit=commit, branch=branch, dirty=bool(status), diff=difference)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnSources:
+    """Imported source that no commit and no installed package holds.
+
+    ``kept`` are texts by path, ``left_out`` a sentence for each file that was too much.
+    """
+
+    kept: dict[str, str]
+    left_out: list[str]
+
+
+def own_sources(root: Path | None = None) -> OwnSources:
+    """The Python files that this process has imported and that git does not track in the repository of ``root``.
+
+    Files of installed packages and of Python itself are left out; nothing but imported ``.py`` files is read. Without
+    a repository sr_lab's own files are left out. Never raises.
+    """
+    root = root or Path(__file__).parent
+    try:
+        top = Path(_git(root, "rev-parse", "--show-toplevel").strip()).resolve()
+        tracked = {top / name for name in _git(top, "ls-files", "-z").split("\0") if name}
+    except (OSError, subprocess.SubprocessError):
+        top, tracked = None, set()
+    paths = sysconfig.get_paths()
+    installed = {Path(paths[key]).resolve() for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    kept: dict[str, str] = {}
+    left_out, total = [], 0
+    for place, name in sorted((place, name) for name, place in _imported().items()):
+        file = Path(place).resolve()
+        ours = top is None and name.partition(".")[0] == "sr_lab"
+        if file in tracked or ours or not installed.isdisjoint(file.parents):
+            continue
+        inside = top is not None and file.is_relative_to(top)
+        shown = str(file.relative_to(top)) if inside and top else _path_of(name, file)
+        try:
+            size = file.stat().st_size
+            if size > MAX_SOURCE_BYTES or total + size > MAX_SOURCES_BYTES:
+                left_out.append(f"{shown}: {size} bytes; at most {MAX_SOURCE_BYTES} a file, {MAX_SOURCES_BYTES} in all")
+                continue
+            kept[shown] = file.read_text(encoding="utf-8")
+            total += size
+        except (OSError, ValueError) as error:
+            left_out.append(f"{shown}: {error}")
+    return OwnSources(kept=kept, left_out=left_out)
 
 
 def packages() -> dict[str, str]:
@@ -127,6 +176,30 @@ def _git(root: Path, *arguments: str) -> str:
         env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
     )
     return done.stdout
+
+
+def _imported() -> dict[str, str]:
+    """Python file of each imported module that lies in no folder of installed packages."""
+    found = {
+        name: vars(module).get("__file__")
+        for name, module in list(sys.modules.items())
+        if isinstance(module, ModuleType)
+    }
+    return {
+        name: file
+        for name, file in found.items()
+        if isinstance(file, str)
+        and file.endswith(".py")
+        and not {"site-packages", "dist-packages"} & set(Path(file).parts)
+    }
+
+
+def _path_of(name: str, file: Path) -> str:
+    """Where a module's file stands among its packages."""
+    if name == "__main__":
+        return file.name
+    parts = name.split(".")
+    return "/".join([*parts, file.name] if file.name == "__init__.py" else [*parts[:-1], file.name])
 
 
 def _cpu_name() -> str:

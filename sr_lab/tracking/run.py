@@ -378,6 +378,11 @@ class Run:
         self.log_text(packages, f"environment/packages{suffix}.txt")
         if code.diff:
             self.log_text(code.diff, f"code/dirty{suffix}.diff")
+        sources = provenance.own_sources()
+        for name, text in sources.kept.items():
+            self.log_text(text, f"code/untracked{suffix}/{name}")
+        if sources.left_out:
+            self.log_text("\n".join(sources.left_out) + "\n", f"code/untracked{suffix}/LEFT_OUT.txt")
 
     def _tick(self) -> None:
         """Sample the machine's load, and see that the shipping process lives."""

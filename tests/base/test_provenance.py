@@ -1,10 +1,13 @@
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import sr_lab
-from sr_lab.base.provenance import GitState, git_state, hardware, packages
+from sr_lab.base import provenance
+from sr_lab.base.provenance import GitState, git_state, hardware, own_sources, packages
 from sr_lab.tracking.system import SystemSampler
 
 
@@ -54,6 +57,32 @@ def test_the_recorded_diff_restores_the_change(repository: Path, tmp_path_factor
     subprocess.run(["git", "-C", str(repository), "checkout", "-q", "a.txt"], check=True)
     subprocess.run(["git", "-C", str(repository), "apply", str(patch)], check=True)
     assert (repository / "a.txt").read_text() == "two\n"
+
+
+def test_imported_source_that_git_does_not_track_is_kept(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    files = {
+        "kept": repository / "kept.py",
+        "large": repository / "large.py",
+        "tracked": repository / "tracked.py",
+        "flavour.net": elsewhere / "net.py",
+    }
+    for name, file in files.items():
+        file.write_text(f"NAME = {name!r}\n" + "#" * (300 if name == "large" else 0))
+        module = ModuleType(name)
+        module.__file__ = str(file)
+        monkeypatch.setitem(sys.modules, name, module)
+    (repository / "secret.py").write_text("PASSWORD = 'geheim'\n")
+    subprocess.run(["git", "-C", str(repository), "add", "tracked.py"], check=True)
+    monkeypatch.setattr(provenance, "MAX_SOURCE_BYTES", 200)
+    found = own_sources(repository)
+    assert found.kept["kept.py"] == "NAME = 'kept'\n"
+    assert found.kept["flavour/net.py"] == "NAME = 'flavour.net'\n"
+    assert not {"tracked.py", "secret.py", "large.py"} & set(found.kept)
+    assert any(line.startswith("large.py: 315 bytes") for line in found.left_out)
+    assert not any("site-packages" in name or name.startswith("json/") for name in found.kept)
 
 
 def test_no_repository_no_git_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -281,3 +282,17 @@ def test_a_moved_store_is_taken_over(make_run: MakeRun, tmp_path: Path) -> None:
     moved = f"sqlite:///{tmp_path}/moved.db"
     assert make_run(uri=moved).spool.identity.uri == moved
     assert Spool(tmp_path / "tracking").identity.name == "n"
+
+
+def test_the_users_own_source_is_kept_with_the_run(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "own net (2).py"
+    file.write_text("WIDTH = 3\n")
+    module = ModuleType("flavour.net")
+    module.__file__ = str(file)
+    monkeypatch.setitem(sys.modules, "flavour.net", module)
+    run = make_run(observe=True)
+    run.finish()
+    (found,) = [event for event in _events(run, "artefact") if event["name"] == "own net (2).py"]
+    assert found["folder"] == "code/untracked/flavour"

@@ -115,9 +115,9 @@ def test_the_end_of_a_process(body, code):
     ],
 )
 def test_the_command_line_says_what_was_stopped_and_how_it_goes_on(stop, code, said, capsys, monkeypatch):
-    def stopped(name: str, overrides: list[str]) -> int:
+    def stopped(name: str, overrides: list[str]) -> list[object]:
         raise stop
 
-    monkeypatch.setattr("sr_lab.config.compose.multirun", stopped)
+    monkeypatch.setattr("sr_lab.config.multirun.jobs", stopped)
     assert cli.main(["train", "name=a b", "fresh=true", "-m"]) == code
     assert capsys.readouterr().err.replace(" -m", "") == said

@@ -31,7 +31,7 @@ pipeline: $(READY)  ## the demo as a DVC pipeline: runs only what an edit has ma
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 
 test: $(READY)  ## every test, two at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 docs: $(READY)  ## the documentation site, built strictly, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

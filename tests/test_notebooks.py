@@ -1,4 +1,4 @@
-"""Notebooks run from top to bottom on a small evaluation, and are committed without outputs."""
+"""Notebooks run from top to bottom, one of them on a small evaluation, and are committed without outputs."""
 
 import json
 import os
@@ -30,8 +30,13 @@ def runs(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, runs, monkeypatch):
     monkeypatch.setitem(os.environ, "SR_LAB_RUNS", str(runs))
+    for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):  # each keeps to the store of its own folder
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # networks this small only wait for a second thread on a busy machine
+    before = {file.name for file in path.parent.iterdir()}
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": str(path.parent)}}).execute()
+    assert {file.name for file in path.parent.iterdir()} == before, "a notebook writes into its temporary folder only"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

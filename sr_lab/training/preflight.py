@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -72,6 +72,27 @@ def optimizer_problem(module: TrainingModule) -> str | None:
     except (ValueError, TypeError) as error:
         return f"optimizer and scheduler: {error}"
     return None
+
+
+def band_problems(channels: Collection[int], module: TrainingModule, *, monitor: str) -> list[str]:
+    """All that images of other than 1 or 3 channels need and is not set, in one message: network, protocol, monitor.
+
+    Args:
+        channels: Numbers of channels that the images have.
+        module: What is to be trained.
+        monitor: The logged key that chooses the best weights.
+    """
+    if len(channels) != 1 or not {1, 3}.isdisjoint(channels):
+        return []
+    bands = next(iter(channels))
+    settings = [] if module.network.num_channels == bands else [f"num_channels={bands}"]
+    if any(key.endswith("_y") for key in module.named_metrics()):
+        settings.append("protocol=rgb_crop")
+    if monitor.endswith("_y"):
+        settings.append(f"monitor={monitor.removesuffix('_y')}_rgb")
+    if not settings:
+        return []
+    return [f"images of {bands} channels have no luma and need their own network: add {' '.join(settings)}"]
 
 
 def step_problems(

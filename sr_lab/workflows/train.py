@@ -39,7 +39,7 @@ from sr_lab.training.draws import DrawRecords, Key
 from sr_lab.training.early_end import EarlyEnd
 from sr_lab.training.logger import RunLogger
 from sr_lab.training.pictures import PictureGrid
-from sr_lab.training.preflight import disk_problem, optimizer_problem, precision_problem, step_problems
+from sr_lab.training.preflight import band_problems, disk_problem, optimizer_problem, precision_problem, step_problems
 from sr_lab.training.progress import StepProgressBar, ValidationLines
 from sr_lab.training.resume import RUNNING, changes, moved, what_counts
 from sr_lab.training.run_folder import PAUSED, EndedBy, RunFolder, RunResult
@@ -531,6 +531,8 @@ class _Training:
         problems += [problem for problem in [*checks, optimizer_problem(module)] if problem]
         data_problems = data.problems(num_channels=module.network.num_channels)
         problems += data_problems
+        channels = set().union(*(part.channels for part in data.parts.values())) if module.named_metrics() else set()
+        problems += band_problems(channels, module, monitor=self.monitor)
         if not data_problems:
             data.prepare_data()
             data.setup("fit")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from sr_lab.artefacts.artefact import load_artefact, save_artefact
@@ -84,6 +85,19 @@ def test_preflight_names_every_problem_in_one_message_and_trains_nothing(photos,
 def test_a_step_that_cannot_run_is_found_by_the_preflight(photos, tmp_path, capsys):
     assert main(overrides("grey", photos, tmp_path, "num_channels=1")) == 1
     assert "the network takes 1 channels, but train images have 3" in capsys.readouterr().err
+
+
+def test_four_bands_are_one_message_whose_settings_train(tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        pixels = generator.integers(0, 256, (32, 32, 4), dtype=np.uint8)
+        tifffile.imwrite(tmp_path / split / "a.tif", pixels, photometric="minisblack", planarconfig="contig")
+    line = overrides("bands", tmp_path, tmp_path, "max_steps=2", "val_every=2")
+    assert main(line) == 1
+    settings = capsys.readouterr().err.partition("add num_channels")[2].splitlines()[0]
+    assert settings == "=4 protocol=rgb_crop monitor=val/psnr_rgb"
+    assert main([*line, *f"num_channels{settings}".split()]) == 0
 
 
 def test_nan_ends_the_run_non_zero_naming_step_and_samples(photos, tmp_path, capsys):

@@ -145,7 +145,7 @@ def connect(uri: str) -> "MlflowClient":
         prepare(path, upgrade=upgrade_command(uri))
     elif uri.startswith(POSTGRES):
         knock(uri)
-    return MlflowClient(uri)
+    return MlflowClient(uri if path is None else resolve_uri(uri))  # MLflow keeps an engine for each uri it was given
 
 
 def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:

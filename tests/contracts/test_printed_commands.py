@@ -83,7 +83,7 @@ def test_commands_that_are_printed_run_when_they_are_pasted():
         try:
             config = compose(command, pasted)
         except ConfigError as error:
-            if "has no value" not in str(error):
+            if not re.search("ha(s|ve) no value", str(error)):
                 pytest.fail(f"{place}: {error}")
             continue
         for word in pasted:

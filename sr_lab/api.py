@@ -6,6 +6,7 @@ are those of the files in ``conf/`` and in the tree that ``SRLAB_CONF`` adds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ __all__ = [
     "degradation",
     "evaluate",
     "gate",
+    "load",
     "lpips",
     "policy",
     "promote",
@@ -289,18 +291,12 @@ def evaluate(
         live,
         benchmark,
         name=name,
-        scale=scale,
-        protocol=_protocol(protocol),
-        metrics=_metrics(metrics, asked),
-        degradation=None if asked.degradation is None else build(asked.degradation),
-        seed=asked.seed,
         samples=asked.samples,
-        device=choose_device(asked.device),
         metadata=metadata,
         facts={} if metadata is None else {"tile": asked.tile, "overlap": asked.overlap},
         report=None if report is None else Path(report),
-        num_pictures=asked.num_pictures,
         run=None if run is None else Path(run),
+        **_measuring(asked, protocol, metrics),
     )
 
 
@@ -347,14 +343,8 @@ def compare(
     return workflow.compare(
         {one: first, other: second} if one != other else {"a": first, "b": second},
         benchmark,
-        scale=scale,
-        protocol=_protocol(protocol),
-        metrics=_metrics(metrics, asked),
-        degradation=None if asked.degradation is None else build(asked.degradation),
-        seed=asked.seed,
-        device=choose_device(asked.device),
         alpha=asked.alpha,
-        num_pictures=asked.num_pictures,
+        **_measuring(asked, protocol, metrics),
     )
 
 
@@ -486,16 +476,11 @@ def rollback(name: str, reason: str, **settings: Any) -> "RolledBack":
     return done
 
 
-_LPIPS: dict[tuple[str, str | None], Any] = {}
-
-
+@cache
 def _lpips_metric(net: str, weights: str | None) -> Any:
     from sr_lab.metrics.lpips import LPIPSMetric
 
-    key = (net, weights)
-    if key not in _LPIPS:
-        _LPIPS[key] = LPIPSMetric(net=net, weights=weights)  # type: ignore[arg-type]
-    return _LPIPS[key]
+    return LPIPSMetric(net=net, weights=weights)  # type: ignore[arg-type]
 
 
 def _measured(metric: Any, restored: Image, target: Image) -> float:
@@ -523,6 +508,19 @@ def _asked(command: str, scale: int, protocol: Any, metrics: Metrics, **settings
     if isinstance(protocol, str):
         words["protocol"] = protocol
     return compose(command, [setting(key, value) for key, value in words.items()])
+
+
+def _measuring(asked: Any, protocol: str | Protocol, metrics: Metrics) -> dict[str, Any]:
+    """What an evaluation and a comparison share, as live objects."""
+    return {
+        "scale": asked.scale,
+        "protocol": protocol if isinstance(protocol, Protocol) else build(asked.protocol),
+        "metrics": _metrics(metrics, asked),
+        "degradation": None if asked.degradation is None else build(asked.degradation),
+        "seed": asked.seed,
+        "device": choose_device(asked.device),
+        "num_pictures": asked.num_pictures,
+    }
 
 
 def _metrics(metrics: Metrics, asked: Any) -> dict[str, PerImageMetric]:

@@ -6,12 +6,8 @@ from pathlib import PurePath
 _LABELS = {
     "psnr_y": "PSNR, luma",
     "ssim_y": "SSIM, luma",
-    "psnr_deep": "PSNR, deep",
-    "ssim_deep": "SSIM, deep",
     "psnr_rgb": "PSNR, RGB",
     "ssim_rgb": "SSIM, RGB",
-}
-_LABELS |= {
     "psnr_deep": "PSNR, full depth",
     "ssim_deep": "SSIM, full depth",
     "lr_consistency": "LR consistency",

@@ -4,12 +4,19 @@ EXTRAS = {
     "av": "video",
     "cmaes": "sweep",
     "einops": "community",
+    "fastapi": "serve",
+    "httptools": "serve",
+    "huey": "serve",
     "imagecodecs": "tiff",
     "optuna": "sweep",
+    "prometheus_client": "serve",
     "psycopg2": "postgres",
+    "python_multipart": "serve",
     "ray": "cluster",
     "spandrel": "community",
     "submitit": "cluster",
+    "uvicorn": "serve",
+    "uvloop": "serve",
 }
 
 

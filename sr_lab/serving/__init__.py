@@ -1,0 +1,1 @@
+"""The service: a restorer, or the models of a registry, behind HTTP."""

@@ -17,6 +17,11 @@ from sr_lab.base.version import __version__
 
 if TYPE_CHECKING:
     from sr_lab.api import (
+        Approval,
+        Decision,
+        ImageRow,
+        Measurement,
+        Policy,
         compare,
         degradation,
         evaluate,
@@ -36,7 +41,12 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Approval",
     "ConfigError",
+    "Decision",
+    "ImageRow",
+    "Measurement",
+    "Policy",
     "SRLabError",
     "__version__",
     "compare",

@@ -22,7 +22,7 @@ from sr_lab.images.forms import Image, as_tensor
 from sr_lab.inference.pictures import PictureRestorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
-from sr_lab.promotion import Approval, Decision, Measurement, Policy, gate
+from sr_lab.promotion import Approval, Decision, ImageRow, Measurement, Policy, gate
 from sr_lab.workflows.load import choose_device, load_restorer
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ Metrics = Sequence[str | PerImageMetric]
 __all__ = [
     "Approval",
     "Decision",
+    "ImageRow",
     "Measurement",
     "Policy",
     "compare",
@@ -159,22 +160,26 @@ def load(name: str | Path, *, scale: int | None = None, device: str = "auto", **
     )
 
 
-def policy(name: str = "default", **settings: Any) -> Policy:
+def policy(name: str = "default", *, without: Sequence[str] = (), **settings: Any) -> Policy:
     """A promotion policy of ``conf/policy`` by its name.
 
     Args:
         name: ``default``, ``strict_medical``, ``fast_edge``, ``retrain``, ...
+        without: Checks that are left out, by their keys.
         **settings: Settings by their dotted path below the policy, as ``{"checks.psnr.margin": 0.1}``.
 
     Raises:
-        ConfigError: If there is no such policy or setting.
+        ConfigError: If there is no such policy, check or setting.
 
     Example:
         >>> import sr_lab
         >>> sr_lab.policy("default", alpha=0.01).alpha
         0.01
+        >>> "latency" in sr_lab.policy("default", without=["latency", "memory"]).checks
+        False
     """
     words = [setting("policy", name), "name=any", *(setting(f"policy.{key}", value) for key, value in settings.items())]
+    words += [f"~policy.checks.{check}" for check in without]
     built: Policy = build(compose("promote", words).policy)
     return built
 
@@ -322,7 +327,8 @@ def compare(
         **settings: ``degradation``, ``seed``, ``alpha``, ``num_pictures``, ``device`` and others of ``srlab compare``.
 
     Returns:
-        ``.scores`` is the table of both, ``.lines`` are means and gains by slice, ``.page`` is the page as HTML.
+        ``.scores`` is the table of both, ``.lines`` are means and gains by slice, ``.page`` is the page as HTML,
+        ``.measurements`` are both as ``gate`` takes them.
 
     Raises:
         ValueError: If settings do not fit together, or an image can be scored on none.
@@ -335,6 +341,8 @@ def compare(
         >>> found = sr_lab.compare(nearest, "bicubic", "two", scale=2, metrics=["psnr"])
         >>> found.scores.names
         ('nearest', 'bicubic')
+        >>> [model.model for model in found.measurements]
+        ['nearest', 'bicubic']
     """
     from sr_lab.workflows import compare as workflow
 
@@ -463,7 +471,8 @@ def rollback(name: str, reason: str, **settings: Any) -> "RolledBack":
         **settings: ``tracking_uri``, ``events`` and others of ``srlab rollback``.
 
     Raises:
-        ValueError: If there is no previous champion.
+        SRLabError: If there is no previous champion, or the registry and the ledger disagree on who is champion.
+        ValueError: The same, or if there is no such model, or no reason.
 
     Example:
         >>> import sr_lab

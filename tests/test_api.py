@@ -77,6 +77,39 @@ def test_settings_and_names_are_checked() -> None:
         sr_lab.degradation("realesgan")
     with pytest.raises(sr_lab.SRLabError, match="unknown key"):
         sr_lab.policy("default", alhpa=0.1)
+    with pytest.raises(sr_lab.ConfigError, match="ssmi"):
+        sr_lab.policy("default", without=["ssmi"])
+
+
+def test_a_comparison_goes_through_the_gate(tmp_path: Path) -> None:
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        sr_lab.write(tmp_path / f"{number}.png", noise.repeat(4, 0).repeat(4, 1))
+    found = sr_lab.compare("bicubic", lambda low: low.repeat_interleave(2, -1).repeat_interleave(2, -2) * 0.5, tmp_path,
+                           scale=2, metrics=["psnr", "ssim"])  # fmt: skip
+    ours, theirs = found.measurements
+    assert isinstance(ours, sr_lab.Measurement)
+    assert (ours.seen, theirs.seen) == (frozenset(), None), "of a function nobody knows what it has learnt from"
+    policy = sr_lab.policy("default", without=["latency", "memory"])
+    assert isinstance(policy, sr_lab.Policy)
+    decision = sr_lab.gate(ours, None, policy, baseline=theirs)
+    assert isinstance(decision, sr_lab.Decision)
+    assert not {"latency", "memory"} & {reason.check for reason in decision.reasons}
+
+
+def test_where_no_store_is_named_the_environment_s_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sr_lab.workflows.history import history
+    from sr_lab.workflows.load import load_restorer
+
+    monkeypatch.chdir(tmp_path)
+    for variable, place in (("sqlite:///elsewhere.db", "elsewhere.db"), (None, "mlflow.db")):
+        if variable is None:
+            monkeypatch.delenv("MLFLOW_TRACKING_URI")
+        else:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", variable)
+        for call in (lambda: load_restorer("models:/photos@champion"), lambda: history(name="photos")):
+            with pytest.raises(ValueError, match=f"there is no tracking store at .*{place}"):
+                call()
 
 
 def test_metrics_are_those_of_the_protocol(shared: Path) -> None:

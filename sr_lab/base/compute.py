@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from sr_lab.base.extras import install
 from sr_lab.base.signals import Stopped
 
 Work = Callable[[str], object]
@@ -93,7 +94,7 @@ def start_ray(address: str | None) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ValueError("launcher=ray needs Ray: pip install 'sr-lab[cluster]'") from error
+        raise ValueError(f"launcher=ray needs Ray: {install('ray')}") from error
     if ray.is_initialized():
         return ray
     local = {"num_cpus": num_cores(), "include_dashboard": False} if address is None else {}

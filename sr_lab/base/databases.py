@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from sr_lab.base.extras import install
 from sr_lab.base.files import leftovers, replacing
 
 SQLITE = "sqlite:///"
@@ -62,7 +63,7 @@ def knock(uri: str) -> None:
         ConnectionError: if the database does not answer, or does not know the user.
     """
     if importlib.util.find_spec("psycopg2") is None:
-        raise ValueError(f"{without_password(uri)} needs PostgreSQL's driver: pip install 'sr-lab[postgres]'")
+        raise ValueError(f"{without_password(uri)} needs PostgreSQL's driver: {install('psycopg2')}")
     import psycopg2
 
     try:

@@ -31,4 +31,14 @@ def remedy(module: str) -> str | None:
         "optuna is not installed: pip install 'sr-lab[sweep]'"
     """
     package = module.partition(".")[0]
-    return f"{package} is not installed: pip install 'sr-lab[{EXTRAS[package]}]'" if package in EXTRAS else None
+    return f"{package} is not installed: {install(package)}" if package in EXTRAS else None
+
+
+def install(package: str) -> str:
+    """The shell line that installs a package of an extra.
+
+    Example:
+        >>> install("ray")
+        "pip install 'sr-lab[cluster]'"
+    """
+    return f"pip install 'sr-lab[{EXTRAS[package]}]'"

@@ -17,7 +17,9 @@ from sr_lab.base.trusted import is_within, trust_hint, trusted_packages
 from sr_lab.data.degraded import Unit
 from sr_lab.data.degraded_rows import Row
 from sr_lab.data.stores import Store
+from sr_lab.degradations.albumentation import Albumentation
 from sr_lab.degradations.base import Degradation
+from sr_lab.degradations.kornia import Kornia
 
 _DEGRADATIONS, _TRANSFORMS = "sr_lab.degradations", ("albumentations.", "kornia.")
 
@@ -71,9 +73,12 @@ def build_recorded(node: Any, place: str = "degradation") -> Any:
     for key in node:
         if key.startswith("_") and key != "_target_":
             raise ValueError(f"the configuration holds {key!r}: only _target_ may be used")
-    if "transform" in node and not str(node["transform"]).startswith(_TRANSFORMS):
-        raise ValueError(f"transform={node['transform']!r}: only transforms of albumentations and kornia are replayed")
     kind = _degradation_class(str(node["_target_"])) if "_target_" in node else None
+    wraps = kind is not None and issubclass(kind, Albumentation | Kornia)  # an argument of that name elsewhere is data
+    if wraps and not str(node.get("transform")).startswith(_TRANSFORMS):
+        raise ValueError(
+            f"transform={node.get('transform')!r}: only transforms of albumentations and kornia are replayed"
+        )
     arguments = {key: build_recorded(child, f"{place}.{key}") for key, child in node.items() if key != "_target_"}
     if kind is None:
         return arguments

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from sr_lab.base.extras import install
 from sr_lab.base.randomness import Floats
 from sr_lab.degradations.compression import Bytes, to_bytes, to_floats
 from sr_lab.degradations.operation import Array, Operation, Sample, Size
@@ -118,7 +119,7 @@ def _load(codec: str) -> Any:
     try:
         av = importlib.import_module("av")
     except ImportError as error:
-        raise ValueError(f"codec={codec!r} needs PyAV: pip install 'sr-lab[video]', or leave VideoCodec out") from error
+        raise ValueError(f"codec={codec!r} needs PyAV: {install('av')}, or leave VideoCodec out") from error
     if _ENCODERS[codec] not in av.codecs_available:
         raise ValueError(f"codec={codec!r}: this PyAV has no {_ENCODERS[codec]}: install its wheel from PyPI")
     av.logging.set_level(av.logging.PANIC)

@@ -30,6 +30,7 @@ class BicubicRestorer:
             raise ValueError(f"scale={scale} must be a positive number")
         self.scale = scale
         self.metadata: Mapping[str, Any] | None = None
+        self.seen: Mapping[str, Sequence[str]] | None = {}
 
     def __call__(self, low: Tensor) -> Tensor:
         """(B, C, h, w) to (B, C, h * scale, w * scale)."""
@@ -52,6 +53,7 @@ class NetworkRestorer:
         seed: of the samples of a generative network: the same for every image.
         num_steps: evaluations of a generative network for a sample; None for as many as it was trained for.
         metadata: what is known of the network's training, for records.
+        seen: hashes of the images that it was trained and selected on, by use; None where they are not known.
 
     Raises:
         ValueError: if the tiles cannot overlap so, or ``num_steps`` is given to a network that draws no samples.
@@ -67,6 +69,7 @@ class NetworkRestorer:
         seed: int = 0,
         num_steps: int | None = None,
         metadata: Mapping[str, Any] | None = None,
+        seen: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         if num_steps is not None and not isinstance(network, GenerativeNetwork):
             raise ValueError(f"num_steps={num_steps}: {type(network).__name__} draws no samples, leave it out")
@@ -80,6 +83,7 @@ class NetworkRestorer:
         self.seed = seed
         self.num_steps = num_steps
         self.metadata = metadata
+        self.seen = seen
 
     @property
     def generative(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sr_lab.base.extras import install
 from sr_lab.networks.base import Network
 from sr_lab.networks.keys import read_weights, unwrap
 from sr_lab.networks.padding import cut, pad_to_multiple
@@ -159,4 +160,4 @@ def _spandrel(part: str = "") -> ModuleType:
     try:
         return importlib.import_module(f"spandrel{part}")
     except ModuleNotFoundError as error:
-        raise ValueError("weights of other architectures need spandrel: pip install 'sr-lab[community]'") from error
+        raise ValueError(f"weights of other architectures need spandrel: {install('spandrel')}") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sr_lab.base.compute import Work, here, num_cores, on_ray, on_slurm, room, start_ray
+from sr_lab.base.extras import install
 from sr_lab.base.files import write_text
 from sr_lab.sweeps.worker import Share, dies_with_parent, work
 
@@ -359,5 +360,5 @@ def _submitit() -> Any:
     try:
         import submitit
     except ImportError as error:
-        raise ValueError("launcher=slurm needs submitit: pip install 'sr-lab[cluster]'") from error
+        raise ValueError(f"launcher=slurm needs submitit: {install('submitit')}") from error
     return submitit

@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from sr_lab.base.files import write_text
+from sr_lab.base.files import claim, write_text
 from sr_lab.sweeps.launchers import Launcher, WorkersFailed, worker_task
 from sr_lab.sweeps.outcome import Row, rows
 from sr_lab.sweeps.plan import Plan
@@ -57,11 +57,9 @@ def prepare(plan: Plan, *, num_trials: int | None, settings: Mapping[str, Any]) 
     now: dict[str, str] = {key: _text(value) for key, value in settings.items()}
     if before is None:
         study.set_user_attr(_SETTINGS, now)
-    elif changed := [key for key in {**before, **now} if before.get(key) != now.get(key)]:
-        raise ValueError(
-            f"sweep {plan.name} was begun with other settings: {', '.join(sorted(changed))} changed. Give name=... for "
-            "a new sweep, or the former values to go on with this one"
-        )
+    else:
+        remedy = "Give name=... for a new sweep, or the former values to go on with this one"
+        claim(before, now, where=f"sweep {plan.name}", remedy=remedy)
     _claim(plan, study)
     fill(study, points)
     return plan.open()

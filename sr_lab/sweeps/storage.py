@@ -25,6 +25,7 @@ from sr_lab.base.databases import (
     with_driver,
     without_password,
 )
+from sr_lab.base.extras import install
 
 Requeue = Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
 _PATIENCE_SECONDS = 120
@@ -85,7 +86,7 @@ def open_storage(
                 skip_compatibility_check=not create,
             )
     except ImportError as error:
-        raise ValueError(f"storage={uri} needs its driver: PostgreSQL's is pip install 'sr-lab[postgres]'") from error
+        raise ValueError(f"storage={uri} needs its driver: PostgreSQL's is {install('psycopg2')}") from error
     except RuntimeError as error:  # of Optuna, where it does not know the version that its tables' record tells
         raise ValueError(
             f"storage={uri} holds tables of another program or of another Optuna: give one of its own"

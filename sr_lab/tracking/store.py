@@ -43,15 +43,23 @@ SETTINGS = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
 _WRONG = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+DEFAULT_URI = "sqlite:///mlflow.db"
+"""Where everything looks unless it is told otherwise."""
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 
-def resolve_uri(uri: str) -> str:
-    """The same store, named so that every working directory reaches it.
+def store_uri(uri: str | None = None) -> str:
+    """The store that is meant: where none is named that of ``MLFLOW_TRACKING_URI``, else ``DEFAULT_URI``."""
+    return os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI) if uri is None else uri
+
+
+def resolve_uri(uri: str | None) -> str:
+    """The same store, named so that every working directory reaches it; None is the one of ``store_uri``.
 
     Raises:
         ValueError: if MLflow cannot use such a store, or the uri holds a password: a configuration is recorded.
     """
+    uri = store_uri(uri)
     if not isinstance(uri, str) or not uri.strip():
         raise ValueError(f"tracking uri {uri!r} names no store: {GIVE}")
     require_no_password(
@@ -176,12 +184,12 @@ def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
     return str(found.experiment_id)
 
 
-def download(uri: str, *, tracking_uri: str, directory: Path) -> Path:
+def download(uri: str, *, tracking_uri: str | None, directory: Path) -> Path:
     """Fetch an artefact folder.
 
     Args:
         uri: ``runs:/RUN_ID/model``, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
-        tracking_uri: the store that knows it.
+        tracking_uri: the store that knows it; None as for ``resolve_uri``.
         directory: where to put it; made if missing.
 
     Returns:

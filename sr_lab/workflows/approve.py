@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sr_lab.base.provenance import user
 from sr_lab.tracking.registry import decisions
 from sr_lab.tracking.registry.ledger import Record
+from sr_lab.tracking.store import store_uri
 
 __all__ = ["Consent", "Record", "approve"]
 
@@ -22,19 +23,20 @@ class Consent:
     record: Record
 
 
-def approve(*, name: str, by: str, version: int | None = None, tracking_uri: str = "sqlite:///mlflow.db") -> Consent:
+def approve(*, name: str, by: str, version: int | None = None, tracking_uri: str | None = None) -> Consent:
     """Writes into the audit that a person agrees to the decision that waits; nothing else is changed.
 
     Args:
         name: The registered model.
         by: The person who agrees.
         version: The candidate that the person has looked at: another one is refused. None takes whichever waits.
-        tracking_uri: The store or server that has the registry.
+        tracking_uri: The store or server that has the registry; None is that of ``MLFLOW_TRACKING_URI``, else
+            sqlite:///mlflow.db.
 
     Raises:
         ValueError: If no decision waits, another one does, or the champion is another one by now.
         PermissionError: If the server does not allow it to the user.
         RuntimeError: If the store does not answer.
     """
-    request, record = decisions.approve(tracking_uri, name, by=by, user=user(), version=version)
+    request, record = decisions.approve(store_uri(tracking_uri), name, by=by, user=user(), version=version)
     return Consent(request=request, record=record)

@@ -41,12 +41,15 @@ class Comparison:
         lines: Means and gain of every metric on every slice.
         page: The page that shows them side by side, HTML.
         alpha: Error of each bound of an interval.
+        measurements: What the gate needs to know of each, in their order. Times are not measured, and what a restorer
+            has learnt from is known of artefacts alone.
     """
 
     scores: Scores
     lines: Sequence[Line]
     page: str
     alpha: float
+    measurements: tuple[Measurement, ...]
 
     @property
     def failures(self) -> dict[str, dict[str, str]]:
@@ -103,7 +106,8 @@ def compare(
     better: dict[str, Literal["higher", "lower"]] = {
         key: "higher" if metric.higher_is_better else "lower" for key, metric in scores.metrics.items()
     }
-    models = measurements(scores, scores.names, seen={}, costs={})
+    seen = {name: getattr(restorer, "seen", None) for name, restorer in restorers.items()}
+    models = measurements(scores, scores.names, seen=seen, costs={})
     lines = slice_lines(models, better, alpha=alpha)
     images = image_lines(models, better)
     by_name = {image.name: image for image in scores.images}
@@ -128,7 +132,7 @@ def compare(
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
-    found = Comparison(scores=scores, lines=lines, page=render(page), alpha=alpha)
+    found = Comparison(scores=scores, lines=lines, page=render(page), alpha=alpha, measurements=tuple(models))
     if report is not None:
         numbers = {"a": first, "b": second, "protocol": protocol.name, "sha256": scores.sha256, "alpha": alpha}
         write_text(report / PAGE, found.page)

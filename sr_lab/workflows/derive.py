@@ -12,7 +12,7 @@ from sr_lab.artefacts.lineage import merged_images, parent_of, perceptual_backbo
 from sr_lab.networks.base import Network
 from sr_lab.networks.ensemble import interpolate as mixed
 from sr_lab.networks.pruning import choose, narrowed_state, prunable
-from sr_lab.workflows.load import STORE, fetch_artefact
+from sr_lab.workflows.load import fetch_artefact
 
 __all__ = ["Interpolated", "Pruned", "interpolate", "prune"]
 
@@ -48,7 +48,7 @@ class Pruned:
 
 
 def interpolate(
-    names: Sequence[str], output: Path, *, weights: Sequence[float] | None = None, tracking_uri: str = STORE
+    names: Sequence[str], output: Path, *, weights: Sequence[float] | None = None, tracking_uri: str | None = None
 ) -> Interpolated:
     """Mixes the weights of networks of one architecture; the new artefact names its parents and what they have seen.
 
@@ -56,7 +56,8 @@ def interpolate(
         names: The artefacts, as ``workflows.load.fetch_artefact`` takes them.
         output: Folder of the new artefact.
         weights: A weight each, which add up to 1; None lets every artefact count alike.
-        tracking_uri: The store or server that knows ``runs:/`` and ``models:/``.
+        tracking_uri: The store or server that knows ``runs:/`` and ``models:/``; None is that of
+            ``MLFLOW_TRACKING_URI``, else sqlite:///mlflow.db.
 
     Raises:
         ValueError: If the networks differ in more than their weights, or the weights do not add up to 1.
@@ -99,7 +100,7 @@ def prune(
     amount: float,
     criterion: Callable[[Network, Any], Sequence[Tensor]],
     described: Mapping[str, Any] | None = None,
-    tracking_uri: str = STORE,
+    tracking_uri: str | None = None,
 ) -> Pruned:
     """Takes whole filters out of a trained network; what is left recovers by fine-tuning.
 
@@ -109,7 +110,8 @@ def prune(
         amount: Share of each layer's filters that is taken out, between 0 and 1.
         criterion: Ranks the filters of a network's prunable layers.
         described: The criterion in plain values, for the record.
-        tracking_uri: The store or server that knows ``runs:/`` and ``models:/``.
+        tracking_uri: The store or server that knows ``runs:/`` and ``models:/``; None is that of
+            ``MLFLOW_TRACKING_URI``, else sqlite:///mlflow.db.
 
     Raises:
         ValueError: If the network cannot be pruned, or nothing would be left of a layer.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sr_lab.tracking.registry import aliases
 from sr_lab.tracking.registry.aliases import CHAMPION
 from sr_lab.tracking.registry.ledger import Record, breaks, champion_of
+from sr_lab.tracking.store import store_uri
 
 __all__ = ["History", "Record", "history"]
 
@@ -27,19 +28,20 @@ class History:
     faults: tuple[str, ...]
 
 
-def history(*, name: str, tracking_uri: str = "sqlite:///mlflow.db") -> History:
+def history(*, name: str, tracking_uri: str | None = None) -> History:
     """Reads the audit of a registered model; nothing is changed, not even what was interrupted.
 
     Args:
         name: The registered model.
-        tracking_uri: The store or server that has the registry.
+        tracking_uri: The store or server that has the registry; None is that of ``MLFLOW_TRACKING_URI``, else
+            sqlite:///mlflow.db.
 
     Raises:
         ValueError: If there is no such model.
         RuntimeError: If the store does not answer.
     """
-    records = aliases.history(tracking_uri, name)
-    found = aliases.aliases(tracking_uri, name)
+    uri = store_uri(tracking_uri)
+    records, found = aliases.history(uri, name), aliases.aliases(uri, name)
     faults = [
         f"record {record.number} does not fit the one before it: that was changed later"
         for record in records

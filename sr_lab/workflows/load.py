@@ -13,10 +13,7 @@ from sr_lab.artefacts.public import SUFFIXES, load_public
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
 from sr_lab.networks.ensemble import SelfEnsemble
 
-__all__ = ["STORE", "choose_device", "fetch_artefact", "load_restorer"]
-
-STORE = "sqlite:///mlflow.db"
-"""The tracking store of a project, where none is named."""
+__all__ = ["choose_device", "fetch_artefact", "load_restorer"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -40,7 +37,7 @@ def load_restorer(
     *,
     scale: int | None = None,
     device: torch.device | str = "auto",
-    tracking_uri: str = STORE,
+    tracking_uri: str | None = None,
     tile: int = 512,
     overlap: int = 32,
     seed: int = 0,
@@ -54,7 +51,8 @@ def load_restorer(
             ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/RUN/model``; or a file of public weights.
         scale: Enlargement factor that is wanted; None takes the network's own. Bicubic needs it.
         device: Where to compute: a device, or ``auto``, ``cpu`` or ``cuda``.
-        tracking_uri: The MLflow store or server that knows ``runs:/`` and ``models:/``.
+        tracking_uri: The MLflow store or server that knows ``runs:/`` and ``models:/``; None is that of
+            ``MLFLOW_TRACKING_URI``, else sqlite:///mlflow.db.
         tile: Side in low-resolution pixels above which an image is restored in tiles.
         overlap: Low-resolution pixels that neighbouring tiles share.
         seed: Seed of the images that a generative network draws.
@@ -86,15 +84,17 @@ def load_restorer(
         seed=seed,
         num_steps=num_steps,
         metadata=_known(artefact),
+        seen=artefact.metadata.get("images"),
     )
 
 
-def fetch_artefact(name: str, *, tracking_uri: str = STORE, scale: int | None = None) -> Artefact:
+def fetch_artefact(name: str, *, tracking_uri: str | None = None, scale: int | None = None) -> Artefact:
     """The artefact at a path, in a store (``runs:/...``, ``models:/...``), or made of a file of public weights.
 
     Args:
         name: As ``load_restorer`` takes it, but for ``bicubic``.
-        tracking_uri: The MLflow store or server that knows ``runs:/`` and ``models:/``.
+        tracking_uri: The MLflow store or server that knows ``runs:/`` and ``models:/``; None is that of
+            ``MLFLOW_TRACKING_URI``, else sqlite:///mlflow.db.
         scale: Enlargement factor of public weights, which some architectures do not tell.
 
     Raises:

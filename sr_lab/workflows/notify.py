@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sr_lab.tracking.registry import aliases, events
 from sr_lab.tracking.registry.events import HOOK_FAILED, Hook, tell
 from sr_lab.tracking.registry.ledger import Record, last_change
+from sr_lab.tracking.store import store_uri
 
 __all__ = ["HOOK_FAILED", "Hook", "Told", "notify", "subscribe"]
 
@@ -22,24 +23,26 @@ class Told:
     failure: str | None
 
 
-def notify(*, name: str, hook: Hook, tracking_uri: str = "sqlite:///mlflow.db") -> Told:
+def notify(*, name: str, hook: Hook, tracking_uri: str | None = None) -> Told:
     """Tells a hook of the last change of the champion, as right after it.
 
     Args:
         name: The registered model.
         hook: What is told.
-        tracking_uri: The store or server that has the registry.
+        tracking_uri: The store or server that has the registry; None is that of ``MLFLOW_TRACKING_URI``, else
+            sqlite:///mlflow.db.
 
     Raises:
         UnsettledError: If the champion is another version than the audit says.
         ValueError: If there was no champion yet.
         RuntimeError: If the store does not answer.
     """
-    change = last_change(aliases.history(tracking_uri, name))
+    uri = store_uri(tracking_uri)
+    change = last_change(aliases.history(uri, name))
     if change is None:
         raise ValueError(f"{name} has had no champion yet: there is nothing to tell")
-    aliases.standing(tracking_uri, name)
-    return Told(record=change, failure=tell(hook, change, name=name, uri=tracking_uri))
+    aliases.standing(uri, name)
+    return Told(record=change, failure=tell(hook, change, name=name, uri=uri))
 
 
 def subscribe(*, url: str, tracking_uri: str, label: str = "champion") -> str:

@@ -19,7 +19,7 @@ def register(
     intended_use: str | None = None,
     tags: Mapping[str, str] | None = None,
     uri: str | None = None,
-    default_uri: str = "sqlite:///mlflow.db",
+    default_uri: str | None = None,
 ) -> Version:
     """Makes a version of a registered model from a run's model, and points an alias at it.
 
@@ -34,7 +34,7 @@ def register(
         intended_use: What the model is for, in a sentence or two for the card; None says pictures to look at.
         tags: Further tags of the version.
         uri: The store; None takes the one that the run's folder names, else ``default_uri``.
-        default_uri: Where a run's id is looked up.
+        default_uri: Where a run's id is looked up; None is the store of ``MLFLOW_TRACKING_URI``, else sqlite:///mlflow.db.
 
     Returns:
         The version, with its number, its alias, and what should be known about it.

@@ -7,6 +7,7 @@ from sr_lab.tracking.registry import aliases
 from sr_lab.tracking.registry.aliases import Truth
 from sr_lab.tracking.registry.events import HOOK_FAILED, Hook, tell
 from sr_lab.tracking.registry.ledger import Record
+from sr_lab.tracking.store import store_uri
 
 __all__ = ["HOOK_FAILED", "Hook", "RolledBack", "rollback"]
 
@@ -31,7 +32,7 @@ def rollback(
     name: str,
     reason: str,
     settle: Truth | None = None,
-    tracking_uri: str = "sqlite:///mlflow.db",
+    tracking_uri: str | None = None,
     hook: Hook | None = None,
 ) -> RolledBack:
     """Makes the previous champion the champion again: one step, and a further call goes one step further.
@@ -44,16 +45,19 @@ def rollback(
         reason: Why, for the audit.
         settle: None goes back. ``audit`` puts the alias back to the version that the audit knows; ``registry`` takes
             the version that the alias names for the champion, or gives the champion up where the alias is gone.
-        tracking_uri: The store or server that has the registry.
+        tracking_uri: The store or server that has the registry; None is that of ``MLFLOW_TRACKING_URI``, else
+            sqlite:///mlflow.db.
         hook: Told of the change afterwards, so that a deployment follows; the change stands also where it fails.
 
     Raises:
-        ValueError: If there is no previous champion, nothing to settle, or no reason.
+        NoPreviousChampionError: If there is no previous champion.
+        ValueError: If there is nothing to settle, or no reason.
         PermissionError: If the server does not allow it to the user; then nothing was changed.
         RuntimeError: If the store does not answer, or refuses.
     """
+    uri = store_uri(tracking_uri)
     if settle is None:
-        record = aliases.rollback(tracking_uri, name, reason=reason, who=user())
+        record = aliases.rollback(uri, name, reason=reason, who=user())
     else:
-        record = aliases.settle(tracking_uri, name, settle, reason=reason, who=user())
-    return RolledBack(name=name, record=record, failure=tell(hook, record, name=name, uri=tracking_uri))
+        record = aliases.settle(uri, name, settle, reason=reason, who=user())
+    return RolledBack(name=name, record=record, failure=tell(hook, record, name=name, uri=uri))

@@ -12,6 +12,11 @@ from sr_lab.degradations.resize import Bicubic
 class Mine(Bicubic):
     pass
 
+class Warp(Mine):
+    def __init__(self, *, scale, transform):
+        super().__init__(scale=scale)
+        self.transform = transform
+
 def run(**arguments):
     raise SystemExit("executed")
 """
@@ -32,6 +37,10 @@ def test_a_degradation_of_another_package_is_replayed_where_the_package_is_trust
     monkeypatch.setenv("SRLAB_TRUSTED", "other, its_own")
     built = build_recorded(node)
     assert (type(built).__name__, built.scale) == ("Mine", 3)
+    assert build_recorded({"_target_": "its_own.blurs.Warp", "scale": 2, "transform": "tilt"}).transform == "tilt"
+    for wrapper in ("albumentation.Albumentation", "kornia.Kornia"):
+        with pytest.raises(ValueError, match=r"transform='os\.system': only transforms of"):
+            build_recorded({"_target_": f"sr_lab.degradations.{wrapper}", "transform": "os.system"})
     with pytest.raises(ValueError, match="only degradations"):
         build_recorded({"_target_": "its_own.blurs.run"})
     with pytest.raises(ValueError, match="only degradations"):

@@ -24,15 +24,13 @@ from sr_lab.tracking.registry.ledger import (
     reason_of,
 )
 from sr_lab.tracking.registry.lock import Lock, exclusive
-from sr_lab.tracking.store import call, connect, grant, resolve_uri, sqlite_path, without_password
+from sr_lab.tracking.store import DEFAULT_URI, call, connect, grant, resolve_uri, sqlite_path, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
 UNUSED = "unused"
-DEFAULT_URI = "sqlite:///mlflow.db"
-"""Where the commands look unless they are told otherwise."""
 
 Result = TypeVar("Result")
 
@@ -42,6 +40,10 @@ Truth = Literal["audit", "registry"]
 
 class ConflictError(SRLabError, RuntimeError):
     """Another version became champion since the decision was made."""
+
+
+class NoPreviousChampionError(SRLabError, ValueError):
+    """There is no champion before the present one that could become champion again."""
 
 
 class UnsettledError(SRLabError, ValueError):
@@ -204,7 +206,8 @@ def rollback(uri: str, name: str, *, reason: str, who: str) -> Record:
 
     Raises:
         UnsettledError: if the alias ``champion`` names a version that no record made champion.
-        ValueError: if there is no previous champion, or no reason.
+        NoPreviousChampionError: if there is no previous champion.
+        ValueError: if there is no reason.
         PermissionError: if the server does not allow it to the user; then nothing was changed.
         RuntimeError: if the store does not answer, or refuses.
     """
@@ -218,7 +221,9 @@ def rollback(uri: str, name: str, *, reason: str, who: str) -> Record:
         if not earlier and last_change(audit.records) is None and PREVIOUS in found:
             earlier = [found[PREVIOUS]]
         if source is None or not earlier:
-            raise ValueError(f"{name} has no previous champion to go back to ({line('history', *place(uri, name))})")
+            raise NoPreviousChampionError(
+                f"{name} has no previous champion to go back to ({line('history', *place(uri, name))})"
+            )
         return _move(
             client, audit, lock, name, action="rollback", source=source, target=earlier[-1],
             below=earlier[-2] if len(earlier) > 1 else None, who=who, decision=None, policy=None, reason=reason.strip(),

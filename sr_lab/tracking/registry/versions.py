@@ -84,7 +84,7 @@ class Version:
         return f"models:/{self.name}@{self.alias}"
 
 
-def locate(run: str, *, uri: str | None, default_uri: str) -> tuple[str, str]:
+def locate(run: str, *, uri: str | None, default_uri: str | None) -> tuple[str, str]:
     """Find the store and the id of a run that is given by its id or its folder.
 
     Args:

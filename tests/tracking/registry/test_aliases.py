@@ -13,7 +13,15 @@ from services import Server, login
 
 from sr_lab.tracking.registry import aliases
 from sr_lab.tracking.registry import lock as registry_lock
-from sr_lab.tracking.registry.aliases import ConflictError, history, label, promote, record, rollback
+from sr_lab.tracking.registry.aliases import (
+    ConflictError,
+    NoPreviousChampionError,
+    history,
+    label,
+    promote,
+    record,
+    rollback,
+)
 from sr_lab.tracking.registry.ledger import MAX_CHARACTERS
 from sr_lab.tracking.store import connect
 
@@ -78,7 +86,7 @@ def test_a_release_and_its_way_back(store: str, name: str, client: Any) -> None:
     assert state(store, name) == (2, 1)
     rollback(store, name, reason="still", who="bob")
     assert state(store, name) == (1, None)
-    with pytest.raises(ValueError, match="no previous champion"):
+    with pytest.raises(NoPreviousChampionError, match="no previous champion"):
         rollback(store, name, reason="more", who="bob")
     records = history(store, name)
     assert [entry.number for entry in records] == list(range(1, 11))

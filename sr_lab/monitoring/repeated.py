@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sr_lab.base.files import write_text
+from sr_lab.base.statistics import spent_evenly
 
 KEPT = 2000
 """Checks that a state file remembers."""
@@ -64,15 +65,14 @@ class RepeatedChecks:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        if not 0 < self.alpha < 0.5:
-            raise ValueError(f"alpha={self.alpha}: must lie between 0 and 0.5")
         if self.horizon < 1 or self.clear_after < 1:
             raise ValueError(f"horizon={self.horizon}, clear_after={self.clear_after}: must be at least 1")
+        spent_evenly(self.alpha, over=self.horizon)
 
     @property
     def level(self) -> float:
         """Of each check."""
-        return self.alpha / self.horizon
+        return spent_evenly(self.alpha, over=self.horizon)
 
     def next(
         self,

@@ -1,6 +1,19 @@
-"""What can be said of numbers: means and medians with their bounds, and corrections for many tests at once."""
+"""What can be said of numbers: means and medians with their bounds, bets on means, and one alpha for many decisions."""
 
+from sr_lab.base.statistics.betting import Gambler, Purse, confidence_sequence
 from sr_lab.base.statistics.means import LEAST, Interval, cluster_means, mean_interval, skew_factor
 from sr_lab.base.statistics.medians import median_bounds
+from sr_lab.base.statistics.spending import spent_evenly
 
-__all__ = ["LEAST", "Interval", "cluster_means", "mean_interval", "median_bounds", "skew_factor"]
+__all__ = [
+    "LEAST",
+    "Gambler",
+    "Interval",
+    "Purse",
+    "cluster_means",
+    "confidence_sequence",
+    "mean_interval",
+    "median_bounds",
+    "skew_factor",
+    "spent_evenly",
+]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.artefacts.artefact import Artefact, build_network
+from sr_lab.artefacts.pretrained import is_pretrained, pretrained_state
 from sr_lab.networks.base import Network
 from sr_lab.networks.community import load_community
 from sr_lab.networks.keys import convert_state_dict, read_weights, unwrap
@@ -55,7 +56,7 @@ def weights_for(path: Path, network: Network, node: Mapping[str, Any]) -> dict[s
     """The weights of a public file under the names of ``network``, or of its like for another scale.
 
     Args:
-        path: The file; nothing in it is executed.
+        path: The file, nothing in which is executed; or ``pretrained/NAME``.
         network: The network that is to start from them.
         node: Its configuration.
 
@@ -65,7 +66,7 @@ def weights_for(path: Path, network: Network, node: Mapping[str, Any]) -> dict[s
     Raises:
         ValueError: If they are of another network, or it has other sizes.
     """
-    content = read_weights(path)
+    content: Mapping[str, Any] = pretrained_state(path) if is_pretrained(path) else read_weights(path)
     try:
         return convert_state_dict(content, network)
     except ValueError as error:

@@ -1,6 +1,6 @@
-"""The public weights that metrics and losses look through: list them, or bring them.
+"""The public weights that metrics and losses look through, and whole models: list them, or bring them.
 
-    srlab weights                    # what needs which weights, and where they lie
+    srlab weights                    # what needs which weights, and where they lie; restorer=pretrained/...
     srlab weights fetch=alex         # LPIPS: 233 MB from torchvision's address
     srlab weights fetch=[alex,vgg19] folder=DIR mirror=https://files.example.org/weights
 
@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from sr_lab.config.words import line, setting
-from sr_lab.workflows.weights import DownloadError, Weights, fetch_weights, list_weights
+from sr_lab.workflows.weights import DownloadError, Weights, fetch_weights, list_models, list_weights
 
 
 def call(cfg: DictConfig) -> list[Weights]:
@@ -50,6 +50,9 @@ def run(cfg: DictConfig) -> int:
     for weights in found:
         place = weights.file or f"missing: {line('weights', setting('fetch', weights.name))}"
         print(f"{weights.name:<14} {place}\n{'':<14} for {weights.needed_by}")
+    if cfg.fetch is None:
+        for model in list_models():
+            print(f"{model.name}\n{'':<14} {model.file or f'missing: {model.remedy}'}\n{'':<14} for {model.about}")
     return 0
 
 

@@ -9,6 +9,7 @@ import torch
 
 from sr_lab.artefacts.artefact import Artefact, load_artefact
 from sr_lab.artefacts.lineage import backbones_seen
+from sr_lab.artefacts.pretrained import is_pretrained, load_pretrained
 from sr_lab.artefacts.public import SUFFIXES, load_public
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
 from sr_lab.networks.ensemble import SelfEnsemble
@@ -48,7 +49,8 @@ def load_restorer(
 
     Args:
         name: ``bicubic``; an artefact's folder or a folder that holds one, as ``runs/NAME/best``; a checkpoint;
-            ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/RUN/model``; or a file of public weights.
+            ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/RUN/model``; a file of public weights; or
+            ``pretrained/NAME``, public weights of the package index.
         scale: Enlargement factor that is wanted; None takes the network's own. Bicubic needs it.
         device: Where to compute: a device, or ``auto``, ``cpu`` or ``cuda``.
         tracking_uri: The MLflow store or server that knows ``runs:/`` and ``models:/``; None is that of
@@ -106,6 +108,8 @@ def fetch_artefact(name: str, *, tracking_uri: str | None = None, scale: int | N
 
         with tempfile.TemporaryDirectory() as folder:
             return load_artefact(download(name, tracking_uri=tracking_uri, directory=Path(folder)))
+    if is_pretrained(name):
+        return load_pretrained(name, scale=scale)
     path = Path(name)
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         return load_public(path, scale=scale)
@@ -114,7 +118,8 @@ def fetch_artefact(name: str, *, tracking_uri: str | None = None, scale: int | N
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"restorer={name}: no such file or folder; give bicubic, an artefact's folder, a checkpoint, "
-            f"runs:/RUN/PATH, models:/NAME@ALIAS or a public weights file ({', '.join(sorted(SUFFIXES))})"
+            "runs:/RUN/PATH, models:/NAME@ALIAS, pretrained/NAME or a public weights file "
+            f"({', '.join(sorted(SUFFIXES))})"
         ) from error
 
 

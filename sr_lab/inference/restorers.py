@@ -1,18 +1,41 @@
 """What turns a low image into a restored one: a network with its tiles and channels, or bicubic interpolation."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from sr_lab.images import resize_bicubic, rgb_to_y
+from sr_lab.inference.halo import Halo, measure_halo
+from sr_lab.inference.tiles import TilePlan, plan_tiles
 from sr_lab.networks.base import GenerativeNetwork
 from sr_lab.networks.moments import sample_moments
-from sr_lab.networks.tiling import restore_tiled
 
 Restorer = Callable[[Tensor], Tensor]
 """Maps a low image (1, C, h, w), values in [0, 1], to (1, C, h * scale, w * scale), not rounded."""
+
+BICUBIC_HALO = 4
+"""Low-resolution pixels that bicubic enlargement sees to each side, with room for the border."""
+_OVERLAP = 32
+
+
+class TileRestorer(Protocol):
+    """A restorer that can be asked for one window after the other, so that memory does not grow with the image.
+
+    Attributes:
+        scale: Enlargement factor.
+    """
+
+    @property
+    def scale(self) -> int:
+        """Enlargement factor."""
+
+    def plan(self, height: int, width: int, *, tile: int | None = None, fixed: bool = False) -> TilePlan:
+        """How an image of this size is cut; ``tile`` instead of the restorer's own."""
+
+    def piece(self, low: Tensor) -> Tensor:
+        """One window, (B, C, h, w) to (B, C, h * scale, w * scale), not cut any further."""
 
 
 class BicubicRestorer:
@@ -36,24 +59,37 @@ class BicubicRestorer:
         """(B, C, h, w) to (B, C, h * scale, w * scale)."""
         return resize_bicubic(low, scale=float(self.scale))
 
+    def plan(self, height: int, width: int, *, tile: int | None = None, fixed: bool = False) -> TilePlan:
+        """See ``TileRestorer``; only a whole factor can be cut."""
+        return plan_tiles(height, width, tile=tile or 256, halo=BICUBIC_HALO, fixed=fixed)
+
+    piece = __call__
+
 
 class NetworkRestorer:
-    """A network applied whole or, to a large image, in blended tiles, whatever the image's channels.
+    """A network applied whole or, to a large image, in tiles without seams, whatever the image's channels.
 
     - A grey image and a network for RGB: the network gets the image in all three channels; the mean of the
       output channels is the restored image.
     - An RGB image and a network for one channel: the network restores the luma, the colour differences are
       enlarged by bicubic interpolation, as such networks are used in the literature (SRCNN, FSRCNN).
 
+    A generative network tiles by itself, each of its steps, and blends; see ``GenerativeNetwork.sample``.
+
     Args:
         network: with attributes ``scale`` and ``num_channels``; it is put into evaluation mode, on ``device``.
         tile: side of a tile in low-resolution pixels; a smaller image is restored in one piece.
-        overlap: low-resolution pixels that neighbouring tiles share.
+        overlap: low-resolution pixels that neighbouring tiles share; None for twice what the network is measured to
+            see to each side.
         device: where to compute.
         seed: of the samples of a generative network: the same for every image.
         num_steps: evaluations of a generative network for a sample; None for as many as it was trained for.
         metadata: what is known of the network's training, for records.
         seen: hashes of the images that it was trained and selected on, by use; None where they are not known.
+
+    Attributes:
+        apply: what computes one window, (B, num_channels, h, w) to (B, num_channels, h * scale, w * scale): the
+            network, or another engine that was made of it.
 
     Raises:
         ValueError: if the tiles cannot overlap so, or ``num_steps`` is given to a network that draws no samples.
@@ -64,7 +100,7 @@ class NetworkRestorer:
         network: nn.Module,
         *,
         tile: int = 512,
-        overlap: int = 32,
+        overlap: int | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
         num_steps: int | None = None,
@@ -73,26 +109,66 @@ class NetworkRestorer:
     ) -> None:
         if num_steps is not None and not isinstance(network, GenerativeNetwork):
             raise ValueError(f"num_steps={num_steps}: {type(network).__name__} draws no samples, leave it out")
-        if not 0 <= 2 * overlap < tile:
+        if tile < 1 or (overlap is not None and not 0 <= 2 * overlap < tile):
             raise ValueError(f"overlap={overlap} must be at least 0 and below half of tile={tile}")
         self.network = network.eval().to(device)
+        self.apply: Callable[[Tensor], Tensor] = self.network
+        self.device = torch.device(device)
         self.scale = _count(network, "scale")
         self.num_channels = _count(network, "num_channels")
+        self.stride: int = getattr(network, "stride", 1)
         self.tile = tile
         self.overlap = overlap
         self.seed = seed
         self.num_steps = num_steps
         self.metadata = metadata
         self.seen = seen
+        self._halo: Halo | None = None
 
     @property
     def generative(self) -> bool:
         """Whether there are several images to a low one, one a seed."""
         return isinstance(self.network, GenerativeNetwork)
 
+    @property
+    def halo(self) -> Halo:
+        """What the tiles see beyond their cores: half of ``overlap``, or what is measured, once."""
+        if self._halo is None:
+            if self.overlap is not None:
+                self._halo = Halo(self.overlap // 2, error=float("nan"), exact=False)
+            else:
+                self._halo = measure_halo(
+                    self.apply,
+                    scale=self.scale,
+                    num_channels=self.num_channels,
+                    stride=self.stride,
+                    device=self.device,
+                )
+        return self._halo
+
     def __call__(self, low: Tensor) -> Tensor:
         """(B, C, h, w) to (B, C, h * scale, w * scale): ``sample`` with the restorer's own seed."""
         return self.sample(low, seed=self.seed)
+
+    def plan(self, height: int, width: int, *, tile: int | None = None, fixed: bool = False) -> TilePlan:
+        """How an image is cut; see ``TileRestorer``.
+
+        Raises:
+            ValueError: if the tile is too small for what the network sees.
+        """
+        side = tile or self.tile
+        if max(height, width) <= side:
+            return plan_tiles(height, width, tile=side, halo=0, stride=min(self.stride, side), fixed=fixed)
+        halo = max(self.halo.pixels, BICUBIC_HALO if self.num_channels == 1 and self.overlap is None else 0)
+        return plan_tiles(height, width, tile=side, halo=halo, stride=self.stride, fixed=fixed)
+
+    def piece(self, low: Tensor) -> Tensor:
+        """One window, (B, C, h, w) to (B, C, h * scale, w * scale), by the network whatever its channels.
+
+        Raises:
+            ValueError: if the network cannot take this number of channels.
+        """
+        return self._by_channels(low, self.apply)
 
     def sample(self, low: Tensor, *, seed: int) -> Tensor:
         """(B, C, h, w) to (B, C, h * scale, w * scale); ``seed`` counts where the network is generative.
@@ -100,17 +176,14 @@ class NetworkRestorer:
         Raises:
             ValueError: if the network cannot take this number of channels.
         """
-        channels = low.shape[1]
-        if channels == self.num_channels:
-            return self._restore(low, seed)
-        if channels == 1 and self.num_channels == 3:
-            return self._restore(low.expand(-1, 3, -1, -1), seed).mean(dim=1, keepdim=True)
-        if channels == 3 and self.num_channels == 1:
-            enlarged = resize_bicubic(low, scale=float(self.scale))
-            gain = self._restore(rgb_to_y(low), seed) - rgb_to_y(enlarged)
-            # The same amount added to R, G and B leaves both colour differences and adds 219/255 of it to the luma.
-            return enlarged + gain * (255 / 219)
-        raise ValueError(f"the network restores {self.num_channels} channels, the image has {channels}")
+        if isinstance(network := self.network, GenerativeNetwork):
+            overlap = _OVERLAP if self.overlap is None else self.overlap
+            settings = {"num_steps": self.num_steps, "tile": self.tile, "overlap": min(overlap, (self.tile - 1) // 2)}
+            return self._by_channels(low, lambda image: network.sample(image, seeds=[seed], **settings))
+        height, width = low.shape[-2:]
+        if max(height, width) <= self.tile:
+            return self.piece(low)
+        return restore_by(self, low, self.plan(height, width))
 
     def moments(self, low: Tensor, *, num: int) -> tuple[Tensor, Tensor]:
         """Mean and variance of each value over ``num`` samples, of the restorer's own seed and the next ones.
@@ -119,12 +192,18 @@ class NetworkRestorer:
         """
         return sample_moments(lambda seed: self.sample(low, seed=seed), num=num, seed=self.seed)
 
-    def _restore(self, low: Tensor, seed: int) -> Tensor:
-        if isinstance(self.network, GenerativeNetwork):
-            return self.network.sample(
-                low, seeds=[seed], num_steps=self.num_steps, tile=self.tile, overlap=self.overlap
-            )
-        return restore_tiled(self.network, low, tile=self.tile, overlap=self.overlap)
+    def _by_channels(self, low: Tensor, apply: Callable[[Tensor], Tensor]) -> Tensor:
+        channels = low.shape[1]
+        if channels == self.num_channels:
+            return apply(low)
+        if channels == 1 and self.num_channels == 3:
+            return apply(low.expand(-1, 3, -1, -1)).mean(dim=1, keepdim=True)
+        if channels == 3 and self.num_channels == 1:
+            enlarged = resize_bicubic(low, scale=float(self.scale))
+            gain = apply(rgb_to_y(low)) - rgb_to_y(enlarged)
+            # The same amount added to R, G and B leaves both colour differences and adds 219/255 of it to the luma.
+            return enlarged + gain * (255 / 219)
+        raise ValueError(f"the network restores {self.num_channels} channels, the image has {channels}")
 
 
 class MeanRestorer:
@@ -140,6 +219,18 @@ class MeanRestorer:
     def __call__(self, low: Tensor) -> Tensor:
         """(B, C, h, w) to (B, C, h * scale, w * scale)."""
         return torch.stack([restorer(low) for restorer in self.restorers]).mean(dim=0)
+
+
+def restore_by(restorer: TileRestorer, low: Tensor, plan: TilePlan) -> Tensor:
+    """The image that a plan's tiles make: (B, C, h, w) to (B, C, h * scale, w * scale), on the device of ``low``."""
+    scale, restored = restorer.scale, None
+    for tile in plan.tiles:
+        piece = restorer.piece(plan.cut_tensor(low, tile))
+        if restored is None:
+            restored = piece.new_empty(*piece.shape[:2], plan.height * scale, plan.width * scale)
+        restored[(..., *plan.place(tile, scale))] = piece[(..., *plan.core(tile, scale))]
+    assert restored is not None
+    return restored
 
 
 def _count(network: nn.Module, name: str) -> int:

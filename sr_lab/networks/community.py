@@ -53,6 +53,7 @@ class Community(Network):
         self.architecture = architecture
         self.arguments = dict(arguments)
         self.multiple, self.minimum = multiple, minimum
+        self.stride = multiple
         self.model = model_class(**self.arguments)
         self.config = {
             "_target_": f"{type(self).__module__}.{type(self).__name__}",

@@ -94,6 +94,7 @@ class RRDBNet(Network):
         if scale not in STAGES:
             raise ValueError(f"scale={scale}: RRDBNet enlarges by {', '.join(map(str, STAGES))}")
         self.unshuffle, self.factors = STAGES[scale]
+        self.stride = self.unshuffle
         self.head = conv(num_channels * self.unshuffle**2, num_features)
         growths = checked_widths(widths, count=3 * INNER * num_blocks, default=growth)
         parts = (growths[start : start + 3 * INNER] for start in range(0, len(growths), 3 * INNER))

@@ -168,7 +168,7 @@ class SwinIR(Network):
         if len(mean) != num_channels:
             raise ValueError(f"mean has {len(mean)} values for num_channels={num_channels}: give one a channel")
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.window = window
+        self.window = self.stride = window
         self.head = conv(num_channels, num_features)
         self.norm_in = nn.LayerNorm(num_features)
         self.groups = nn.ModuleList()

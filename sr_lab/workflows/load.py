@@ -40,7 +40,7 @@ def load_restorer(
     device: torch.device | str = "auto",
     tracking_uri: str | None = None,
     tile: int = 512,
-    overlap: int = 32,
+    overlap: int | None = None,
     seed: int = 0,
     num_steps: int | None = None,
     self_ensemble: bool = False,
@@ -56,7 +56,8 @@ def load_restorer(
         tracking_uri: The MLflow store or server that knows ``runs:/`` and ``models:/``; None is that of
             ``MLFLOW_TRACKING_URI``, else sqlite:///mlflow.db.
         tile: Side in low-resolution pixels above which an image is restored in tiles.
-        overlap: Low-resolution pixels that neighbouring tiles share.
+        overlap: Low-resolution pixels that neighbouring tiles share; None for as many as the network is measured to
+            need.
         seed: Seed of the images that a generative network draws.
         num_steps: Evaluations of a generative network for an image; None for as many as it was trained for.
         self_ensemble: Whether a network's image is the mean over the 8 flips and turns; bicubic stays as it is.

@@ -129,7 +129,7 @@ def release(
     report: Path,
     device: torch.device | str = "cpu",
     tile: int = 512,
-    overlap: int = 32,
+    overlap: int | None = None,
     seed: int = 0,
     num_runs: int = 16,
     num_pictures: int = 8,
@@ -148,7 +148,7 @@ def release(
         report: Folder of the page, ``version-N.html``.
         device: Where networks and metrics are computed.
         tile: Side of a tile in low-resolution pixels; a smaller image is restored in one piece.
-        overlap: Low-resolution pixels that neighbouring tiles share.
+        overlap: Low-resolution pixels that neighbouring tiles share; None for as many as the networks need.
         seed: Seed of random degradations of the hold-out; all models get the same draws.
         num_runs: Paired runs of time and memory, at least; the policy may ask for more.
         num_pictures: Images whose crops the page shows, where the candidate lost most first.

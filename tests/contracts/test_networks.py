@@ -4,6 +4,7 @@ import functools
 import importlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -12,6 +13,8 @@ from omegaconf import OmegaConf
 
 from sr_lab.artefacts.artefact import build_network, load_artefact, save_artefact
 from sr_lab.config.check import locate
+from sr_lab.images import to_levels
+from sr_lab.inference.restorers import NetworkRestorer
 from sr_lab.losses.pixel import L2
 from sr_lab.networks.compact import Compact
 from sr_lab.networks.denoising import DenoisingNetwork
@@ -20,6 +23,7 @@ from sr_lab.training.diffusion import Diffusion
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 NETWORKS = sorted({path.stem for path in (CONF / "model" / "network").glob("*.yaml")} - {"artefact"})
+GENERATIVE = {"pmrf", "resshift", "resshift4", "resshift_student", "resshift_tiny", "unet", "unet_tiny"}
 CRITICS = sorted(path.stem for path in (CONF / "critic").glob("*.yaml"))
 SMALL = {
     "num_blocks": 2,
@@ -229,3 +233,16 @@ def test_critic_refuses_images_that_are_too_small(name):
     critic, _ = critic_of(name)
     with pytest.raises(ValueError, match="images of 4x6"):
         critic(torch.rand(1, 3, 4, 6))
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in GENERATIVE])
+@torch.inference_mode()
+def test_tiles_are_the_whole_image_in_uint8(network_of, name):
+    """Through the restorer, at the halo that it measures: no seam, at sizes that are no multiple of anything."""
+    network = network_of(name)
+    low = torch.rand(1, 3, 35, 109, generator=torch.Generator().manual_seed(0))
+    restorer = NetworkRestorer(network, tile=96)
+    whole = network(low)
+    plan = restorer.plan(35, 109)
+    assert len(plan.tiles) > 1
+    assert np.array_equal(to_levels(restorer(low), np.uint8), to_levels(whole, np.uint8)), restorer.halo

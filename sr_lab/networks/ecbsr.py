@@ -63,7 +63,7 @@ class ECBSR(Network):
     """Edge-oriented convolution blocks for real-time super-resolution (Zhang et al. 2021, ACM MM).
 
     Convolutions at low resolution, a PReLU after each but the last, the image itself added in each sub-pixel, one
-    pixel shuffle. On luma at x4, collapsed, (4, 8), (4, 16), (10, 16) and (10, 32) have 3.7, 11.8, 25.9 and 97.8
+    pixel shuffle. On luma at x4, collapsed, (4, 8), (4, 16), (10, 16) and (10, 32) have 3.6, 11.8, 25.9 and 97.8
     thousand parameters.
 
     Args:
@@ -80,7 +80,13 @@ class ECBSR(Network):
     """
 
     def __init__(
-        self, *, scale: int, num_channels: int = 1, num_blocks: int = 10, num_features: int = 16, collapsed: bool = False
+        self,
+        *,
+        scale: int,
+        num_channels: int = 1,
+        num_blocks: int = 10,
+        num_features: int = 16,
+        collapsed: bool = False,
     ) -> None:
         super().__init__(scale=scale, num_channels=num_channels)
         self.arguments: Mapping[str, Any] = {

@@ -11,6 +11,7 @@ from sr_lab.artefacts.artefact import Artefact, load_artefact
 from sr_lab.artefacts.lineage import backbones_seen
 from sr_lab.artefacts.pretrained import is_pretrained, load_pretrained
 from sr_lab.artefacts.public import SUFFIXES, load_public
+from sr_lab.artefacts.shipped import find_shipped, shipped_models
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
 from sr_lab.networks.ensemble import SelfEnsemble
 
@@ -48,9 +49,9 @@ def load_restorer(
     """The restorer called ``name``: it maps low images (B, C, h, w) in [0, 1] to (B, C, h * scale, w * scale).
 
     Args:
-        name: ``bicubic``; an artefact's folder or a folder that holds one, as ``runs/NAME/best``; a checkpoint;
-            ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/RUN/model``; a file of public weights; or
-            ``pretrained/NAME``, public weights of the package index.
+        name: ``bicubic``; ``edge``, a model that comes with the package; an artefact's folder or a folder that holds
+            one, as ``runs/NAME/best``; a checkpoint; ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or
+            ``runs:/RUN/model``; or a file of public weights.
         scale: Enlargement factor that is wanted; None takes the network's own. Bicubic needs it.
         device: Where to compute: a device, or ``auto``, ``cpu`` or ``cuda``.
         tracking_uri: The MLflow store or server that knows ``runs:/`` and ``models:/``; None is that of
@@ -109,6 +110,8 @@ def fetch_artefact(name: str, *, tracking_uri: str | None = None, scale: int | N
 
         with tempfile.TemporaryDirectory() as folder:
             return load_artefact(download(name, tracking_uri=tracking_uri, directory=Path(folder)))
+    if (shipped := find_shipped(name, scale=scale)) is not None:
+        return load_artefact(shipped)
     if is_pretrained(name):
         return load_pretrained(name, scale=scale)
     path = Path(name)
@@ -118,8 +121,13 @@ def fetch_artefact(name: str, *, tracking_uri: str | None = None, scale: int | N
         return load_artefact(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
+<<<<<<< HEAD
             f"restorer={name}: no such file or folder; give bicubic, an artefact's folder, a checkpoint, "
             "runs:/RUN/PATH, models:/NAME@ALIAS, pretrained/NAME or a public weights file "
+=======
+            f"restorer={name}: no such file or folder; give bicubic, {', '.join(shipped_models())}, an artefact's "
+            "folder, a checkpoint, runs:/RUN/PATH, models:/NAME@ALIAS, pretrained/NAME or a public weights file "
+>>>>>>> 081ad3a (Models come with the package: restorer=edge, by name and scale; edge_x4 while it is still trained)
             f"({', '.join(sorted(SUFFIXES))})"
         ) from error
 

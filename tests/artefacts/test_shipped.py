@@ -1,0 +1,37 @@
+"""The models in the package: whole, small, found by name, trained on nothing that they are measured on."""
+
+import pytest
+import torch
+
+from sr_lab.artefacts.artefact import FILES, load_artefact
+from sr_lab.artefacts.shipped import MODELS, find_shipped, shipped_models
+from sr_lab.workflows.load import load_restorer
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_a_shipped_model_is_whole_and_says_what_it_is(name: str) -> None:
+    artefact = load_artefact(MODELS / name)
+    assert name.endswith(f"_x{artefact.scale}")
+    assert len(artefact.metadata["images"]["train"]) > 400
+    text = "".join((MODELS / name / file).read_text() for file in FILES if file != "weights.safetensors")
+    assert "/home" not in text
+    assert "/work" not in text
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_models() if name.startswith("edge")])
+def test_an_edge_model_is_small_and_plain(name: str) -> None:
+    artefact = load_artefact(MODELS / name)
+    assert artefact.network.num_parameters <= 60_000
+    assert (MODELS / name / "weights.safetensors").stat().st_size <= 250_000
+    assert artefact.config["model"]["network"]["collapsed"]
+
+
+def test_edge_is_found_by_its_name_and_scale() -> None:
+    restorer = load_restorer("edge", scale=4, device="cpu")
+    assert restorer(torch.rand(1, 3, 8, 9)).shape == (1, 3, 32, 36)
+    assert find_shipped("edge") == find_shipped("edge", scale=4) == find_shipped("edge_x4")
+    assert find_shipped("edgy") is None
+    with pytest.raises(ValueError, match=r"edge is shipped for scale .*4, and scale=7 is asked for"):
+        load_restorer("edge", scale=7)
+    with pytest.raises(ValueError, match="enlarges by 4, and scale=2"):
+        load_restorer("edge_x4", scale=2)

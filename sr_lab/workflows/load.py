@@ -121,13 +121,8 @@ def fetch_artefact(name: str, *, tracking_uri: str | None = None, scale: int | N
         return load_artefact(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-<<<<<<< HEAD
-            f"restorer={name}: no such file or folder; give bicubic, an artefact's folder, a checkpoint, "
-            "runs:/RUN/PATH, models:/NAME@ALIAS, pretrained/NAME or a public weights file "
-=======
             f"restorer={name}: no such file or folder; give bicubic, {', '.join(shipped_models())}, an artefact's "
             "folder, a checkpoint, runs:/RUN/PATH, models:/NAME@ALIAS, pretrained/NAME or a public weights file "
->>>>>>> 081ad3a (Models come with the package: restorer=edge, by name and scale; edge_x4 while it is still trained)
             f"({', '.join(sorted(SUFFIXES))})"
         ) from error
 

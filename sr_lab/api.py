@@ -141,8 +141,8 @@ def load(name: str | Path, *, scale: int | None = None, device: str = "auto", **
             ``models:/NAME/VERSION`` or ``runs:/RUN/model``; or a file of public weights.
         scale: Enlargement factor that is wanted; None takes the network's own. Bicubic needs it.
         device: ``auto``, ``cpu`` or ``cuda``.
-        **settings: ``tracking_uri``, ``tile``, ``overlap``, ``seed``, ``num_steps``, ``self_ensemble``; see
-            ``sr_lab.workflows.load.load_restorer``.
+        **settings: ``engine`` (``auto`` is the fastest that is installed), ``tracking_uri``, ``tile``, ``overlap``,
+            ``seed``, ``num_steps``, ``self_ensemble``; see ``sr_lab.workflows.load.load_restorer``.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.

@@ -30,6 +30,14 @@ def seeded() -> None:
     torch.manual_seed(SEED)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What sr_lab keeps of its user's machine is the session's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SRLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of development data; a test that needs it is skipped, visibly, where it is missing."""

@@ -55,7 +55,7 @@ def call(cfg: DictConfig) -> RestoredFolder:
 
 def _settings(cfg: DictConfig) -> dict[str, Any]:
     """What ``load_restorer`` takes, but for the device."""
-    name, keys = str(cfg.restorer), ("tile", "overlap", "tracking_uri", "seed", "num_steps")
+    name, keys = str(cfg.restorer), ("tile", "overlap", "tracking_uri", "seed", "num_steps", "engine")
     scale = cfg.scale
     if scale is None:
         if name == "bicubic":

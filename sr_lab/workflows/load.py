@@ -12,10 +12,12 @@ from sr_lab.artefacts.lineage import backbones_seen
 from sr_lab.artefacts.pretrained import is_pretrained, load_pretrained
 from sr_lab.artefacts.public import SUFFIXES, load_public
 from sr_lab.artefacts.shipped import find_shipped, shipped_models
+from sr_lab.inference.engines import ENGINES, EngineNetwork, UnfitEngine, choose_engine, make_engine
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
+from sr_lab.networks.base import GenerativeNetwork, Network
 from sr_lab.networks.ensemble import SelfEnsemble
 
-__all__ = ["choose_device", "fetch_artefact", "load_restorer"]
+__all__ = ["choose_device", "fetch_artefact", "load_restorer", "on_engine"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -45,6 +47,7 @@ def load_restorer(
     seed: int = 0,
     num_steps: int | None = None,
     self_ensemble: bool = False,
+    engine: str | None = None,
 ) -> BicubicRestorer | NetworkRestorer:
     """The restorer called ``name``: it maps low images (B, C, h, w) in [0, 1] to (B, C, h * scale, w * scale).
 
@@ -62,6 +65,9 @@ def load_restorer(
         seed: Seed of the images that a generative network draws.
         num_steps: Evaluations of a generative network for an image; None for as many as it was trained for.
         self_ensemble: Whether a network's image is the mean over the 8 flips and turns; bicubic stays as it is.
+        engine: What computes the network on a CPU: ``torch``, ``onnx``, ``openvino``, ``ncnn``, or ``auto`` for the
+            fastest installed one that computes the same image on this machine; None for the network as it is, to the
+            bits of an evaluation.
 
     Returns:
         The restorer. Its ``scale`` is the factor, its ``metadata`` what is known of its training (None for bicubic).
@@ -69,6 +75,7 @@ def load_restorer(
     Raises:
         FileNotFoundError: If there is no such file or folder.
         ValueError: If it enlarges by another factor, the store does not know it, or a file is not what was saved.
+        UnfitEngine: If the engine is not installed, or does not compute this network's image.
 
     >>> load_restorer("bicubic", scale=2)(torch.zeros(1, 3, 4, 5)).shape
     torch.Size([1, 3, 8, 10])
@@ -80,16 +87,41 @@ def load_restorer(
     artefact = fetch_artefact(name, tracking_uri=tracking_uri, scale=scale)
     if scale not in (None, artefact.scale):
         raise ValueError(f"restorer={name} enlarges by {artefact.scale}, and scale={scale} is asked for")
+    chosen = choose_device(device) if isinstance(device, str) else device
+    network = artefact.network if engine is None else on_engine(artefact.network, engine, chosen)
     return NetworkRestorer(
-        SelfEnsemble(artefact.network) if self_ensemble else artefact.network,
+        SelfEnsemble(network) if self_ensemble else network,
         tile=tile,
         overlap=overlap,
-        device=choose_device(device) if isinstance(device, str) else device,
+        device=chosen,
         seed=seed,
         num_steps=num_steps,
         metadata=_known(artefact),
         seen=artefact.metadata.get("images"),
     )
+
+
+def on_engine(network: Network, engine: str, device: torch.device) -> Network:
+    """A network as an engine computes it; itself where only PyTorch can, and ``auto`` is asked for.
+
+    Args:
+        network: On the CPU, in evaluation mode.
+        engine: ``auto`` or an engine's name.
+        device: Where the images are; engines compute on the CPU.
+
+    Raises:
+        UnfitEngine: If the engine is not installed, or does not compute this network's image.
+    """
+    if engine != "auto" and engine not in ENGINES:
+        raise ValueError(f"engine={engine}: auto, {', '.join(ENGINES)}")
+    if isinstance(network, GenerativeNetwork) or device.type != "cpu":
+        if engine in ("auto", "torch"):
+            return network
+        why = f"device={device.type}" if device.type != "cpu" else f"{type(network).__name__} draws its images"
+        raise UnfitEngine(f"engine={engine} computes plain networks on the CPU, and {why}: give engine=torch")
+    if engine == "auto":
+        return EngineNetwork(network, choose_engine(network)[0])
+    return EngineNetwork(network, make_engine(network, engine))
 
 
 def fetch_artefact(name: str, *, tracking_uri: str | None = None, scale: int | None = None) -> Artefact:

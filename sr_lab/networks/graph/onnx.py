@@ -1,0 +1,122 @@
+"""Plain layers as an ONNX graph: any batch, height and width, or fixed ones."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sr_lab.networks.graph.plain import LOW, RESTORED, Array, Layer, Plain
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET, IR = 18, 10
+
+
+def onnx_model(plain: Plain, *, half: bool = False, size: tuple[int, int] | None = None) -> "onnx.ModelProto":
+    """The graph, from ``low`` (B, C, h, w) to ``restored``, float32 both.
+
+    Args:
+        plain: the layers.
+        half: whether weights are stored in 16 bits; they are widened when the graph is loaded, and it computes in
+            float32 all the same.
+        size: the one height and width that it takes; None for any. Its batch is free.
+    """
+    from onnx import TensorProto, helper
+
+    writer = _Writer(half)
+    for layer in plain.layers:
+        writer.write(layer)
+    height, width = size if size is not None else ("height", "width")
+    large = (height * plain.scale, width * plain.scale) if size is not None else ("large_height", "large_width")
+    shapes = {LOW: (height, width), RESTORED: large}
+    low, restored = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", plain.num_channels, *shape])
+        for name, shape in shapes.items()
+    )
+    graph = helper.make_graph(writer.nodes, "super_resolution", [low], [restored], writer.constants)
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="sr_lab"
+    )
+
+
+class _Writer:
+    def __init__(self, half: bool) -> None:
+        self.half = half
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, name: str, array: Array) -> str:
+        from onnx import TensorProto, helper, numpy_helper
+
+        if not (self.half and array.size > 1):
+            self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+            return name
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array.astype(np.float16)), f"{name}.half"))
+        self.nodes.append(helper.make_node("Cast", [f"{name}.half"], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
+        return name
+
+    def node(self, kind: str, layer: Layer, *inputs: str, **attributes: Any) -> None:
+        from onnx import helper
+
+        self.nodes.append(
+            helper.make_node(kind, [*layer.inputs, *inputs], [layer.output], name=layer.output, **attributes)
+        )
+
+    def write(self, layer: Layer) -> None:
+        name, numbers, arrays = layer.output, layer.numbers, layer.arrays
+        if layer.kind in ("conv", "deconv"):
+            weights = [self.constant(f"{name}.{key}", array) for key, array in arrays.items()]
+            top, left = numbers["padding"]
+            attributes = {
+                "kernel_shape": list(arrays["weight"].shape[2:]),
+                "strides": list(numbers["stride"]),
+                "pads": [top, left, top, left],
+                "dilations": list(numbers["dilation"]),
+                "group": numbers["groups"],
+            }
+            if layer.kind == "deconv":
+                attributes["output_padding"] = list(numbers["output_padding"])
+            self.node("Conv" if layer.kind == "conv" else "ConvTranspose", layer, *weights, **attributes)
+        elif layer.kind == "prelu":
+            self.node("PRelu", layer, self.constant(f"{name}.slope", arrays["slope"][:, None, None]))
+        elif layer.kind == "leaky_relu":
+            slope = numbers["slope"]
+            self.node("LeakyRelu", layer, alpha=slope) if slope else self.node("Relu", layer)
+        elif layer.kind == "pixel_shuffle":
+            self.node("DepthToSpace", layer, blocksize=numbers["factor"], mode="CRD")
+        elif layer.kind == "nearest":
+            factors = self.constant(f"{name}.factors", np.array([1, 1, *[numbers["factor"]] * 2], np.float32))
+            self.node(
+                "Resize", layer, "", factors, mode="nearest", coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor",
+            )  # fmt: skip
+        elif layer.kind == "affine":
+            self._affine(layer)
+        elif layer.kind == "add":
+            self.node("Add", layer)
+        elif layer.kind == "cat":
+            self.node("Concat", layer, axis=1)
+        else:
+            raise AssertionError(layer.kind)
+
+    def _affine(self, layer: Layer) -> None:
+        from onnx import helper
+
+        steps = [
+            (kind, _column(layer.arrays[key]), key)
+            for kind, key, nothing in (("Mul", "multiplier", 1), ("Add", "offset", 0))
+            if not np.all(layer.arrays[key] == nothing)
+        ] or [("Add", _column(layer.arrays["offset"]), "offset")]
+        value = layer.inputs[0]
+        half, self.half = self.half, False
+        for index, (kind, array, key) in enumerate(steps):
+            name = layer.output if index == len(steps) - 1 else f"{layer.output}.{key}.value"
+            constant = self.constant(f"{layer.output}.{key}", array)
+            self.nodes.append(helper.make_node(kind, [value, constant], [name], name=name))
+            value = name
+        self.half = half
+
+
+def _column(array: Array) -> Array:
+    """(C,) as (C, 1, 1), or as one number where all are equal."""
+    return array[:1].reshape(1, 1, 1) if np.all(array == array[0]) else array[:, None, None]

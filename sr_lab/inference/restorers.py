@@ -138,7 +138,7 @@ class NetworkRestorer:
                 self._halo = Halo(self.overlap // 2, error=float("nan"), exact=False)
             else:
                 self._halo = measure_halo(
-                    self.apply,
+                    self.network,
                     scale=self.scale,
                     num_channels=self.num_channels,
                     stride=self.stride,

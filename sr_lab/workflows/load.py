@@ -88,8 +88,8 @@ def load_restorer(
     if scale not in (None, artefact.scale):
         raise ValueError(f"restorer={name} enlarges by {artefact.scale}, and scale={scale} is asked for")
     chosen = choose_device(device) if isinstance(device, str) else device
-    network = artefact.network if engine is None else on_engine(artefact.network, engine, chosen)
-    return NetworkRestorer(
+    network = artefact.network
+    restorer = NetworkRestorer(
         SelfEnsemble(network) if self_ensemble else network,
         tile=tile,
         overlap=overlap,
@@ -99,6 +99,9 @@ def load_restorer(
         metadata=_known(artefact),
         seen=artefact.metadata.get("images"),
     )
+    if engine is not None and (ours := on_engine(network, engine, chosen)) is not network:
+        restorer.apply = (SelfEnsemble(ours) if self_ensemble else ours).eval()
+    return restorer
 
 
 def on_engine(network: Network, engine: str, device: torch.device) -> Network:

@@ -58,10 +58,12 @@ class _Entry:
     credit: float
     next: int = 0
     open: int = 0
+    held: bool = False
     again: list[int] = field(default_factory=list)
 
     @property
     def waiting(self) -> int:
+        """Its tiles that nobody has taken yet."""
         return self.work.num_tiles - self.next + len(self.again)
 
 
@@ -93,16 +95,25 @@ class TileQueue:
         """Seconds of one tile of a group."""
         return self.costs.get(group, 0.0)
 
-    def add(self, work: Work) -> None:
+    def add(self, work: Work, *, held: bool = False) -> None:
         """Takes a request in; it has its share in the round that is under way.
+
+        Args:
+            work: The request.
+            held: Whether it keeps its place, but none of its tiles is taken before ``release``: it is not decoded yet.
 
         Raises:
             ValueError: If there is one of that id.
         """
         if work.id in self._entries:
             raise ValueError(f"request {work.id} is in the queue already")
-        self._entries[work.id] = _Entry(work, self._order, max(self.quantum, self.cost(work.group)))
+        self._entries[work.id] = _Entry(work, self._order, max(self.quantum, self.cost(work.group)), held=held)
         self._order += 1
+
+    def release(self, id: str) -> None:
+        """From now on the tiles of a request that was held may be taken."""
+        if id in self._entries:
+            self._entries[id].held = False
 
     def cancel(self, id: str) -> bool:
         """Takes a request out with its tiles; whether it was in. What is being computed of it is nobody's."""
@@ -194,12 +205,12 @@ class TileQueue:
     def _twin(self) -> "TileQueue":
         twin = TileQueue(batch_size=self.batch_size, quantum=self.quantum)
         twin.costs, twin._order = self.costs, self._order
-        twin._entries = {id: replace(entry, again=list(entry.again)) for id, entry in self._entries.items()}
+        twin._entries = {id: replace(entry, again=list(entry.again), held=False) for id, entry in self._entries.items()}
         return twin
 
     def _pick(self, entries: Iterable[_Entry], *, rounds: bool = True) -> _Entry | None:
         """Whose turn it is. Without ``rounds`` also one that has spent its share, if nobody else could use the slot."""
-        waiting = [entry for entry in entries if entry.waiting]
+        waiting = [entry for entry in entries if entry.waiting and not entry.held]
         if not waiting:
             return None
         rank = min(entry.work.rank for entry in waiting)
@@ -212,7 +223,9 @@ class TileQueue:
 
     def _new_rounds(self, rank: int) -> None:
         """As many rounds as it takes until somebody of the rank can pay for a tile."""
-        peers = [entry for entry in self._entries.values() if entry.waiting and entry.work.rank == rank]
+        peers = [
+            entry for entry in self._entries.values() if entry.waiting and not entry.held and entry.work.rank == rank
+        ]
         shares = {id(entry): max(self.quantum, self._price(entry)) or 1.0 for entry in peers}
         needed = min(math.ceil((self._price(entry) - entry.credit) / shares[id(entry)] - 1e-9) for entry in peers)
         for entry in peers:

@@ -1,0 +1,74 @@
+"""Answer requests: a restorer, or the champion of a registered model, behind HTTP.
+
+    srlab serve name=photos                              # the registered model's champion, and whatever follows it
+    srlab serve restorer=bicubic scale=2 port=8080       # any restorer, without a registry
+    srlab serve name=photos fast=bicubic guard=default   # a second, fast tier; images are compared with their inputs
+    curl --data-binary @photo.jpg http://127.0.0.1:8000/v1/restore -H 'Accept: image/png' -o large.png
+
+The image is that of srlab restore. A page to try it is at /, the routes are at /openapi.json, the numbers for Prometheus
+at /metrics. A request that cannot be answered before its deadline is refused at once, with 429 and the seconds to wait.
+The alias is followed: another version is loaded, checked and warmed while the former one answers. SIGTERM ends the
+server when what was accepted is answered. Needs  pip install 'sr-lab[serve]'.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from sr_lab.config.compose import build
+from sr_lab.serving.server import Models, make_parts, serve
+from sr_lab.workflows.load import choose_device
+
+
+def run(cfg: DictConfig) -> int:
+    """Answers until it is stopped; see the module's docstring."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    call(cfg)
+    return 0
+
+
+def call(cfg: DictConfig) -> None:
+    """Serves; see the module's docstring."""
+    models = Models(
+        name=cfg.name,
+        restorer=cfg.restorer,
+        alias=cfg.alias,
+        scale=cfg.scale,
+        fast=cfg.fast,
+        conservative=cfg.conservative,
+        more=dict(cfg.more),
+        tracking_uri=cfg.tracking_uri,
+        device=choose_device(cfg.device),
+        tile=cfg.tile,
+        seed=cfg.seed,
+        memory_bytes=cfg.memory_bytes,
+    )
+    parts = make_parts(
+        models,
+        limits=build(cfg.limits),
+        guard=None if cfg.guard is None else build(cfg.guard),
+        route=None if cfg.route is None else build(cfg.route),
+        keys=_file(cfg.keys),
+        audit=_file(cfg.audit),
+        batch_size=cfg.batch_size,
+        codecs=cfg.codecs,
+    )
+    serve(
+        parts,
+        host=cfg.host,
+        port=cfg.port,
+        admin_host=cfg.admin_host,
+        admin_port=cfg.admin_port,
+        poll=cfg.poll,
+        drain_seconds=cfg.drain_seconds,
+        certificate=_file(cfg.certificate),
+        private_key=_file(cfg.private_key),
+        started=lambda address: print(f"answering at {address}", flush=True),
+    )
+
+
+def _file(name: str | None) -> Path | None:
+    return None if name is None else Path(name)

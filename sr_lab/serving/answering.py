@@ -1,0 +1,191 @@
+"""What every route does: who asks, which request it is, its body, its answer when refused, a line in the audit log."""
+
+import asyncio
+import contextlib
+import json
+import math
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.responses import Response
+
+from sr_lab.serving.keys import AuditLog, Caller, Keys, Scope
+from sr_lab.serving.limits import Gone, read_body
+from sr_lab.serving.problems import MEDIA, Problem
+from sr_lab.serving.schemas import RESTORE_PARAMETERS
+from sr_lab.serving.service import Ask, Service
+
+IMAGE_FIELD = "image"
+CLIENT_GONE = 499
+
+
+@dataclass
+class Parts:
+    """What the application is made of.
+
+    Attributes:
+        service: What restores.
+        keys: Who may call.
+        audit: Who called what.
+        jobs: What is too large to wait for; None: there are no jobs.
+        draining: Whether the server is ending.
+    """
+
+    service: Service
+    keys: Keys
+    audit: AuditLog = field(default_factory=lambda: AuditLog(None))
+    jobs: Any = None
+    draining: bool = False
+    open: int = 0
+
+
+def problem_response(error: Problem, id: str) -> Response:
+    """The answer to a request that is refused."""
+    content = json.dumps(error.content(id)).encode()
+    return Response(content, error.status, {"X-Request-ID": id, **error.headers}, media_type=MEDIA)
+
+
+def request_id(request: Request) -> str:
+    """The request's id: the client's, where it is a plain one."""
+    if not hasattr(request.state, "id"):
+        given = request.headers.get("x-request-id", "")
+        plain = 0 < len(given) <= 64 and given.isascii() and given.replace("-", "").replace("_", "").isalnum()
+        request.state.id = given if plain else uuid.uuid4().hex
+    return str(request.state.id)
+
+
+async def counted(
+    request: Request, parts: Parts, scope: Scope, work: Callable[[Caller], Awaitable[Response]]
+) -> Response:
+    """Does the work for whoever may ask for it, counts the answer and writes it into the audit log."""
+    service, caller, tier, model = parts.service, None, "", ""
+    begin = service.clock()
+    try:
+        caller = parts.keys.identify(request.headers, scope)
+        if parts.draining:
+            raise Problem(503, "the server is ending", kind="closing", headers={"Retry-After": "5"})
+        if parts.open >= service.limits.requests:
+            service.measures.shed.labels("requests").inc()
+            raise Problem(429, "too many requests at once", kind="requests", headers={"Retry-After": "1"})
+        parts.open += 1
+        try:
+            service.measures.requests_open.set(parts.open)
+            response = await work(caller)
+        finally:
+            parts.open -= 1
+        tier, model = response.headers.get("x-tier", ""), response.headers.get("x-model-version", "")
+        model = f"{response.headers.get('x-model', '')}/{model}" if model else ""
+    except Problem as problem:
+        response = problem_response(problem, request_id(request))
+    except Gone:
+        service.measures.gone.inc()
+        response = Response(status_code=CLIENT_GONE)
+    response.headers["X-Request-ID"] = request_id(request)
+    route = getattr(request.scope.get("route"), "path", request.url.path)
+    service.measures.requests.labels(route, str(response.status_code), tier).inc()
+    audit(
+        parts,
+        caller,
+        route,
+        response.status_code,
+        request_id(request),
+        model=model,
+        seconds=round(service.clock() - begin, 4),
+    )
+    return response
+
+
+async def read_image_body(request: Request, parts: Parts, *, most: int) -> tuple[bytes, dict[str, str]]:
+    """The image's file and the further fields of a request, within the limits."""
+    service = parts.service
+    length = request.headers.get("content-length")
+    begin = service.clock()
+    data = await read_body(request.receive, length=length, limits=service.limits, clock=service.clock, most=most)
+    service.measures.stage.labels("body").observe(service.clock() - begin)
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return data, {}
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield data
+
+    fields: dict[str, str] = {}
+    try:
+        parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=10, max_part_size=4096)  # type: ignore[arg-type]
+        parser.spool_max_size = len(data) + 1  # what is in memory already needs no file
+        content = await parser.parse()
+    except (MultiPartException, KeyError, ValueError, AssertionError) as error:
+        raise Problem(
+            400, f"the multipart body cannot be read ({getattr(error, 'message', error)})", kind="form"
+        ) from None
+    image = None
+    for name, value in content.multi_items():
+        if isinstance(value, str):
+            fields[name] = value
+        elif name == IMAGE_FIELD:
+            image = await value.read()
+    await content.close()
+    if not image:
+        raise Problem(400, f"the multipart body has no file {IMAGE_FIELD!r}", kind="form")
+    return image, fields
+
+
+def asked(request: Request, caller: Caller, fields: dict[str, str], *, form: str, begin: float, rank: int = 0) -> Ask:
+    """What the query, the fields of the form, or the headers ask for."""
+    given = {**fields, **request.query_params}
+    unknown = set(given) - {name for name, _ in RESTORE_PARAMETERS}
+    if unknown:
+        raise Problem(400, f"there is no parameter {sorted(unknown)[0][:60]!r}", kind="parameter")
+    return Ask(
+        id=request_id(request), caller=caller, model=given.get("model"), tier=given.get("tier", "auto"), form=form,
+        rank=rank,
+        scale=_number(given, "scale", int), deadline=_number(given, "deadline", float), begin=begin,
+    )  # fmt: skip
+
+
+def _number(given: dict[str, str], name: str, kind: type) -> Any:
+    text = given.get(name)
+    if text is None:
+        return None
+    try:
+        value = kind(text)
+        if not (math.isfinite(value) and 0 < value <= 1e6):
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise Problem(400, f"{name}={text[:60]} must be a number above 0", kind="parameter") from None
+    return value
+
+
+async def unless_gone(request: Request, work: Any) -> Any:
+    """The result of the work, which is dropped as soon as the client has gone."""
+    doing = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({doing, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise Gone
+        return doing.result()
+    finally:
+        watching.cancel()
+        if not doing.done():
+            doing.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await doing
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def audit(parts: Parts, caller: Caller | None, route: str, status: int, id: str, **more: Any) -> None:
+    """A line in the audit log."""
+    line = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "request": id,
+        "key": None if caller is None else caller.name, "route": route, "status": status, **more,
+    }  # fmt: skip
+    parts.audit.write(json.dumps(line))

@@ -1,0 +1,69 @@
+"""What the service counts, under the names of Prometheus: base units, bounded labels."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+SECONDS = tuple(0.01 * 2**power for power in range(14))
+"""Factor 2 from 0.01 to 82 seconds."""
+SIZES = (0.1, 1.0, 10.0)
+
+
+def size_class(megapixels: float) -> str:
+    """The class of a restored image's size, in megapixels."""
+    for top in SIZES:
+        if megapixels <= top:
+            return f"to_{top:g}"
+    return f"above_{SIZES[-1]:g}"
+
+
+class Measures:
+    """The metrics of one server.
+
+    Args:
+        queue_seconds: Tells the seconds of work that waits.
+    """
+
+    def __init__(self, *, queue_seconds: Callable[[], float]) -> None:
+        own = self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "srlab_requests_total", "Answers by route, status and tier.", ("route", "status", "tier"), registry=own
+        )
+        self.shed = Counter(
+            "srlab_shed_total", "Requests refused with 429, by what was short.", ("reason",), registry=own
+        )
+        self.gone = Counter("srlab_disconnected_total", "Clients that left before their answer.", registry=own)
+        self.late = Counter("srlab_late_total", "Accepted requests answered after their deadline.", registry=own)
+        self.seconds = Histogram(
+            "srlab_request_seconds", "From the first byte to the answer, by restored megapixels.", ("megapixels",),
+            buckets=SECONDS, registry=own,
+        )  # fmt: skip
+        self.pixel_seconds = Histogram(
+            "srlab_seconds_per_megapixel", "Time of an answer by restored megapixel.", buckets=SECONDS, registry=own
+        )
+        self.stage = Histogram(
+            "srlab_stage_seconds", "Time in a stage: body, decode, tiles, check, encode.", ("stage",), buckets=SECONDS,
+            registry=own,
+        )  # fmt: skip
+        self.tiles = Counter("srlab_tiles_total", "Tiles computed.", ("model", "version"), registry=own)
+        self.tile_seconds = Counter("srlab_tile_seconds_total", "Computing time.", ("model", "version"), registry=own)
+        self.batches = Counter("srlab_batches_total", "Batches computed.", registry=own)
+        self.pixels = Counter("srlab_restored_pixels_total", "Pixels answered.", ("model", "version"), registry=own)
+        self.replaced = Counter(
+            "srlab_guard_replaced_total", "Images that the guard replaced, by reason.", ("reason",), registry=own
+        )
+        self.model = Gauge("srlab_model_info", "Models that are loaded.", ("model", "version", "alias"), registry=own)
+        self.registry_up = Gauge("srlab_registry_up", "Whether the registry answered last time.", registry=own)
+        self.mismatch = Gauge(
+            "srlab_registry_mismatch", "Whether the alias names another version than is served.", ("model",),
+            registry=own,
+        )  # fmt: skip
+        self.swaps = Counter("srlab_model_swaps_total", "Changes of the version that is served.", registry=own)
+        self.audit_failures = Gauge("srlab_audit_failures", "Lines of the audit log that were lost.", registry=own)
+        self.requests_open = Gauge("srlab_requests_open", "Requests under way.", registry=own)
+        self.memory = Gauge("srlab_images_bytes", "Bytes of bodies and images held.", registry=own)
+        Gauge("srlab_queue_seconds", "Seconds of computing that wait.", registry=own).set_function(queue_seconds)
+
+    def page(self) -> bytes:
+        """The text that Prometheus reads."""
+        return generate_latest(self.registry)

@@ -1,0 +1,118 @@
+"""Models that are loaded: what restores, how an image is cut for it, and what the client is told of it."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
+from sr_lab.inference.tiles import TilePlan, plan_tiles
+
+Pixels = npt.NDArray[Any]
+WHOLE = 1 << 30
+"""Side of the one tile of an image that cannot be cut."""
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A model that is loaded.
+
+    Attributes:
+        name: Registered model, or the name that the configuration gives it.
+        version: Number of the version in the registry, or the first digits of its weights' hash; ``bicubic``.
+        restorer: What restores.
+        device: Where it is.
+        tile: Side of its tiles, in low-resolution pixels.
+        card: Its model card, as Markdown; empty where it has none.
+        warning: What every answer should be read with; empty for bicubic.
+        alias: What pointed at it when it was loaded.
+    """
+
+    name: str
+    version: str
+    restorer: BicubicRestorer | NetworkRestorer
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    tile: int = 256
+    card: str = ""
+    warning: str = ""
+    alias: str = ""
+
+    @property
+    def scale(self) -> int:
+        """Enlargement factor."""
+        return int(self.restorer.scale)
+
+    @property
+    def label(self) -> str:
+        """``NAME/VERSION``."""
+        return f"{self.name}/{self.version}"
+
+    @property
+    def num_channels(self) -> int:
+        """Of an image that it restores best: 3 where it takes any."""
+        return int(getattr(self.restorer, "num_channels", 3))
+
+    @property
+    def generative(self) -> bool:
+        """Whether it draws its images, so that detail in them is invented."""
+        return isinstance(self.restorer, NetworkRestorer) and self.restorer.generative
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of its parameters and buffers."""
+        network = getattr(self.restorer, "network", None)
+        if network is None:
+            return 0
+        return sum(part.numel() * part.element_size() for part in (*network.parameters(), *network.buffers()))
+
+    def takes(self, channels: int) -> bool:
+        """Whether it restores an image of so many channels."""
+        if isinstance(self.restorer, BicubicRestorer):
+            return True
+        return channels == self.num_channels or {channels, self.num_channels} == {1, 3}
+
+    def plan(self, height: int, width: int) -> TilePlan:
+        """How an image is cut: a generative network's is not, as its noise is drawn for the whole."""
+        if self.generative:
+            return plan_tiles(height, width, tile=WHOLE, halo=0)
+        try:
+            return self.restorer.plan(height, width, tile=self.tile)
+        except ValueError:  # the tile is too small for what the network sees
+            return self.restorer.plan(height, width)
+
+    @torch.inference_mode()
+    def compute(self, windows: Sequence[Pixels]) -> Tensor:
+        """Windows of one shape and type, each (h, w, C), restored: (B, C, h * scale, w * scale) on the CPU."""
+        stack = np.ascontiguousarray(np.stack(windows).transpose(0, 3, 1, 2))
+        top = float(np.iinfo(stack.dtype).max)
+        low = torch.from_numpy(stack).to(self.device).to(torch.float32).div_(top)
+        return (self.restorer(low) if self.generative else self.restorer.piece(low)).cpu()
+
+    def measure(self, side: int | None = None, *, clock: Callable[[], float] = time.perf_counter) -> float:
+        """Seconds of one tile, after one to get warm; a generative network's is measured on a small image."""
+        side = side or (64 if self.generative else self.tile)
+        window = np.zeros((side, side, self.num_channels), np.uint8)
+        self.compute([window])
+        begin = clock()
+        self.compute([window])
+        return clock() - begin
+
+    def told(self) -> Mapping[str, Any]:
+        """What ``/v1/models`` says of it."""
+        metadata = self.restorer.metadata or {}
+        return {
+            "name": self.name,
+            "version": self.version,
+            "alias": self.alias,
+            "scale": self.scale,
+            "channels": self.num_channels,
+            "generative": self.generative,
+            "bytes": self.num_bytes,
+            "sha256": dict(metadata.get("sha256", {})),
+            "warning": self.warning,
+        }

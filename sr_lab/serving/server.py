@@ -1,0 +1,249 @@
+"""A server process: what it is made of, and uvicorn around it."""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import uvicorn
+
+from sr_lab.base.signals import Asked, deferred
+from sr_lab.serving.answering import Parts
+from sr_lab.serving.app import make_admin_app, make_app
+from sr_lab.serving.guard import Guard
+from sr_lab.serving.hooks import Traffic
+from sr_lab.serving.keys import AuditLog, Keys
+from sr_lab.serving.limits import Limits
+from sr_lab.serving.routes import Route
+from sr_lab.serving.runner import Runner
+from sr_lab.serving.service import Service
+from sr_lab.serving.shelf import Shelf, Source
+from sr_lab.serving.sources import RegistrySource, RestorerSource
+
+log = logging.getLogger(__name__)
+FAST, CONSERVATIVE = "fast", "conservative"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """Which models a server has.
+
+    Attributes:
+        name: Registered model whose alias is followed; or, with ``restorer``, what clients call that.
+        restorer: A restorer instead of a registered model, as ``load_restorer`` takes it.
+        alias: What is followed.
+        scale: Enlargement factor of bicubic.
+        fast: Restorer of the tier ``fast``; None: there is no such tier.
+        conservative: Restorer whose image replaces one that the guard refuses.
+        more: Further restorers by the names that clients call them; loaded when they are first asked for.
+        tracking_uri: The store that has the registry.
+        device: Where to compute.
+        tile: Side of the tiles, in low-resolution pixels.
+        seed: Of generative networks.
+        memory_bytes: Most bytes of loaded models.
+    """
+
+    name: str | None = None
+    restorer: str | None = None
+    alias: str = "champion"
+    scale: int | None = None
+    fast: str | None = None
+    conservative: str | None = None
+    more: Mapping[str, str]
+    tracking_uri: str = "sqlite:///mlflow.db"
+    device: torch.device
+    tile: int = 256
+    seed: int = 0
+    memory_bytes: int = 8 * 2**30
+
+    def main(self) -> Source:
+        """The model that answers where a request names none.
+
+        Raises:
+            ValueError: If neither a name nor a restorer is given.
+        """
+        if self.restorer is not None:
+            called = self.name or ("bicubic" if self.restorer == "bicubic" else "model")
+            return self._restorer(called, self.restorer, self.scale)
+        if self.name is None:
+            raise ValueError("give name= of a registered model, or restorer=")
+        return RegistrySource(
+            name=self.name, alias=self.alias, tracking_uri=self.tracking_uri, device=self.device, tile=self.tile,
+            seed=self.seed,
+        )  # fmt: skip
+
+    def others(self, scale: int) -> list[Source]:
+        """The further models; of bicubic ones the first model's scale."""
+        given = {FAST: self.fast, CONSERVATIVE: self.conservative, **self.more}
+        return [self._restorer(name, restorer, scale) for name, restorer in given.items() if restorer is not None]
+
+    def _restorer(self, name: str, restorer: str, scale: int | None) -> Source:
+        if restorer.startswith("models:/") and "@" in restorer:
+            registered, _, alias = restorer.removeprefix("models:/").partition("@")
+            return RegistrySource(
+                name=name, registered=registered, alias=alias, tracking_uri=self.tracking_uri, device=self.device,
+                tile=self.tile, seed=self.seed,
+            )  # fmt: skip
+        return RestorerSource(
+            name=name, restorer=restorer, scale=scale if restorer == "bicubic" else None, device=self.device,
+            tracking_uri=self.tracking_uri, tile=self.tile, seed=self.seed,
+        )  # fmt: skip
+
+
+def make_parts(
+    models: Models,
+    *,
+    limits: Limits | None = None,
+    guard: Guard | None = None,
+    route: Route | None = None,
+    traffic: Traffic | None = None,
+    keys: Path | None = None,
+    audit: Path | None = None,
+    jobs: Any = None,
+    batch_size: int | None = None,
+    codecs: int | None = None,
+) -> Parts:
+    """Loads the models and makes the parts of a server; nothing listens yet.
+
+    Args:
+        models: Which models.
+        limits: What a request may cost.
+        guard: What compares each image with its input.
+        route: What chooses the model where a request names none.
+        traffic: What decides between champion and candidate.
+        keys: File of the API keys; None: anybody may call.
+        audit: File of the audit log; None: none is kept.
+        jobs: Makes the queue of jobs, given the service; None: there are none.
+        batch_size: Most tiles of a batch; None: 1 on a CPU, 8 on a GPU.
+        codecs: Threads that decode and encode; None: as many as processors.
+
+    Raises:
+        Exception: If a model cannot be loaded, or a file cannot be read.
+    """
+    found = Keys(keys)
+    main = models.main()
+    scale = models.scale
+    others: list[Source] = []
+    if guard is not None and models.conservative is None:
+        models = Models(**{**vars(models), "conservative": "bicubic"})
+    if models.fast is not None or models.conservative is not None or models.more:
+        scale = main.load(main.version()).scale
+        others = models.others(scale)
+    shelf = Shelf([main, *others], lazy=list(models.more), memory_bytes=models.memory_bytes)
+    runner = Runner(batch_size=batch_size or (8 if models.device.type == "cuda" else 1))
+    service = Service(
+        shelf=shelf, runner=runner, limits=limits, fast=FAST if models.fast else None, guard=guard,
+        conservative=CONSERVATIVE if models.conservative else None, route=route, traffic=traffic, keys=found,
+        codecs=codecs or os.cpu_count() or 2,
+    )  # fmt: skip
+    shelf.warm = service.warm
+    shelf.load()
+    runner.start()
+    parts = Parts(service=service, keys=found, audit=AuditLog(audit))
+    if jobs is not None:
+        parts.jobs = jobs(service)
+    return parts
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that leaves the process's signals alone; see ``_until_asked``."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing is captured."""
+        yield
+
+
+def serve(
+    parts: Parts,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    admin_host: str = "127.0.0.1",
+    admin_port: int | None = None,
+    poll: float = 5.0,
+    drain_seconds: float = 60.0,
+    certificate: Path | None = None,
+    private_key: Path | None = None,
+    started: Callable[[str], None] | None = None,
+) -> None:
+    """Answers until the process is asked to end, and then finishes what was accepted.
+
+    Args:
+        parts: What the server is made of.
+        host: Address to listen at.
+        port: 0 takes a free one.
+        admin_host: Address of the administrator's routes.
+        admin_port: Port of them; None: there are none.
+        poll: Seconds between two looks at the registry.
+        drain_seconds: Longest wait for what was accepted, at the end.
+        certificate: File of the TLS certificate; None: no TLS.
+        private_key: File of its key.
+        started: Told the address as soon as requests are answered.
+
+    Raises:
+        OSError: If the address is taken.
+        ValueError: If of the TLS files only one is given.
+        Stopped: When it was asked to end, and has.
+    """
+    if (certificate is None) != (private_key is None):
+        raise ValueError("TLS needs both, certificate= and private_key=")
+    common: dict[str, Any] = {
+        "log_config": None, "access_log": False, "server_header": False, "timeout_keep_alive": 30,
+        "timeout_graceful_shutdown": max(1, int(drain_seconds)),
+    }  # fmt: skip
+    tls = {} if certificate is None else {"ssl_certfile": str(certificate), "ssl_keyfile": str(private_key)}
+    listening = [(_Server(uvicorn.Config(make_app(parts), **tls, **common)), _listen(host, port))]
+    if admin_port is not None:
+        config = uvicorn.Config(make_admin_app(parts), lifespan="off", **common)
+        listening.append((_Server(config), _listen(admin_host, admin_port)))
+    taken = listening[0][1].getsockname()[1]
+    address = f"{'http' if certificate is None else 'https'}://{host}:{taken}"
+    with deferred() as asked, parts.service.shelf.watching(poll):
+        if parts.jobs is not None:
+            parts.jobs.start()
+        try:
+            with asyncio.Runner(loop_factory=listening[0][0].config.get_loop_factory()) as loop:
+                loop.run(_serve(listening, parts, asked, functools.partial(started or log.info, address)))
+        finally:
+            if parts.jobs is not None:
+                parts.jobs.stop()
+        asked.raise_if_asked("what was accepted is answered")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512
+        )
+    except OSError as error:
+        raise OSError(f"cannot listen at {host}:{port} ({error.strerror}): give another host= or port=") from error
+
+
+async def _serve(
+    listening: list[tuple[_Server, socket.socket]], parts: Parts, asked: Asked, started: Callable[[], object]
+) -> None:
+    servers = [server for server, _ in listening]
+    waiting = asyncio.create_task(_until_asked(servers, parts, asked, started))
+    try:
+        await asyncio.gather(*(server.serve(sockets=[own]) for server, own in listening))
+    finally:
+        waiting.cancel()
+
+
+async def _until_asked(servers: list[_Server], parts: Parts, asked: Asked, started: Callable[[], object]) -> None:
+    while not all(server.started for server in servers):
+        await asyncio.sleep(0.02)
+    started()
+    while asked.signum is None:
+        await asyncio.sleep(0.1)
+    parts.draining = True
+    for server in servers:
+        server.should_exit = True

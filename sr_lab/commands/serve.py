@@ -43,6 +43,7 @@ def call(cfg: DictConfig) -> None:
         tracking_uri=cfg.tracking_uri,
         device=choose_device(cfg.device),
         tile=cfg.tile,
+        engine=cfg.engine,
         seed=cfg.seed,
         memory_bytes=cfg.memory_bytes,
     )

@@ -141,9 +141,10 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 def _read(file: Path) -> dict[str, Caller]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"keys={file} cannot be read: {str(error).splitlines()[0]}") from error
+    content = {} if content is None else content
     if not isinstance(content, dict):
         raise ValueError(f"keys={file}: a mapping of names is needed, as  NAME: {{sha256: ..., scopes: [restore]}}")
     return dict(_caller(file, str(name), node) for name, node in content.items())

@@ -1,7 +1,7 @@
 """What a request may cost before it is refused, and reading its body within that."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ class Limits:
                 raise ValueError(f"limits.{name}={value} must be above 0")
 
 
-Message = dict[str, Any]
+Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
 

@@ -206,9 +206,9 @@ class Runner:
             for request in complete:
                 assert request.image is not None
                 _settle(request.future, Restored(image=request.image, seconds=request.seconds))
-            for request, error in zip(broken, failed.values(), strict=True):
-                if request is not None:
-                    _settle(request.future, error)
+            for lost, error in zip(broken, failed.values(), strict=True):
+                if lost is not None:
+                    _settle(lost.future, error)
             if self.on_batch is not None:
                 try:
                     self.on_batch(parts[0][2].engine, len(parts), spent)

@@ -46,6 +46,7 @@ class Models:
         tracking_uri: The store that has the registry.
         device: Where to compute.
         tile: Side of the tiles, in low-resolution pixels.
+        engine: What computes plain networks on a CPU; see ``load_restorer``; None: PyTorch.
         seed: Of generative networks.
         memory_bytes: Most bytes of loaded models.
     """
@@ -60,6 +61,7 @@ class Models:
     tracking_uri: str = "sqlite:///mlflow.db"
     device: torch.device
     tile: int = 256
+    engine: str | None = None
     seed: int = 0
     memory_bytes: int = 8 * 2**30
 
@@ -76,7 +78,7 @@ class Models:
             raise ValueError("give name= of a registered model, or restorer=")
         return RegistrySource(
             name=self.name, alias=self.alias, tracking_uri=self.tracking_uri, device=self.device, tile=self.tile,
-            seed=self.seed,
+            seed=self.seed, engine=self.engine,
         )  # fmt: skip
 
     def others(self, scale: int) -> list[Source]:
@@ -89,11 +91,11 @@ class Models:
             registered, _, alias = restorer.removeprefix("models:/").partition("@")
             return RegistrySource(
                 name=name, registered=registered, alias=alias, tracking_uri=self.tracking_uri, device=self.device,
-                tile=self.tile, seed=self.seed,
+                tile=self.tile, seed=self.seed, engine=self.engine,
             )  # fmt: skip
         return RestorerSource(
             name=name, restorer=restorer, scale=scale if restorer == "bicubic" else None, device=self.device,
-            tracking_uri=self.tracking_uri, tile=self.tile, seed=self.seed,
+            tracking_uri=self.tracking_uri, tile=self.tile, seed=self.seed, engine=self.engine,
         )  # fmt: skip
 
 
@@ -199,7 +201,9 @@ def serve(
         "log_config": None, "access_log": False, "server_header": False, "timeout_keep_alive": 30,
         "timeout_graceful_shutdown": max(1, int(drain_seconds)),
     }  # fmt: skip
-    tls = {} if certificate is None else {"ssl_certfile": str(certificate), "ssl_keyfile": str(private_key)}
+    tls: dict[str, Any] = (
+        {} if certificate is None else {"ssl_certfile": str(certificate), "ssl_keyfile": str(private_key)}
+    )
     listening = [(_Server(uvicorn.Config(make_app(parts), **tls, **common)), _listen(host, port))]
     if admin_port is not None:
         config = uvicorn.Config(make_admin_app(parts), lifespan="off", **common)

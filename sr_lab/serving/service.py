@@ -298,7 +298,7 @@ class Service:
             if (low.shape[2], low.dtype == np.uint16) != (facts.channels, facts.deep):
                 # Few headers tell less than the truth: the place in the queue is taken again by what it is.
                 self.runner.cancel(work.id)
-                facts = Facts(*low.shape[:2], low.shape[2], low.dtype == np.uint16)
+                facts = Facts(low.shape[0], low.shape[1], low.shape[2], low.dtype == np.uint16)
                 if not model.takes(facts.channels) or not FORMATS[ask.form].holds(facts):
                     raise Problem(422, f"{facts.channels} channels cannot be restored or answered so", kind="bands")
                 admitted = self._admit(ask, facts, [(tier, model)], deadline)

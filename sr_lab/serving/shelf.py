@@ -90,7 +90,7 @@ class Shelf:
         self._places = {source.name: _Place(source, lazy=source.name in lazy) for source in sources}
         if len(self._places) != len(sources):
             raise ValueError("two models have one name")
-        self.memory_bytes, self._warm, self._changed = memory_bytes, warm, changed
+        self.memory_bytes, self.warm, self.changed = memory_bytes, warm, changed
         self._lock, self._count = threading.Lock(), 0
         self._stop, self._ask = threading.Event(), threading.Event()
         self._watcher: threading.Thread | None = None
@@ -247,8 +247,8 @@ class Shelf:
 
     def _loaded(self, place: _Place, version: str) -> Served:
         new = place.source.load(version)
-        if self._warm is not None:
-            self._warm(new)
+        if self.warm is not None:
+            self.warm(new)
         log.info("%s is loaded", new.label)
         return new
 
@@ -286,5 +286,5 @@ class Shelf:
         return sum(held.values())
 
     def _tell(self) -> None:
-        if self._changed is not None:
-            self._changed()
+        if self.changed is not None:
+            self.changed()

@@ -13,7 +13,7 @@ from sr_lab.tracking.registry.aliases import aliases
 from sr_lab.tracking.registry.beside import CARD
 from sr_lab.tracking.registry.card import WARNING
 from sr_lab.tracking.store import download
-from sr_lab.workflows.load import load_restorer
+from sr_lab.workflows.load import load_restorer, on_engine
 
 
 class RegistrySource:
@@ -26,6 +26,7 @@ class RegistrySource:
         device: Where to compute.
         tile: Side of its tiles.
         seed: Of a generative network.
+        engine: What computes a plain network on a CPU; None: PyTorch.
         registered: Its name in the registry; None: ``name``, which is what clients call it.
     """
 
@@ -38,11 +39,12 @@ class RegistrySource:
         device: torch.device,
         tile: int = 256,
         seed: int = 0,
+        engine: str | None = None,
         registered: str | None = None,
     ) -> None:
         self.registered = registered or name
         self.name, self.alias, self.tracking_uri = name, alias, tracking_uri
-        self.device, self.tile, self.seed = device, tile, seed
+        self.device, self.tile, self.seed, self.engine = device, tile, seed, engine
 
     def version(self) -> str:
         """The version that the alias names."""
@@ -65,6 +67,8 @@ class RegistrySource:
         restorer = NetworkRestorer(
             artefact.network, tile=_side(self.tile), device=self.device, seed=self.seed, metadata=metadata
         )
+        if self.engine is not None:
+            restorer.apply = on_engine(artefact.network, self.engine, self.device).eval()
         return Served(
             name=self.name, version=version, restorer=restorer, device=self.device, tile=self.tile, card=text,
             warning=WARNING, alias=self.alias,
@@ -82,6 +86,7 @@ class RestorerSource:
         device: Where to compute.
         tile: Side of its tiles.
         seed: Of a generative network.
+        engine: What computes a plain network on a CPU; None: PyTorch.
     """
 
     def __init__(
@@ -94,7 +99,9 @@ class RestorerSource:
         device: torch.device,
         tile: int = 256,
         seed: int = 0,
+        engine: str | None = None,
     ) -> None:
+        self.engine = engine
         self.name, self.restorer, self.scale = name, restorer, scale
         self.tracking_uri, self.device, self.tile, self.seed = tracking_uri, device, tile, seed
         self._version: str | None = None
@@ -105,7 +112,7 @@ class RestorerSource:
         if self._version is None:
             self._loaded = load_restorer(
                 self.restorer, scale=self.scale, device=self.device, tracking_uri=self.tracking_uri,
-                tile=_side(self.tile), seed=self.seed,
+                tile=_side(self.tile), seed=self.seed, engine=self.engine,
             )  # fmt: skip
             known = (self._loaded.metadata or {}).get("sha256", {}).get("weights.safetensors")
             self._version = "bicubic" if self.restorer == "bicubic" else str(known or Path(self.restorer).name)[:12]

@@ -3,9 +3,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from serving.conftest import LIMITS, decoded, encoded, make, picture, restorer
 from starlette.testclient import TestClient
 
-from serving.conftest import LIMITS, decoded, encoded, make, picture, restorer
 from sr_lab.images import to_levels, to_tensor
 from sr_lab.serving.app import make_admin_app, make_app
 from sr_lab.serving.keys import Keys, new_key
@@ -144,7 +144,10 @@ def test_states_models_and_metrics(served):
     assert client.get("/readyz").json()["ready"]
     client.post("/v1/restore", content=encoded(picture()))
     models = client.get("/v1/models").json()["models"]
-    assert [(model["name"], model["version"], model["scale"]) for model in models] == [("photos", "1", 2), ("fast", "1", 2)]
+    assert [(model["name"], model["version"], model["scale"]) for model in models] == [
+        ("photos", "1", 2),
+        ("fast", "1", 2),
+    ]
     text = client.get("/metrics").text
     for line in (
         'srlab_requests_total{route="/v1/restore",status="200",tier="best"} 1.0',
@@ -200,8 +203,8 @@ def test_keys_have_scopes_and_rates_and_change_without_a_restart(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("[]", "mapping"), ("a: {}", "sha256"), (f"a: {{sha256: {'0' * 64}, scopes: [all]}}", "no scope all"),
-     (f"a: {{sha256: {'0' * 64}, rate: 3}}", "rate is not known"), ("a: [", "cannot be read")],
+    [("[]", "mapping"), ("a: {}", "sha256"), (f"a: {{sha256: {'a' * 64}, scopes: [all]}}", "no scope all"),
+     (f"a: {{sha256: {'a' * 64}, rate: 3}}", "rate is not known"), ("a: [", "cannot be read")],
 )  # fmt: skip
 def test_a_file_of_keys_that_is_wrong_is_named(tmp_path, text, told):
     (file := tmp_path / "keys.yaml").write_text(text)

@@ -23,7 +23,7 @@ LIMITS = Limits(pixels=40_000, body_bytes=200_000, job_pixels=80_000)
 
 def restorer(seed: int = 0, scale: int = 2) -> NetworkRestorer:
     torch.manual_seed(seed)
-    return NetworkRestorer(EDSR(scale=scale, num_features=4, num_blocks=1))
+    return NetworkRestorer(EDSR(scale=scale, num_features=4, num_blocks=1), overlap=20)
 
 
 @dataclass

@@ -15,7 +15,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
-from sr_lab.workflows.watch import ProfileResult, feature_extractor, load_restorer, measure_profile
+from sr_lab.workflows.load import load_restorer
+from sr_lab.workflows.profile import ProfileResult, feature_extractor, measure_profile
 
 
 def run(cfg: DictConfig) -> int:

@@ -1,9 +1,14 @@
-"""What changes no weight: a run may change it when it goes on, and trials of a sweep may differ in it."""
+"""Going on with a run, and what may change then: what changes no weight. Trials of a sweep may differ in it too."""
 
 import importlib
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from sr_lab.training.checkpoint import load_checkpoint
+from sr_lab.training.run_folder import RunFolder
 
 MOVED = {
     "sr_lab.inference.artefact.": "sr_lab.artefacts.artefact.",
@@ -38,6 +43,69 @@ FREE = RUNNING | PLACES | {"callbacks"}
 
 LONGER = frozenset({"max_steps", "scheduler", "model.scheduler", "model.critic_scheduler"})
 """Keys that change where a finished run is trained longer: the budget, and the schedules over it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed:
+    """The checkpoint that a run goes on from.
+
+    Attributes:
+        file: Its file.
+        step: Optimizer steps that were done.
+        data_version: Version of the data that it was made on.
+    """
+
+    file: Path
+    step: int
+    data_version: str
+
+    def require_same_data(self, version: str) -> None:
+        """Refuses to go on with other data than the run began with.
+
+        Raises:
+            ValueError: If this is another version.
+        """
+        if self.data_version != version:
+            raise ValueError(
+                f"{self.file} was made on other data: version {self.data_version[:12]}, now {version[:12]}. Give "
+                "name=... for a new run, or put the former files back"
+            )
+
+
+def resumable(
+    folder: RunFolder, config: Mapping[str, Any], *, max_steps: int, allowed: bool = True, longer: bool = False
+) -> Resumed | None:
+    """The checkpoint to go on from; None where there is none.
+
+    Args:
+        folder: Folder of the run.
+        config: Resolved configuration under which it is to go on.
+        max_steps: Optimizer steps: the budget.
+        allowed: Whether a checkpoint is gone on from; False refuses one.
+        longer: Whether the run may go on to more steps than it began with.
+
+    Raises:
+        ValueError: If the checkpoint may not be gone on from, is of another configuration, or has more steps.
+    """
+    last = folder.checkpoint
+    if not last.exists():
+        return None
+    if not allowed:
+        raise ValueError(f"{last} exists: give name=... for a new run, or resume=true to go on with this one")
+    content = load_checkpoint(last)
+    provenance, step = content["sr_lab"], int(content["global_step"])
+    if changed := changes(provenance["config"], config, longer=longer):
+        if not longer and not changes(provenance["config"], config, longer=True):
+            remedy = f"longer=true goes on from step {step} under the schedule of max_steps={max_steps}"
+        else:
+            remedy = "the former values go on with this one"
+        raise ValueError(
+            f"{last} was made under another configuration: {'; '.join(changed[:5])}. Give name=... for a new run; "
+            f"{remedy}"
+        )
+    if step > max_steps:
+        raise ValueError(f"{last} is of step {step}, max_steps={max_steps} are fewer: give at least {step}")
+    return Resumed(file=last, step=step, data_version=provenance["data_version"])
 
 
 def moved(node: Any) -> Any:

@@ -8,10 +8,15 @@ tracking/              what was recorded, and is not yet sent
 .lock                  held by the process that trains
 """
 
+import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
+
+from filelock import FileLock, Timeout
 
 from sr_lab.base.files import write_text
 
@@ -111,3 +116,25 @@ class RunFolder:
     def write_result(self, result: RunResult) -> None:
         """Keeps the result, whole or not at all."""
         write_text(self.result_file, json.dumps(asdict(result), indent=2))
+
+    @contextmanager
+    def held(self, *, fresh: bool = False) -> Iterator[None]:
+        """The folder, made and locked.
+
+        Args:
+            fresh: Whether what it holds is moved aside first.
+
+        Raises:
+            ValueError: If another run holds it.
+        """
+        directory = self.directory
+        if fresh and directory.exists():
+            taken = (directory.with_name(f"{directory.name}.{number}") for number in itertools.count(1))
+            directory.rename(next(path for path in taken if not path.exists()))
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(self.lock, timeout=0).acquire()
+        except Timeout as error:
+            raise ValueError(f"output={directory} is in use by another run: wait for it, or give name=...") from error
+        with lock:
+            yield

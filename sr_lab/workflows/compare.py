@@ -17,7 +17,8 @@ from sr_lab.base.statistics import cluster_means, mean_interval
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.numbers import heading
-from sr_lab.evaluation.scores import Scores, score
+from sr_lab.evaluation.scores import Scores
+from sr_lab.evaluation.scoring import score
 from sr_lab.evaluation.versus_page import ImageLine, Line, Page, render
 from sr_lab.inference.restorers import Restorer
 from sr_lab.metrics.base import PerImageMetric

@@ -12,9 +12,11 @@ from sr_lab.base.provenance import git_state
 from sr_lab.base.signals import deferred
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.benchmark import Benchmark
+from sr_lab.evaluation.measuring import OutOfMemory
 from sr_lab.evaluation.numbers import format_value
 from sr_lab.evaluation.report import COMPARISON, REPORT, SUMMARY, not_measured_on
-from sr_lab.evaluation.scores import ImageScores, OutOfMemory, Scores, score
+from sr_lab.evaluation.scores import ImageScores, Scores
+from sr_lab.evaluation.scoring import score
 from sr_lab.inference.restorers import BicubicRestorer, MeanRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol

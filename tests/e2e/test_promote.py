@@ -14,7 +14,7 @@ from sr_lab.artefacts.artefact import save_artefact
 from sr_lab.cli import main
 from sr_lab.commands import promote
 from sr_lab.config.compose import compose
-from sr_lab.evaluation import scores
+from sr_lab.evaluation import scoring
 from sr_lab.images import resize_bicubic, to_array, to_tensor, write_image
 from sr_lab.networks.srcnn import SRCNN
 from sr_lab.tracking.registry.aliases import ConflictError, aliases, history
@@ -22,7 +22,7 @@ from sr_lab.tracking.registry.ledger import Record
 from sr_lab.tracking.run import Run
 from sr_lab.tracking.shipping import Shipper
 from sr_lab.tracking.store import connect
-from sr_lab.workflows import release
+from sr_lab.workflows.release import evidence
 
 Capture = pytest.CaptureFixture[str]
 ONLY = ["~policy.checks.psnr_hardest", "~policy.checks.psnr_texture", "~policy.checks.psnr_flat",
@@ -179,7 +179,7 @@ def test_a_release_a_refusal_and_the_way_back(
     assert net.aliases == {"champion": 2, "previous": 1, "candidate": 3}
     assert net.actions == ["promote", "promote", "reject"]
     with monkeypatch.context() as patch:
-        patch.setattr(release, "score", None)  # nothing is measured again
+        patch.setattr(evidence, "score", None)  # nothing is measured again
         again = ["metrics=[psnr,ssim,lpips,lr_consistency,hallucination]", "num_pictures=8"]
         assert go(net, photos, *again) == 3
     assert "nothing has changed since record" in capsys.readouterr().out
@@ -256,7 +256,7 @@ def test_approval_is_for_exactly_what_was_measured(
     def score(*_: object, **__: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(release, "score", score)
+    monkeypatch.setattr(evidence, "score", score)
     assert go(net, photos, ask) == 4, "still waiting for the same decision"
     assert net.records[-1].decision == asked
     capsys.readouterr()
@@ -313,11 +313,11 @@ def test_a_champion_that_changes_meanwhile_stays(photos: Path, net: Registry, mo
     assert go(net, photos, "version=1") == 0
 
     def slow(*arguments: Any, **settings: Any) -> object:
-        monkeypatch.setattr(release, "score", scores.score)
+        monkeypatch.setattr(evidence, "score", scoring.score)
         assert go(net, photos, "version=2") == 0
-        return scores.score(*arguments, **settings)
+        return scoring.score(*arguments, **settings)
 
-    monkeypatch.setattr(release, "score", slow)
+    monkeypatch.setattr(evidence, "score", slow)
     with pytest.raises(ConflictError):
         promote.call(compose("promote", settings(net, photos)))
     assert net.aliases == {"champion": 2, "previous": 1, "candidate": 3}

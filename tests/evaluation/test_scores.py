@@ -14,7 +14,8 @@ from sr_lab.degradations.pipeline import Pipeline
 from sr_lab.degradations.resize import Bicubic
 from sr_lab.evaluation import benchmark
 from sr_lab.evaluation.benchmark import Benchmark
-from sr_lab.evaluation.scores import OutOfMemory, score
+from sr_lab.evaluation.measuring import OutOfMemory
+from sr_lab.evaluation.scoring import score
 from sr_lab.images import resize_bicubic, write_image
 from sr_lab.inference.restorers import BicubicRestorer
 from sr_lab.metrics.base import PerImageMetric

@@ -15,7 +15,8 @@ from sr_lab.degradations.resize import Bicubic
 from sr_lab.evaluation import benchmark
 from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.scenes import find_scenes
-from sr_lab.evaluation.scores import Scores, score
+from sr_lab.evaluation.scores import Scores
+from sr_lab.evaluation.scoring import score
 from sr_lab.inference.costs import paired_costs, peak_memory
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.protocol import YCrop

@@ -1,37 +1,30 @@
 """A release: candidate and champion are measured on the same images, the gate decides, the decision is carried out."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from sr_lab.artefacts.artefact import Artefact
 from sr_lab.base.files import write_text
-from sr_lab.base.provenance import git_state, user
+from sr_lab.base.provenance import user
 from sr_lab.base.words import line, setting
 from sr_lab.evaluation.benchmark import Benchmark
-from sr_lab.evaluation.pictures import Pictures
-from sr_lab.evaluation.scores import Scores, digest_of, scenes_of, score, unscored, usable
-from sr_lab.evaluation.versus_page import Banner, Page, render
-from sr_lab.inference.costs import paired_costs
-from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
+from sr_lab.evaluation.digests import digest_of, scenes_of
+from sr_lab.evaluation.scoring import unscored, usable
+from sr_lab.inference.restorers import NetworkRestorer, Restorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
-from sr_lab.promotion import Approval, Decision, Measurement, Policy, gate
-from sr_lab.promotion.measurement import digest
+from sr_lab.promotion import Approval, Decision, Policy
 from sr_lab.tracking.registry import aliases, decisions
 from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, label
 from sr_lab.tracking.registry.events import fire
 from sr_lab.tracking.registry.ledger import Record
-from sr_lab.workflows.compare import image_lines, measurements, reasons_of, require_scored, slice_lines
+from sr_lab.workflows.release.evidence import Evidence, measured
+from sr_lab.workflows.release.page import page_of
 
 __all__ = ["Contenders", "Release", "contenders", "fire", "how_to_agree", "release"]
-
-BICUBIC = "bicubic"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,26 +176,32 @@ def release(
     }
     settings = f"seed {seed}, tile {tile}, overlap {overlap}, at least {num_runs} paired runs"
     measurable = [key for key in policy.metrics if key in usable(chosen, protocol)[0]]
-    evidence, approval, notes = None, None, list[str]()
+    evidence: Evidence | None = None
+    approval, notes = None, list[str]()
     if not fresh:
         evidence, approval, notes = _asked_before(who, policy)
         if evidence is None and not notes:
             evidence, notes = _rejected_before(who, policy, benchmarks, settings=settings, metrics=measurable)
     if evidence is None:
-        evidence = _measured(
-            restorers, benchmarks, policy=policy, metrics=chosen, models=models, num_runs=num_runs, progress=progress
+        evidence = measured(
+            restorers,
+            benchmarks,
+            policy=policy,
+            metrics=chosen,
+            models=models,
+            settings=settings,
+            num_runs=num_runs,
+            progress=progress,
         )
-        evidence["facts"]["settings"] = settings
-    if (unmeasured := evidence["facts"]["not measured"]) != "nothing":
+    if (unmeasured := evidence.facts["not measured"]) != "nothing":
         notes.append(f"not measured: {unmeasured}")
-    if (copies := evidence["facts"].get("near copies", "none")) != "none":
+    if (copies := evidence.facts.get("near copies", "none")) != "none":
         notes.append(f"near copies count as one scene: {copies}")
-    measured = [Measurement.from_dict(document) for document in evidence["models"]]
-    decision = _decided(evidence, policy, original=original, approval=approval)
-    html = _page(decision, policy, measured, unscored(restorers, benchmarks), evidence["facts"], num_pictures)
+    decision = evidence.decision(policy, original=original, approval=approval)
+    html = page_of(decision, policy, evidence, unscored(restorers, benchmarks), num_pictures=num_pictures)
     page = report / f"version-{who.version}.html"
     write_text(page, html)
-    kept = {**evidence, "decision": decision.as_dict(), "policy": policy.as_dict()}
+    kept = {**evidence.as_dict(), "decision": decision.as_dict(), "policy": policy.as_dict()}
     decisions.keep(who.uri, who.name, who.version, decision=decision.sha256, evidence=kept, page=html)
     carry_out = aliases.promote if decision.outcome == "promote" else aliases.record
     record = carry_out(who.uri, who.name, who.version, decision=decision.as_dict(), who=user())
@@ -224,23 +223,24 @@ def _fitting(policy: Policy, protocol: Protocol, metrics: Mapping[str, PerImageM
     return {metric.key: metric for metric in metrics.values() if metric.key in policy.metrics}
 
 
-def _asked_before(who: Contenders, policy: Policy) -> tuple[dict[str, Any] | None, Approval | None, list[str]]:
+def _asked_before(who: Contenders, policy: Policy) -> tuple[Evidence | None, Approval | None, list[str]]:
     """The numbers of the decision that waits for approval, if it is the one to be made now, the consent to it, news."""
     request, consent = decisions.open_request(who.uri, who.name)
     asked = (who.version, who.champion, policy.sha256)
     if request is None or (request.target, request.source, request.policy) != asked:
         return None, None, []
-    evidence = decisions.fetch(who.uri, who.name, who.version, decision=str(request.decision))
-    if evidence is None:
+    document = decisions.fetch(who.uri, who.name, who.version, decision=str(request.decision))
+    if document is None:
         return None, None, []
-    if _decided(evidence, policy).sha256 != request.decision:
+    evidence = Evidence.parse(document)
+    if evidence.decision(policy).sha256 != request.decision:
         return None, None, [f"the numbers of decision {request.decision} were changed: measured anew"]
     return evidence, None if consent is None else Approval(by=consent.who, decision=str(consent.decision)), []
 
 
 def _rejected_before(
     who: Contenders, policy: Policy, benchmarks: Mapping[str, Benchmark], *, settings: str, metrics: Sequence[str]
-) -> tuple[dict[str, Any] | None, list[str]]:
+) -> tuple[Evidence | None, list[str]]:
     """The numbers by which the same version was rejected, if nothing that they rest on has changed, and news of it.
 
     Measuring until it passes would be a selection. Champion, policy, hold-out, scenes, settings and the metrics that
@@ -252,156 +252,20 @@ def _rejected_before(
     if not found:
         return None, []
     record = found[-1]
-    evidence = decisions.fetch(who.uri, who.name, who.version, decision=str(record.decision))
-    if evidence is None or evidence["facts"].get("settings") != settings:
+    document = decisions.fetch(who.uri, who.name, who.version, decision=str(record.decision))
+    if document is None:
         return None, []
-    rows = evidence["models"][0]["rows"]
+    evidence = Evidence.parse(document)
+    if evidence.facts.get("settings") != settings:
+        return None, []
+    rows = evidence.models[0].rows
     now, _ = scenes_of(benchmarks)
-    if {row["name"]: row["scene"] for row in rows} != {f"{key}/{name}": scene for (key, name), scene in now.items()}:
+    if {row.name: row.scene for row in rows} != {f"{key}/{name}": scene for (key, name), scene in now.items()}:
         return None, []
-    if {key for row in rows for key in row["metrics"]} != set(metrics):
+    if {key for row in rows for key in row.metrics} != set(metrics):
         return None, []
-    if evidence["facts"]["hold-out's SHA-256"] != digest_of(benchmarks):
+    if evidence.facts["hold-out's SHA-256"] != digest_of(benchmarks):
         return None, []
-    if _decided(evidence, policy).sha256 != record.decision:
+    if evidence.decision(policy).sha256 != record.decision:
         return None, [f"the numbers of decision {record.decision} were changed: measured anew"]
     return evidence, [f"nothing has changed since record {record.number}: its numbers count (fresh=true measures anew)"]
-
-
-def _decided(
-    evidence: Mapping[str, Any], policy: Policy, *, original: Policy | None = None, approval: Approval | None = None
-) -> Decision:
-    """What the gate says of these numbers."""
-    models = [Measurement.from_dict(document) for document in evidence["models"]]
-    baseline = Measurement.from_dict(evidence[BICUBIC]) if BICUBIC in evidence else None
-    champion = models[1] if len(models) > 1 else None
-    return gate(models[0], champion, policy, baseline=baseline, original=original, approval=approval)
-
-
-def _measured(
-    restorers: Mapping[str, Restorer],
-    benchmarks: Mapping[str, Benchmark],
-    *,
-    policy: Policy,
-    metrics: Mapping[str, PerImageMetric],
-    models: Mapping[str, Artefact],
-    num_runs: int,
-    progress: bool,
-) -> dict[str, Any]:
-    """The numbers of the models, and where they come from; JSON-able. A first champion has bicubic beside it."""
-    beside: dict[str, Restorer] = {}
-    if len(restorers) == 1:
-        beside = {BICUBIC: BicubicRestorer(scale=next(iter(benchmarks.values())).scale)}
-    scores = score(
-        {**restorers, **beside},
-        benchmarks,
-        metrics=metrics,
-        describe=True,
-        progress=" against ".join(restorers) if progress else None,
-    )
-    require_scored(scores, list(restorers))
-    architectures = {name: _architecture(artefact) for name, artefact in models.items()}
-    costs: dict[str, dict[str, list[float]]] = {}
-    if len(restorers) > 1 and policy.resources:
-        images = sorted(
-            (image for image in scores.images if all(image.values.get(name) for name in restorers)),
-            key=lambda image: image.size[0] * image.size[1],
-        )
-        if images:
-            low = scores.low(images[len(images) // 2])
-
-            def wants_more(so_far: dict[str, dict[str, list[float]]]) -> bool:
-                ours, theirs = measurements(scores, list(restorers), seen={}, costs=so_far, architectures=architectures)
-                return policy.wants_more_runs(ours, theirs)
-
-            costs = paired_costs(
-                restorers, low, num_runs=max(num_runs, *policy.resources.values()), wants_more=wants_more
-            )
-    missing = {
-        key: scores.not_measured.get(key, "no metric of metrics=[...] records it")
-        for key in policy.metrics
-        if key not in scores.metrics
-    }
-    facts = {
-        "hold-out": ", ".join(f"{key}: {part.benchmark}" for key, part in policy.holdout.items()),
-        "hold-out's SHA-256": scores.sha256,
-        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": f"{scores.seconds:.1f}",
-        "device": str(scores.benchmark.device),
-        "code": git_state().commit or "unknown",
-        "not measured": "; ".join(f"{key}: {reason}" for key, reason in missing.items()) or "nothing",
-        "not scored": "; ".join(
-            f"{name} on {image}: {reason}" for name in restorers for image, reason in reasons_of(scores, name).items()
-        )
-        or "nothing",
-        "near copies": "; ".join(scores.copies) or "none",
-    }
-    seen = {name: artefact.metadata.get("images") for name, artefact in models.items()}
-    evidence: dict[str, Any] = {
-        "models": [
-            model.as_dict()
-            for model in measurements(scores, list(restorers), seen=seen, costs=costs, architectures=architectures)
-        ],
-        "facts": facts,
-    }
-    if beside:
-        (bicubic,) = measurements(scores, [BICUBIC], seen={BICUBIC: {}}, costs={})
-        evidence["bicubic"] = bicubic.as_dict()
-    return evidence
-
-
-def _architecture(artefact: Artefact) -> str | None:
-    """Hash of the network's configuration, without its weights."""
-    network = artefact.config.get("model", {}).get("network")
-    return digest(network) if isinstance(network, dict) else None
-
-
-def _page(
-    decision: Decision,
-    policy: Policy,
-    models: Sequence[Measurement],
-    shown: Scores,
-    facts: Mapping[str, str],
-    num_pictures: int,
-) -> str:
-    better = {key: way for key, way in policy.metrics.items() if models[0].has(key)}
-    images = image_lines(models, better)
-    by_name = {image.name: image for image in shown.images}
-    pictures: dict[str, Pictures] = shown.pictures(
-        [by_name[image.name] for image in images[:num_pictures]], difference=True
-    )
-    tone, title = {
-        "promote": ("good", "Promoted"),
-        "reject": ("bad", "Rejected"),
-        "needs_approval": ("wait", "Approval needed"),
-    }[decision.outcome]
-    costs = {
-        f"{resource} of {model.model}": ", ".join(f"{value:.4g}" for value in values)
-        for model in models
-        for resource, values in model.resources.items()
-    }
-    against = f"against the champion {decision.champion}" if decision.champion else "as the first champion"
-    return render(
-        Page(
-            title=f"{decision.candidate}: {title.lower()}",
-            subtitle=f"The candidate {decision.candidate} {against}, under policy {decision.policy_name}, "
-            f"at x{shown.scale}.",
-            names=[model.model for model in models],
-            metrics=list(better),
-            level=1 - 2 * policy.alpha,
-            lines=slice_lines(models, better, alpha=policy.alpha),
-            images=images,
-            pictures=pictures,
-            facts={
-                "decision": decision.sha256,
-                "policy": f"{decision.policy_name}, {decision.policy_sha256}",
-                "decided": datetime.now(UTC).isoformat(timespec="seconds"),
-                "by": user() + (f", approved by {decision.approved_by}" if decision.approved_by else ""),
-                **facts,
-                **costs,
-                "policy's values": json.dumps(policy.as_dict()),
-            },
-            banner=Banner(tone=tone, title=title, text=decision.text.splitlines()[-1]),
-            checks=[reason.as_dict() for reason in decision.reasons],
-        )
-    )

@@ -1,0 +1,129 @@
+"""Measure what the images are like while all is well: the reference that ``watch`` compares with."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
+from sr_lab.monitoring.embedding import Embedding
+from sr_lab.monitoring.features import feature, feature_columns
+from sr_lab.monitoring.measuring import Extractor, measure_folder
+from sr_lab.monitoring.outputs import RestoredOutputs
+from sr_lab.monitoring.profile import Profile, write_profile
+from sr_lab.workflows.watch.look import check_workers
+from sr_lab.workflows.watch.telling import Progress, interruptible, told
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileResult:
+    """A profile that was measured and written.
+
+    Attributes:
+        profile: The features of the images.
+        path: The Parquet file.
+        seconds: Wall time of the measuring.
+    """
+
+    profile: Profile
+    path: Path
+    seconds: float
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """The files that could not be used, each with its reason."""
+        return dict(self.profile.facts["skipped"])
+
+    @property
+    def lines(self) -> list[str]:
+        """One line a feature, for people."""
+        lines = []
+        for name in feature_columns(self.profile.table):
+            known, values = feature(name), self.profile.table[name]
+            low, middle, high = (f"{value:.{known.decimals}f}" for value in values.quantile([0.05, 0.5, 0.95]))
+            text = "none" if values.isna().all() else f"median {middle}, 90 % in {low} to {high} {known.unit}".rstrip()
+            missing = f", none in {values.isna().sum()}" if 0 < values.isna().sum() < len(values) else ""
+            lines.append(f"{known.label}: {text}{missing}")
+        return lines
+
+
+def feature_extractor(
+    *,
+    embedding: Embedding,
+    crop: int = 512,
+    restorer: BicubicRestorer | NetworkRestorer | None = None,
+    num_samples: int = 4,
+    side: int = 128,
+) -> Extractor:
+    """What measures an image: the features of the input and, with a restorer, those of its output.
+
+    Args:
+        embedding: Embedding of the content.
+        crop: Side, in pixels, of the square in the middle of a larger image that is measured.
+        restorer: Restorer whose outputs are measured too; None for the features of the inputs alone.
+        num_samples: Number of samples of a generative restorer, for their spread.
+        side: Side, in pixels, of the square that is restored.
+
+    Raises:
+        ValueError: if ``crop`` is below 64, or ``num_samples`` below 2.
+    """
+    if restorer is None:
+        return Extractor(embedding=embedding, crop=crop)
+    if num_samples < 2:
+        raise ValueError(f"num_samples={num_samples}: one sample has no spread, give 2 or more")
+    known = restorer.metadata
+    identity = "bicubic" if known is None else str(known.get("sha256", known.get("weights", "unknown")))
+    device = "cpu"
+    if isinstance(restorer, NetworkRestorer):
+        device = next((str(weight.device) for weight in restorer.network.parameters()), device)
+    variance = None
+    if isinstance(restorer, NetworkRestorer) and restorer.generative:
+        generative = restorer
+
+        def variance(low: Tensor) -> Tensor:
+            return generative.moments(low.to(device), num=num_samples)[1].cpu()
+
+    outputs = RestoredOutputs(
+        restore=lambda low: restorer(low.to(device)).cpu(),
+        scale=int(restorer.scale),
+        identity=identity,
+        variance=variance,
+        side=side,
+    )
+    return Extractor(embedding=embedding, crop=crop, outputs=outputs)
+
+
+def measure_profile(
+    folder: Path,
+    output: Path,
+    *,
+    extractor: Extractor,
+    num_images: int | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> ProfileResult:
+    """Measures a folder of images and writes the profile that ``watch`` compares with.
+
+    Args:
+        folder: Folder of images as they came while all was well, searched with its folders below.
+        output: Parquet file to write.
+        extractor: What measures an image; see ``feature_extractor``.
+        num_images: Largest number of images, evenly spaced in the sorted list; None for all.
+        workers: Number of processes; with a restorer only 1.
+        progress: Is told how many images are done, and of how many; None shows a bar on a terminal.
+
+    Raises:
+        ValueError: if the folder is missing or holds no image that can be used.
+        OSError: if the file cannot be written.
+    """
+    check_workers(extractor, workers)
+    start = time.perf_counter()
+    if output.is_dir():
+        raise ValueError(f"output={output} is a folder: give the Parquet file to write")
+    with told("profile", progress) as tell, interruptible():
+        profile = measure_folder(folder, extractor, num_images=num_images, workers=workers, progress=tell)
+    seconds = time.perf_counter() - start
+    write_profile(profile, output)
+    return ProfileResult(profile=profile, path=output, seconds=seconds)

@@ -4,8 +4,11 @@ import os
 import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +39,38 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SRLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first store that MLflow's migrations make in this process is kept; see ``stores_are_copied``."""
+    return tmp_path_factory.mktemp("migrated") / "mlflow.db"
+
+
+@pytest.fixture(autouse=True)
+def stores_are_copied(migrated: Path) -> None:
+    """A new store in a file is a copy of the first one: MLflow's sixty migrations take seconds, each time the same."""
+    module = sys.modules.get("mlflow.store.db.utils")
+    if module is not None and not hasattr(module._initialize_tables, "copies"):
+        module._initialize_tables = _copying(module._initialize_tables, migrated)
+
+
+def _copying(initialize: Callable[[Any], None], first: Path) -> Callable[[Any], None]:
+    def work(engine: Any) -> None:
+        if engine.dialect.name != "sqlite" or not engine.url.database:
+            return initialize(engine)
+        with closing(sqlite3.connect(engine.url.database)) as database, closing(sqlite3.connect(first)) as kept:
+            empty, unknown = (not one.execute("SELECT 1 FROM sqlite_master").fetchall() for one in (database, kept))
+            if not empty or unknown:
+                initialize(engine)
+                if empty:
+                    database.backup(kept)
+            else:
+                kept.backup(database)
+        return None
+
+    work.copies = True  # type: ignore[attr-defined]
+    return work
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Composing a command's configuration, and building what it describes."""
 
+import functools
 import re
 import shlex
 from typing import Any
@@ -15,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sr_lab.base.errors import ConfigError
 from sr_lab.config.check import check, join, unknown_arguments
 from sr_lab.config.search import join_own_trees
-from sr_lab.config.tree import config_dir, is_group, nearest, options
+from sr_lab.config.tree import config_dir, is_group, nearest, options, stamp
 from sr_lab.config.words import setting
 
 join_own_trees()
@@ -99,7 +100,13 @@ def _names_of_options(command: str) -> set[str]:
 
 
 def _known(command: str) -> DictConfig:
-    """The command's own configuration, without overrides: the keys that exist."""
+    """The command's own configuration, without overrides: the keys that exist. Not to be changed."""
+    return _composed(command, stamp())
+
+
+@functools.lru_cache(maxsize=64)
+def _composed(command: str, of: object) -> DictConfig:
+    """What ``_known`` gives as long as no file of the configuration trees is another one."""
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         return hydra_compose(command, [])
 

@@ -34,6 +34,12 @@ def own_dirs() -> list[Path]:
     return found
 
 
+def stamp() -> frozenset[tuple[str, int]]:
+    """The files of the trees, each with the time of its last change: equal as long as no file has become another."""
+    files = (file for folder in (config_dir(), *own_dirs()) for file in folder.rglob("*.yaml"))
+    return frozenset((str(file), file.stat().st_mtime_ns) for file in files)
+
+
 def find_option(group: str, name: str) -> Path | None:
     """The file of an option of a group, in our tree or the user's; None where there is none."""
     files = (folder / group / f"{name}.yaml" for folder in (config_dir(), *own_dirs()))

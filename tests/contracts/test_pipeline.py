@@ -2,12 +2,10 @@
 
 import ast
 import functools
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -145,7 +143,7 @@ def test_what_a_training_makes_is_not_restored_without_the_rest_of_its_run():
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy without git in which everything is up to date: the outputs are stand-ins that DVC has taken note of."""
     folder = tmp_path_factory.mktemp("pipeline")
     for name in ("conf", "data", "sr_lab"):
@@ -161,27 +159,23 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
             else:
                 path.mkdir(parents=True)
                 (path / "file").write_text("stand-in")
-    dvc(folder, "init", "--no-scm", "--quiet")
-    dvc(folder, "commit", "--force", "--quiet", *PIPELINE["stages"])
-    return folder
+    from dvc.repo import Repo
 
-
-def dvc(folder: Path, *arguments: str) -> str:
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(folder / ".site")}
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_NO_ANALYTICS", "1")
+        patch.setenv("DVC_SITE_CACHE_DIR", str(folder / ".site"))
+        with Repo.init(str(folder), no_scm=True) as repo:
+            for stage in PIPELINE["stages"]:
+                repo.commit(stage, force=True)
+        yield folder
 
 
 def would_run(folder: Path) -> set[str]:
-    return set(re.findall(r"Running stage '(\w+)'", dvc(folder, "repro", "--dry")))
+    """The stages of ``dvc repro --dry``."""
+    from dvc.repo import Repo
+
+    with Repo(str(folder)) as repo:
+        return {stage.name for stage in repo.reproduce(dry=True)}
 
 
 @pytest.mark.slow

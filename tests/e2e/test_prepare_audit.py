@@ -1,22 +1,48 @@
 """``srlab prepare`` and ``srlab audit`` through the public command line."""
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import pytest
 from skimage import data as samples
 
+from sr_lab.cli import main
+
 pytestmark = pytest.mark.e2e
 
 
-def srlab(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sr_lab.cli", *arguments]
-    env = {**os.environ, "SR_LAB_CACHE": str(folder / "cache"), **environment}
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+class Done(NamedTuple):
+    """What a call of the command line left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Call = Callable[..., Done]
+
+
+@pytest.fixture
+def srlab(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> Call:
+    """The command line in the test's folder, in this process: what a child would import takes longer than the work."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SR_LAB_CACHE", str(tmp_path / "cache"))
+
+    def call(*arguments: str) -> Done:
+        caplog.clear()
+        code = main(list(arguments))
+        said = capsys.readouterr()
+        return Done(code, said.out, said.err + caplog.text)
+
+    return call
 
 
 def write(path: Path, image: object) -> None:
@@ -24,8 +50,8 @@ def write(path: Path, image: object) -> None:
     assert cv2.imwrite(str(path), image)
 
 
-def test_photos_are_prepared_once_and_verified_afterwards(tmp_path: Path) -> None:
-    first = srlab(tmp_path, "prepare")
+def test_photos_are_prepared_once_and_verified_afterwards(srlab: Call, tmp_path: Path) -> None:
+    first = srlab("prepare")
     assert first.returncode == 0, first.stderr
     manifest = tmp_path / "data/prepared/photos.json"
     content, stamp = json.loads(manifest.read_text()), manifest.stat().st_mtime_ns
@@ -34,24 +60,24 @@ def test_photos_are_prepared_once_and_verified_afterwards(tmp_path: Path) -> Non
         "china.jpg",
         "coffee.png",
     ]
-    second = srlab(tmp_path, "prepare")
+    second = srlab("prepare")
     assert second.returncode == 0, second.stderr
     assert "verified, nothing to do" in second.stdout
     assert content["version"][:16] in second.stdout
     assert manifest.stat().st_mtime_ns == stamp
     with (tmp_path / "data/photos/train/flower.jpg").open("ab") as stream:
         stream.write(b"x")
-    third = srlab(tmp_path, "prepare")
+    third = srlab("prepare")
     assert third.returncode == 1
     assert "flower.jpg is not the photo of the fixed manifest" in third.stderr
 
 
-def test_a_folder_gets_a_manifest_and_changes_are_named(tmp_path: Path) -> None:
+def test_a_folder_gets_a_manifest_and_changes_are_named(srlab: Call, tmp_path: Path) -> None:
     write(tmp_path / "a/cat.png", samples.chelsea())
     write(tmp_path / "a/cup.png", samples.coffee())
     write(tmp_path / "b/face.png", samples.astronaut())
     command = ["prepare", "data=folder", "data.train.roots=a", "data.val.roots=b", "decode=true"]
-    first = srlab(tmp_path, *command)
+    first = srlab(*command)
     assert first.returncode == 0, first.stderr
     manifest = tmp_path / "data/prepared/folder.json"
     before = json.loads(manifest.read_text())
@@ -59,22 +85,22 @@ def test_a_folder_gets_a_manifest_and_changes_are_named(tmp_path: Path) -> None:
     assert list((tmp_path / "cache").glob("*/high.bin"))
     write(tmp_path / "a/cup.png", samples.coffee()[:, ::-1])
     (tmp_path / "a/cat.png").rename(tmp_path / "a/kitten.png")
-    changed = srlab(tmp_path, *command)
+    changed = srlab(*command)
     assert changed.returncode == 1
     for line in ("cat.png is missing", "kitten.png is new", "cup.png has other content", "accept=true"):
         assert line in changed.stderr
     assert json.loads(manifest.read_text()) == before
-    accepted = srlab(tmp_path, *command, "accept=true")
+    accepted = srlab(*command, "accept=true")
     assert accepted.returncode == 0
     assert json.loads(manifest.read_text())["version"] != before["version"]
 
 
-def test_every_unreadable_file_is_named_at_once(tmp_path: Path) -> None:
+def test_every_unreadable_file_is_named_at_once(srlab: Call, tmp_path: Path) -> None:
     write(tmp_path / "b/face.png", samples.astronaut())
     write(tmp_path / "a/cat.png", samples.chelsea())
     (tmp_path / "a/empty.png").write_bytes(b"")
     (tmp_path / "a/text.jpg").write_text("no image")
-    result = srlab(tmp_path, "prepare", "data=folder", "data.train.roots=a", "data.val.roots=b")
+    result = srlab("prepare", "data=folder", "data.train.roots=a", "data.val.roots=b")
     assert result.returncode == 1
     assert "2 problems" in result.stderr
     assert "empty.png" in result.stderr
@@ -82,13 +108,13 @@ def test_every_unreadable_file_is_named_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-def test_audit_finds_a_leak_and_its_list_leaves_it_out(tmp_path: Path) -> None:
+def test_audit_finds_a_leak_and_its_list_leaves_it_out(srlab: Call, tmp_path: Path) -> None:
     write(tmp_path / "train/cat.png", samples.chelsea())
     write(tmp_path / "train/cup.png", samples.coffee())
     write(tmp_path / "more/face.png", samples.astronaut())
     write(tmp_path / "test/kitten.jpg", cv2.resize(samples.chelsea(), None, fx=0.5, fy=0.5))
     folders = ["audit", "train=[train,more]", "test=test"]
-    found = srlab(tmp_path, *folders, "report=out/report.json", "exclude=out/exclude.json")
+    found = srlab(*folders, "report=out/report.json", "exclude=out/exclude.json")
     assert found.returncode == 1, found.stderr
     assert "leak: train/cat.png shows the test image test/kitten.jpg" in found.stdout
     assert "data.train.exclude=out/exclude.json" in found.stdout
@@ -96,27 +122,28 @@ def test_audit_finds_a_leak_and_its_list_leaves_it_out(tmp_path: Path) -> None:
     assert report["clean"] is False
     assert [match["file"] for match in report["leaks"]] == ["train/cat.png"]
     roots = "data.train.roots=[train,more]"
-    prepared = srlab(
-        tmp_path, "prepare", "data=folder", roots, "data.val.roots=test", "data.train.exclude=out/exclude.json"
-    )
+    prepared = srlab("prepare", "data=folder", roots, "data.val.roots=test", "data.train.exclude=out/exclude.json")
     assert prepared.returncode == 0, prepared.stderr
     assert "left out" not in prepared.stderr
     manifest = json.loads((tmp_path / "data/prepared/folder.json").read_text())
     assert sorted(file["path"] for file in manifest["parts"]["train"]["files"]) == ["cup.png", "face.png"]
     (tmp_path / "train/cat.png").unlink()
-    clean = srlab(tmp_path, *folders)
+    clean = srlab(*folders)
     assert (clean.returncode, clean.stdout) == (0, "clean: 2 training and 1 test files\n")
 
 
-def test_a_missing_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
-    result = srlab(tmp_path, "audit", "train=nowhere", "test=nowhere")
+def test_a_missing_folder_is_an_error_that_names_it(srlab: Call, tmp_path: Path) -> None:
+    result = srlab("audit", "train=nowhere", "test=nowhere")
     assert result.returncode == 1
     assert "nowhere" in result.stderr
     assert result.stdout == ""
 
 
-def test_the_field_s_training_set_through_its_configuration(shared: Path, tmp_path: Path) -> None:
-    result = srlab(tmp_path, "prepare", "data=t91_bsds400", SR_LAB_SHARED=str(shared))
+def test_the_field_s_training_set_through_its_configuration(
+    srlab: Call, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SR_LAB_SHARED", str(shared))
+    result = srlab("prepare", "data=t91_bsds400")
     assert result.returncode == 0, result.stderr
     assert "train: 489 files" in result.stdout
     assert "302003.jpg: shows the test image" in result.stderr

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from sr_lab.images import read_image, write_image
+
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "experiments" / "gpu_study" / "study.py"
 
 
 @pytest.fixture(scope="module")
 def few(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The development data, but few images of each set."""
+    """The development data, but few images of each set, and of these a corner: no number is looked at."""
     root = tmp_path_factory.mktemp("few")
     (root / "weights").symlink_to(shared / "weights")
     chosen = {"train/T91": 2, "train/BSDS400": 2}
@@ -24,11 +26,9 @@ def few(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         chosen |= {f"benchmark/{name}/{scale}/HR": 1 for scale in ("x2", "x4")}
     chosen["benchmark/Set5/x4/LR"] = 1
     for folder, count in chosen.items():
-        target = root / "datasets" / folder
-        target.mkdir(parents=True)
-        sizes = sorted((shared / "datasets" / folder).iterdir(), key=lambda file: file.name)
-        for file in sizes[-count:]:
-            (target / file.name).symlink_to(file)
+        side = 24 if folder.endswith("LR") else 96
+        for file in sorted((shared / "datasets" / folder).iterdir())[-count:]:
+            write_image(root / "datasets" / folder / f"{file.stem}.png", read_image(file)[:side, :side])
     return root
 
 

@@ -32,7 +32,8 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
         ConfigError: on any key, option, file or argument that does not exist; it names the nearest one.
     """
     overrides = [_as_text(override) for override in overrides]
-    names = [override for override in overrides if override.partition("=")[0] in _names_of_options(command)]
+    handed_on = _names_of_options(command, stamp())
+    names = [override for override in overrides if override.partition("=")[0] in handed_on]
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             config = hydra_compose(command, [override for override in overrides if override not in names])
@@ -89,7 +90,8 @@ def build(node: Any, **arguments: Any) -> Any:
         raise
 
 
-def _names_of_options(command: str) -> set[str]:
+@functools.lru_cache(maxsize=64)
+def _names_of_options(command: str, of: object) -> set[str]:
     """The command's keys whose value is the name of an option that it hands on: ``experiment`` of demo and sweep.
 
     Hydra takes the name of every folder of conf/ for a group, also where the command has only a value of that name.

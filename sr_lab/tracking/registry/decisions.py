@@ -72,11 +72,11 @@ def fetch(uri: str, name: str, version: int, *, decision: str) -> dict[str, Any]
 def waiting(records: Sequence[Record]) -> tuple[Record | None, Record | None]:
     """The decision that waits for a person's consent, and that consent, if it is there.
 
-    A later promotion, rollback or decision on the same version ends the waiting.
+    A later promotion, rollback or decision on the same version ends the waiting; a step of a rollout is none of these.
     """
     request = consent = None
     for record in records:
-        if record.phase != "done":
+        if record.phase != "done" or record.action == "rollout":
             continue
         if record.action == "approve":
             if request is not None and record.decision == request.decision and record.intact:

@@ -19,7 +19,7 @@ MAX_CHARACTERS = 4500
 CHANGES = ("promote", "rollback", "restore", "adopt", "retire")
 """The actions after which the champion is another one, or the registry and the audit agree again."""
 
-Action = Literal["promote", "rollback", "restore", "adopt", "retire", "reject", "needs_approval", "approve"]
+Action = Literal["promote", "rollback", "restore", "adopt", "retire", "reject", "needs_approval", "approve", "rollout"]
 Phase = Literal["intent", "done", "abandoned"]
 
 
@@ -34,7 +34,7 @@ class Record:
         action: what was asked for; ``reject`` and ``needs_approval`` are decisions that changed nothing, ``approve`` is
             the consent of a person (``who``) to the decision that asked for it. ``restore`` put the alias back to what
             the audit says, ``adopt`` took a version for champion that somebody else had made it, ``retire`` gave the
-            champion up on purpose.
+            champion up on purpose. ``rollout`` is a step of a rollout, which changes no alias (see ``rollouts``).
         phase: ``intent`` before the first change, ``done`` after the last, ``abandoned`` if it never came to that.
         source: version that was champion; None if there was none. Of ``restore``: what the alias was found at.
         target: version that the action is about.
@@ -43,6 +43,7 @@ class Record:
         policy: hash of the policy.
         reason: why, in words; for a decision its lines with the numbers.
         recovered: written by a later call, the first one was interrupted.
+        step: of a rollout, what the next step goes on from.
         intact: it names the hash of the record before it, as it is now.
     """
 
@@ -58,6 +59,7 @@ class Record:
     policy: str | None = None
     reason: str = ""
     recovered: bool = False
+    step: Mapping[str, Any] | None = None
     intact: bool = field(default=True, compare=False)
 
 
@@ -102,15 +104,17 @@ class Audit:
         policy: str | None = None,
         reason: str = "",
         recovered: bool = False,
+        step: Mapping[str, Any] | None = None,
     ) -> Record:
         """Writes the next record. Call it under the lock of the model."""
         number = max(self._texts, default=0) + 1
         record = Record(
             number=number, time=datetime.now(UTC).isoformat(timespec="seconds"), who=who, action=action, phase=phase,
             source=source, target=target, previous=previous, decision=decision, policy=policy, reason=reason,
-            recovered=recovered,
+            recovered=recovered, step=step,
         )  # fmt: skip
-        content = {key: value for key, value in asdict(record).items() if key not in ("number", "intact")}
+        left_out = ("number", "intact", *(["step"] if step is None else []))
+        content = {key: value for key, value in asdict(record).items() if key not in left_out}
         text = _fitting({**content, "chain": self._hash_before(number)})
         self._client.set_registered_model_tag(self._name, f"{PREFIX}{number:04d}", text)
         self._texts[number] = text

@@ -210,6 +210,8 @@ def release(
 
 def _fitting(policy: Policy, protocol: Protocol, metrics: Mapping[str, PerImageMetric]) -> dict[str, PerImageMetric]:
     """The metrics that the policy names; refuses what it does not agree with."""
+    if not isinstance(policy, Policy):
+        raise ValueError(f"policy={getattr(policy, 'name', policy)} is a policy of srlab rollout, not of the gate")
     if protocol.name != policy.protocol:
         raise ValueError(
             f"policy {policy.name} asks for protocol={policy.protocol}, given is {protocol.name}: "

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from sr_lab.promotion.canary import PairCheck, RolloutPolicy, Stage
-from sr_lab.tracking.registry import aliases, rollouts
+from sr_lab.tracking.registry import aliases, decisions, rollouts
 from sr_lab.tracking.registry.aliases import ConflictError, label
 from sr_lab.tracking.store import connect
-from sr_lab.workflows import rollout
+from sr_lab.workflows import rollout, rollout_steps
 from sr_lab.workflows.history import history
 from sr_lab.workflows.pairs import PairStore
 
@@ -122,8 +122,8 @@ class World:
 def world_of(registry: Registry, folder: Path, patch: pytest.MonkeyPatch) -> World:
     (folder / "mlflow.db").touch()
     patch.setattr(aliases, "connect", lambda uri: registry)
-    patch.setattr(rollout.decisions, "keep", lambda *given, **more: None)
-    patch.setattr(rollout, "render", lambda *given, **more: "<html></html>")
+    patch.setattr(decisions, "keep", lambda *given, **more: None)
+    patch.setattr(rollout_steps, "render", lambda *given, **more: "<html></html>")
     world = World(f"sqlite:///{folder}/mlflow.db", folder)
     world.champion_of_the_gate(1, None)
     registry.set_registered_model_alias(world.name, "candidate", "2")
@@ -172,7 +172,7 @@ def test_an_equal_candidate_goes_through_every_stage_and_is_promoted(real: World
     assert "data:image/png" in page
     record = next(r for r in aliases.history(world.uri, world.name) if r.action == "promote" and r.source == 1)
     assert "pass  sharp: mean gain" in record.reason
-    evidence = rollout.decisions.fetch(world.uri, world.name, 2, decision=str(record.decision))
+    evidence = decisions.fetch(world.uri, world.name, 2, decision=str(record.decision))
     assert evidence is not None
     pairs = PairStore(world.pairs)
     again = rollout.replayed(POLICY, pairs.read(evidence["rollout"], upto=evidence["pairs"]), until=evidence["until"])
@@ -289,7 +289,7 @@ def test_what_the_gate_refused_is_not_tried_on_clients(world: World) -> None:
     aliases.record(world.uri, world.name, 2, decision={**decision, "outcome": "needs_approval"}, who="ann")
     with pytest.raises(ValueError, match="waits for a person's consent"):
         world.begin()
-    rollout.decisions.approve(world.uri, world.name, by="eve", user="eve")
+    decisions.approve(world.uri, world.name, by="eve", user="eve")
     assert world.begin().stage == "shadow"
 
 

@@ -4,6 +4,7 @@
     srlab evaluate restorer=runs/NAME/best benchmark=photos scale=2 report=out missing=skip
     srlab evaluate restorer=[runs/A/best,runs/B/best] self_ensemble=true benchmark=photos scale=2 report=out
     srlab evaluate restorer=runs/GENERATIVE/best samples=8 benchmark=photos scale=4 report=out
+    srlab evaluate restorer=edge consistency=exact benchmark=photos scale=4 report=out
 
 Writes OUT/summary.json (means), OUT/per_image.csv, OUT/report.html (crops, the worst images first) and
 OUT/comparison.png. A benchmark is a folder with HR/ and LR/, whose images are paired by name, or one with
@@ -24,9 +25,8 @@ from sr_lab.workflows.evaluate import (
     COMPARISON,
     REPORT,
     SUMMARY,
-    BicubicRestorer,
+    LoadedRestorer,
     MeanRestorer,
-    NetworkRestorer,
     Scores,
     evaluate,
     format_value,
@@ -62,26 +62,37 @@ def call(cfg: DictConfig) -> Scores:
             f"run={cfg.run} records what its model can do, and self_ensemble=true measures the mean of eight of its "
             "images: give run=null or self_ensemble=false"
         )
+    if cfg.run is not None and cfg.consistency is not None:
+        raise ValueError(
+            f"run={cfg.run} records what its model can do, and consistency=exact measures projected images: "
+            "give run=null or consistency=null"
+        )
     device = choose_device(cfg.device)
+    degradation = None if cfg.degradation is None else build(cfg.degradation)
     names = [cfg.restorer] if isinstance(cfg.restorer, str) else list(cfg.restorer)
     loaded = [
         load_restorer(
             str(name), scale=cfg.scale, tile=cfg.tile, overlap=cfg.overlap, device=device,
             tracking_uri=cfg.tracking_uri, seed=cfg.seed, num_steps=cfg.num_steps, self_ensemble=cfg.self_ensemble,
+            consistency=cfg.consistency, degradation=degradation, input_noise=cfg.input_noise,
         )
         for name in names
     ]  # fmt: skip
     facts: dict[str, Any] = {} if loaded[0].metadata is None else {"tile": cfg.tile, "overlap": cfg.overlap}
-    if any(isinstance(member, NetworkRestorer) and member.generative for member in loaded):
+    if cfg.consistency is not None:
+        facts |= {"consistency": cfg.consistency, "input_noise": cfg.input_noise}
+    if any(getattr(member, "generative", False) for member in loaded):
         facts |= {"seed": cfg.seed, "num_steps": cfg.num_steps, "samples": cfg.samples}
     return evaluate(
         loaded[0] if len(loaded) == 1 else MeanRestorer(loaded),
         Path(cfg.benchmark),
-        name=" + ".join(map(str, names)) + (" (x8)" if cfg.self_ensemble else ""),
+        name=" + ".join(map(str, names))
+        + (" (x8)" if cfg.self_ensemble else "")
+        + (" (consistent)" if cfg.consistency else ""),
         scale=cfg.scale,
         protocol=build(cfg.protocol),
         metrics={name: build(node) for name, node in cfg.metrics.items()},
-        degradation=None if cfg.degradation is None else build(cfg.degradation),
+        degradation=degradation,
         seed=cfg.seed,
         samples=cfg.samples,
         device=device,
@@ -93,7 +104,7 @@ def call(cfg: DictConfig) -> Scores:
     )
 
 
-def _parents(loaded: Sequence[BicubicRestorer | NetworkRestorer]) -> dict[str, Any]:
+def _parents(loaded: Sequence[LoadedRestorer]) -> dict[str, Any]:
     """What is known of the restorers whose mean is measured."""
     parents = [dict(restorer.metadata or {}) for restorer in loaded]
     backbones = sorted({net for parent in parents for net in parent.get("perceptual_backbones", [])})

@@ -2,6 +2,7 @@
 
     srlab restore input=photos output=large restorer=models:/demo@champion
     srlab restore input=photo.jpg output=large.png restorer=runs/NAME/best
+    srlab restore input=photo.png output=large.png restorer=edge consistency=exact
     srlab restore input=s3://BUCKET/low output=s3://BUCKET/high restorer=runs/NAME/best launcher=ray launcher.gpus=1
 
 Each image is written once, whole, under its own name, as deep as it was (8 or 16 bit); what is there already is left
@@ -46,7 +47,7 @@ def call(cfg: DictConfig) -> RestoredFolder:
         input=cfg.input,
         output=cfg.output,
         load=functools.partial(_load, settings),
-        made_by={key: settings[key] for key in kept},
+        made_by={key: settings[key] for key in kept} | _kept_of_consistency(settings),
         device=functools.partial(choose_device, cfg.device),
         format=cfg.format,
         launcher=build(cfg.launcher),
@@ -61,7 +62,23 @@ def _settings(cfg: DictConfig) -> dict[str, Any]:
         if name == "bicubic":
             raise ValueError("restorer=bicubic enlarges by any factor: give scale=...")
         scale = fetch_artefact(name, tracking_uri=cfg.tracking_uri).scale
-    return {"name": name, "scale": scale, **{key: cfg[key] for key in keys}}
+    settings = {"name": name, "scale": scale, **{key: cfg[key] for key in keys}}
+    if cfg.consistency is None:
+        return settings
+    cfg = cfg.copy()
+    cfg.scale = scale  # the degradation's, too
+    degradation = None if cfg.degradation is None else build(cfg.degradation)
+    return settings | {"consistency": cfg.consistency, "input_noise": cfg.input_noise, "degradation": degradation}
+
+
+def _kept_of_consistency(settings: dict[str, Any]) -> dict[str, Any]:
+    """What changes the images of consistent restorers, as ``restore.json`` keeps it; None otherwise, as before."""
+    degradation = settings.get("degradation")
+    return {
+        "consistency": settings.get("consistency"),
+        "input_noise": settings.get("input_noise"),
+        "degradation": None if degradation is None else degradation.fingerprint(),
+    }
 
 
 def _load(settings: dict[str, Any], device: Any) -> Any:

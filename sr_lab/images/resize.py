@@ -11,30 +11,20 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sr_lab.images.banded import Block, FloatArray, IndexArray, cut_rows, multiply
+
 Border = Literal["symmetric", "replicate"]
-FloatArray = npt.NDArray[np.float64]
-IndexArray = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """Rows ``[start, start + len(matrix))`` of the output, made from rows ``[first, first + width)`` of the input."""
-
-    first: int
-    width: int
-    matrix: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class _Band:
     """One axis of a resize: the banded matrix, its transpose (for gradients), and what its weights are divided by."""
 
-    blocks: tuple[_Block, ...]
-    transposed: tuple[_Block, ...]
+    blocks: tuple[Block, ...]
+    transposed: tuple[Block, ...]
     divisor: float
 
 
@@ -105,11 +95,25 @@ def resize_bicubic_uint8(image: Tensor, *, scale: float | None = None, size: tup
         num_in = image.shape[axis]
         band = _band(num_in, num_out, factor, "replicate", True, narrow, image.device)
         dtype = band.blocks[0].matrix.dtype
-        restored = _apply(restored.to(dtype), band.blocks, axis)
+        restored = multiply(restored.to(dtype), band.blocks, axis)
         if band.divisor != 1:
             restored = restored.div_(band.divisor)
         restored = restored.add_(0.5).floor_().clamp_(0, 255)
     return restored.to(torch.uint8)
+
+
+def bicubic_matrix(num_in: int, num_out: int) -> tuple[IndexArray, IndexArray, FloatArray]:
+    """The matrix that :func:`resize_bicubic` multiplies an axis with, mirrored at its border: its entries, not rounded.
+
+    Args:
+        num_in: length of the axis before.
+        num_out: length after.
+
+    Returns:
+        Rows, columns and values of the entries; those at one place are to be added.
+    """
+    index, weights = _contributions(num_in, num_out, num_out / num_in, "symmetric")
+    return np.repeat(np.arange(num_out), index.shape[1]), index.ravel(), weights.ravel()
 
 
 def _passes(
@@ -216,46 +220,11 @@ def _band(
     row, column, value = row[value != 0], column[value != 0], value[value != 0]
     step = 16 if device.type == "cpu" else 128
     ratio = num_out / num_in
-    forward = _cut(row, column, value, num_out, round(step * max(ratio, 1)), dtype, device)
+    forward = cut_rows(row, column, value, num_out, round(step * max(ratio, 1)), dtype, device)
     order = np.argsort(column, kind="stable")
     row, column, value = row[order], column[order], value[order]
-    backward = _cut(column, row, value, num_in, round(step * max(1 / ratio, 1)), dtype, device)
+    backward = cut_rows(column, row, value, num_in, round(step * max(1 / ratio, 1)), dtype, device)
     return _Band(blocks=forward, transposed=backward, divisor=divisor)
-
-
-def _cut(
-    row: IndexArray,
-    column: IndexArray,
-    value: FloatArray,
-    num_rows: int,
-    step: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> tuple[_Block, ...]:
-    """Blocks of ``step`` rows of a sparse matrix whose entries are sorted by row; repeated entries are added."""
-    blocks = []
-    for start in range(0, num_rows, step):
-        stop = min(start + step, num_rows)
-        here = slice(*np.searchsorted(row, (start, stop)))
-        first, width = 0, 1
-        if column[here].size:
-            first = int(column[here].min())
-            width = int(column[here].max()) + 1 - first
-        flat = (row[here] - start) * width + column[here] - first
-        matrix = np.bincount(flat, weights=value[here], minlength=(stop - start) * width).reshape(-1, width)
-        blocks.append(_Block(first=first, width=width, matrix=torch.from_numpy(matrix).to(device, dtype)))
-    return tuple(blocks)
-
-
-def _apply(image: Tensor, blocks: tuple[_Block, ...], axis: int) -> Tensor:
-    """Product of a banded matrix with the rows (axis -2) or the columns (axis -1) of (B, C, H, W)."""
-    image = image.contiguous()
-    windows = [image.narrow(axis, block.first, block.width) for block in blocks]
-    if axis == -1:
-        parts = [window @ block.matrix.T for window, block in zip(windows, blocks, strict=True)]
-    else:
-        parts = [block.matrix @ window for window, block in zip(windows, blocks, strict=True)]
-    return torch.cat(parts, dim=axis)
 
 
 @torch.library.custom_op("sr_lab::resample", mutates_args=())
@@ -265,7 +234,7 @@ def _resample(
     """One pass over float images, or (``transposed``) its gradient; one opaque operation for compilers and export."""
     dtype = torch.float64 if _is_reduced(image.device) else image.dtype
     band = _band(num_in, num_out, factor, border, False, dtype, image.device)
-    return _apply(image.to(dtype), band.transposed if transposed else band.blocks, axis).to(image.dtype)
+    return multiply(image.to(dtype), band.transposed if transposed else band.blocks, axis).to(image.dtype)
 
 
 @_resample.register_fake

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.images.forms import Image, as_tensor, in_the_form_of
-from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
+from sr_lab.inference.consistency import LoadedRestorer
 
 
 class PictureRestorer:
@@ -32,9 +32,7 @@ class PictureRestorer:
         (6, 8, 1)
     """
 
-    def __init__(
-        self, restorer: BicubicRestorer | NetworkRestorer, *, name: str, device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, restorer: LoadedRestorer, *, name: str, device: torch.device | str = "cpu") -> None:
         self.restorer, self.name, self.device = restorer, name, torch.device(device)
 
     @property

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sr_lab.images import resize_bicubic
+from sr_lab.images.projection import Shrinking
 from sr_lab.metrics.base import Context, ErrorMap, PerImageMetric
 
 _FLOOR = (0.01 / 255) ** 2
@@ -38,9 +38,8 @@ def unseen_detail(image: Tensor, *, scale: int) -> Tensor:
     image = image.float()
     if scale == 1:
         return torch.zeros_like(image)
-    low = resize_bicubic(image, scale=1 / scale)
-    rows, columns = (_inverse(length // scale, scale).to(image.device) for length in (height, width))
-    return image - resize_bicubic((rows @ low.double() @ columns.T).float(), scale=float(scale))
+    shrinking = Shrinking.bicubic((height, width), (height // scale, width // scale), enlarged=True)
+    return image - shrinking.part(shrinking.shrink(image))
 
 
 def invented_detail(restored: Tensor, target: Tensor | None, *, scale: int) -> Tensor:
@@ -137,15 +136,6 @@ class Hallucination(PerImageMetric):
         """RMS of the invented detail over the channels, at each pixel."""
         invented = invented_detail(restored.clamp(0, 1), target, scale=self.scale)
         return ErrorMap("invented detail", invented.square().mean(dim=1, keepdim=True).sqrt(), top=32 / 255)
-
-
-@lru_cache(maxsize=16)
-def _inverse(length: int, scale: int) -> Tensor:
-    """Inverse of D U along one axis of ``length`` low-resolution pixels, (length, length) float64."""
-    eye = torch.eye(length, dtype=torch.float64)[None, None]
-    enlarged = resize_bicubic(eye, size=(length * scale, length))
-    inverse: Tensor = torch.linalg.inv(resize_bicubic(enlarged, size=(length, length))[0, 0])
-    return inverse
 
 
 @lru_cache(maxsize=4)

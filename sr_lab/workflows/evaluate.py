@@ -17,6 +17,7 @@ from sr_lab.evaluation.numbers import format_value
 from sr_lab.evaluation.report import COMPARISON, REPORT, SUMMARY, not_measured_on
 from sr_lab.evaluation.scores import ImageScores, Scores
 from sr_lab.evaluation.scoring import score
+from sr_lab.inference.consistency import LoadedRestorer
 from sr_lab.inference.restorers import BicubicRestorer, MeanRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
@@ -29,6 +30,7 @@ __all__ = [
     "SUMMARY",
     "BicubicRestorer",
     "ImageScores",
+    "LoadedRestorer",
     "MeanRestorer",
     "NetworkRestorer",
     "OutOfMemory",

@@ -12,6 +12,8 @@ from sr_lab.artefacts.lineage import backbones_seen
 from sr_lab.artefacts.pretrained import is_pretrained, load_pretrained
 from sr_lab.artefacts.public import SUFFIXES, load_public
 from sr_lab.artefacts.shipped import find_shipped, shipped_models
+from sr_lab.degradations.base import Degradation
+from sr_lab.inference.consistency import ConsistentRestorer, LoadedRestorer
 from sr_lab.inference.engines import ENGINES, EngineNetwork, UnfitEngine, choose_engine, make_engine
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
 from sr_lab.networks.base import GenerativeNetwork, Network
@@ -48,7 +50,10 @@ def load_restorer(
     num_steps: int | None = None,
     self_ensemble: bool = False,
     engine: str | None = None,
-) -> BicubicRestorer | NetworkRestorer:
+    consistency: str | None = None,
+    degradation: Degradation | None = None,
+    input_noise: float | str = 0.0,
+) -> LoadedRestorer:
     """The restorer called ``name``: it maps low images (B, C, h, w) in [0, 1] to (B, C, h * scale, w * scale).
 
     Args:
@@ -68,6 +73,10 @@ def load_restorer(
         engine: What computes the network on a CPU: ``torch``, ``onnx``, ``openvino``, ``ncnn``, or ``auto`` for the
             fastest installed one that computes the same image on this machine; None for the network as it is, to the
             bits of an evaluation.
+        consistency: ``exact``: the image is projected so that, degraded again, it is its input; see
+            ``ConsistentRestorer``. None: the restorer's own image.
+        degradation: What made the low images, for ``consistency``; None for MATLAB's bicubic.
+        input_noise: Noise in the low images, for ``consistency``: 8-bit levels, or ``auto``.
 
     Returns:
         The restorer. Its ``scale`` is the factor, its ``metadata`` what is known of its training (None for bicubic).
@@ -76,6 +85,7 @@ def load_restorer(
         FileNotFoundError: If there is no such file or folder.
         ValueError: If it enlarges by another factor, the store does not know it, or a file is not what was saved.
         UnfitEngine: If the engine is not installed, or does not compute this network's image.
+        NotLinear: If no image can be made consistent with what the degradation makes.
 
     >>> load_restorer("bicubic", scale=2)(torch.zeros(1, 3, 4, 5)).shape
     torch.Size([1, 3, 8, 10])
@@ -83,7 +93,7 @@ def load_restorer(
     if name == "bicubic":
         if scale is None:
             raise ValueError("restorer=bicubic enlarges by any factor: give scale=...")
-        return BicubicRestorer(scale=scale)
+        return _consistent(BicubicRestorer(scale=scale), consistency, degradation, input_noise)
     artefact = fetch_artefact(name, tracking_uri=tracking_uri, scale=scale)
     if scale not in (None, artefact.scale):
         raise ValueError(f"restorer={name} enlarges by {artefact.scale}, and scale={scale} is asked for")
@@ -101,7 +111,7 @@ def load_restorer(
     )
     if engine is not None and (ours := on_engine(network, engine, chosen)) is not network:
         restorer.apply = (SelfEnsemble(ours) if self_ensemble else ours).eval()
-    return restorer
+    return _consistent(restorer, consistency, degradation, input_noise)
 
 
 def on_engine(network: Network, engine: str, device: torch.device) -> Network:
@@ -160,6 +170,19 @@ def fetch_artefact(name: str, *, tracking_uri: str | None = None, scale: int | N
             "folder, a checkpoint, runs:/RUN/PATH, models:/NAME@ALIAS, pretrained/NAME or a public weights file "
             f"({', '.join(sorted(SUFFIXES))})"
         ) from error
+
+
+def _consistent(
+    restorer: BicubicRestorer | NetworkRestorer,
+    consistency: str | None,
+    degradation: Degradation | None,
+    input_noise: float | str,
+) -> LoadedRestorer:
+    if consistency is None:
+        return restorer
+    if consistency != "exact":
+        raise ValueError(f"consistency={consistency}: exact, or null")
+    return ConsistentRestorer(restorer, degradation=degradation, input_noise=input_noise)
 
 
 def _known(artefact: Artefact) -> Mapping[str, Any]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
+from sr_lab.inference.consistency import LoadedRestorer
+from sr_lab.inference.restorers import NetworkRestorer
 from sr_lab.monitoring.embedding import Embedding
 from sr_lab.monitoring.features import feature, feature_columns
 from sr_lab.monitoring.measuring import Extractor, measure_folder
@@ -53,7 +54,7 @@ def feature_extractor(
     *,
     embedding: Embedding,
     crop: int = 512,
-    restorer: BicubicRestorer | NetworkRestorer | None = None,
+    restorer: LoadedRestorer | None = None,
     num_samples: int = 4,
     side: int = 128,
 ) -> Extractor:

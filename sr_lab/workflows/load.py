@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
-from sr_lab.artefacts.artefact import Artefact, load_artefact
+from sr_lab.artefacts.artefact import WEIGHTS, Artefact, load_artefact
+from sr_lab.artefacts.export.graphs import ONNX
+from sr_lab.artefacts.export.manifest import is_export, read_manifest
 from sr_lab.artefacts.lineage import backbones_seen
 from sr_lab.artefacts.pretrained import is_pretrained, load_pretrained
 from sr_lab.artefacts.public import SUFFIXES, load_public
@@ -18,6 +20,7 @@ from sr_lab.inference.engines import ENGINES, EngineNetwork, UnfitEngine, choose
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
 from sr_lab.networks.base import GenerativeNetwork, Network
 from sr_lab.networks.ensemble import SelfEnsemble
+from sr_lab.networks.graph.network import GraphNetwork
 
 __all__ = ["choose_device", "fetch_artefact", "load_restorer", "on_engine"]
 
@@ -160,6 +163,8 @@ def fetch_artefact(name: str, *, tracking_uri: str | None = None, scale: int | N
     if is_pretrained(name):
         return load_pretrained(name, scale=scale)
     path = Path(name)
+    if is_export(path):
+        return _exported(path)
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         return load_public(path, scale=scale)
     try:
@@ -183,6 +188,38 @@ def _consistent(
     if consistency != "exact":
         raise ValueError(f"consistency={consistency}: exact, or null")
     return ConsistentRestorer(restorer, degradation=degradation, input_noise=input_noise)
+
+
+def _exported(folder: Path) -> Artefact:
+    """The network of an export's ONNX graph, with the lineage of what was exported."""
+    manifest = read_manifest(folder)
+    if manifest["target"] not in ("onnx", "bundle"):
+        raise ValueError(
+            f"{folder} holds files of {manifest['target']}, which srlab does not restore by: give an export of "
+            "target=onnx or bundle"
+        )
+    size = manifest["size"]
+    network = GraphNetwork.of(
+        (folder / ONNX).read_bytes(), scale=manifest["scale"], num_channels=manifest["channels"], size=size
+    )
+    node = {
+        "_target_": "sr_lab.networks.graph.network.GraphNetwork",
+        "scale": network.scale,
+        "num_channels": network.num_channels,
+        "num_bytes": network.graph.numel(),
+        "size": size,
+    }
+    source = manifest["source"]
+    known = {key: source[key] for key in ("data_version", "protocol", "perceptual_backbones") if key in source}
+    metadata = {
+        **known,
+        "images": manifest["images"],
+        "parents": [{"name": source["name"], "weights": source["weights"]}],
+        "registry": source["registry"],
+        "precision": manifest["precision"],
+        "sha256": {WEIGHTS: manifest["files"][ONNX]},
+    }
+    return Artefact(network, {"model": {"network": node}}, metadata)
 
 
 def _known(artefact: Artefact) -> Mapping[str, Any]:

@@ -1,6 +1,7 @@
 """OpenVINO, which reads the same ONNX graph and is compiled for each size of a tile."""
 
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -36,12 +37,12 @@ class OpenVinoEngine(Engine):
         return restored
 
 
-def compiled(model: bytes, shape: tuple[int, ...], *, threads: int) -> Any:
-    """An ONNX graph compiled for tiles of one shape."""
+def compiled(model: bytes | Path, shape: tuple[int, ...], *, threads: int) -> Any:
+    """An ONNX graph, or a file of OpenVINO's, compiled for tiles of one shape."""
     import openvino
 
     core = openvino.Core()
-    graph = core.read_model(model, b"")
+    graph = core.read_model(model, b"") if isinstance(model, bytes) else core.read_model(str(model))
     graph.reshape(list(shape))
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",

@@ -59,6 +59,25 @@ class Plain:
         """Its convolutions, in the order in which they are computed."""
         return [layer for layer in self.layers if layer.kind in ("conv", "deconv")]
 
+    @property
+    def radius(self) -> float:
+        """Low-resolution pixels that an output pixel can see to each side, by the sizes of the kernels."""
+        seen: dict[str, tuple[float, float]] = {LOW: (0.0, 1.0)}
+        """Of each value: radius in low-resolution pixels, and by what it is enlarged."""
+        for layer in self.layers:
+            radius = max(seen[name][0] for name in layer.inputs)
+            factor = seen[layer.inputs[0]][1]
+            if layer.kind == "conv":
+                reach = (layer.arrays["weight"].shape[-1] - 1) // 2 * layer.numbers["dilation"][0]
+                radius, factor = radius + reach / factor, factor / layer.numbers["stride"][0]
+            elif layer.kind == "deconv":
+                factor *= layer.numbers["stride"][0]
+                radius += (layer.arrays["weight"].shape[-1] - 1) / 2 / factor
+            elif layer.kind in ("pixel_shuffle", "nearest"):
+                factor *= layer.numbers["factor"]
+            seen[layer.output] = radius, factor
+        return seen[RESTORED][0]
+
 
 def plain_layers(network: nn.Module) -> Plain:
     """The plain layers of a network.

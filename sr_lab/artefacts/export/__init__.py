@@ -1,0 +1,1 @@
+"""Networks in the formats of other runtimes, with a manifest, and the bundle that restores without PyTorch."""

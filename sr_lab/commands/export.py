@@ -1,0 +1,51 @@
+"""Write a network as ONNX, OpenVINO or ncnn files, or as a bundle that restores without PyTorch.
+
+    srlab export restorer=edge output=exports/edge
+    srlab export restorer=models:/NAME@champion target=bundle output=bundle web=.
+    srlab export restorer=runs/NAME/best target=onnx precision=int8 output=int8 benchmark=Set5/x4
+    srlab export restorer=runs/NAME/best target=ncnn precision=fp16 output=phone
+
+The files are compared with PyTorch, timed, and described by OUTPUT/manifest.json: where they came from (the registry's
+version, the hash of the weights), how far they are from it, and what they cost. int8 is judged image by image against
+float: an export that loses more than it may is refused, and the message names the layers that have to stay in float.
+A bundle holds the graph, the manifest and one file restore.py, which needs numpy, Pillow or OpenCV, and onnxruntime:
+
+    python bundle/restore.py photo.jpg large.png
+
+web=FOLDER, where  npm install onnxruntime-web  was run, adds a page that restores in a browser.
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from sr_lab.workflows.export import Exported, export
+
+
+def run(cfg: DictConfig) -> int:
+    """Runs the command; see the module's docstring."""
+    done = call(cfg)
+    for line in done.lines:
+        print(line)
+    print(f"{cfg.target}, {cfg.precision}: {done.folder}")
+    return 0
+
+
+def call(cfg: DictConfig) -> Exported:
+    """Exports what ``cfg`` names."""
+    return export(
+        str(cfg.restorer),
+        Path(cfg.output),
+        target=str(cfg.target),
+        precision=str(cfg.precision),
+        size=None if cfg.size is None else (int(cfg.size[0]), int(cfg.size[1])),
+        scale=cfg.scale,
+        calibration=None if cfg.calibration is None else Path(cfg.calibration),
+        benchmark=None if cfg.benchmark is None else Path(cfg.benchmark),
+        exclude=[str(name) for name in cfg.exclude],
+        mean_loss=float(cfg.mean_loss),
+        worst_loss=float(cfg.worst_loss),
+        web=None if cfg.web is None else Path(cfg.web),
+        num_runs=int(cfg.num_runs),
+        tracking_uri=cfg.tracking_uri,
+    )

@@ -1,0 +1,419 @@
+"""Exporting: a network in another runtime's files, checked against PyTorch, timed, and told where it came from."""
+
+import importlib.metadata
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sr_lab.artefacts.artefact import Artefact
+from sr_lab.artefacts.export import graphs
+from sr_lab.artefacts.export.bundle import INSTALL, write_page, write_runtime
+from sr_lab.artefacts.export.graphs import PRECISIONS, TARGETS
+from sr_lab.artefacts.export.int8 import calibration_patches, convolutions, quantised
+from sr_lab.artefacts.export.manifest import write_manifest
+from sr_lab.artefacts.lineage import parent_of
+from sr_lab.base.errors import SRLabError
+from sr_lab.base.files import replacing_folder
+from sr_lab.base.places import user_cache
+from sr_lab.base.provenance import git_state, hardware
+from sr_lab.base.version import __version__
+from sr_lab.data.photos import extract_photos
+from sr_lab.evaluation.benchmark import Benchmark
+from sr_lab.evaluation.scores import score
+from sr_lab.images import list_images, read_image, to_tensor
+from sr_lab.inference.costs import OPERATIONS, PARAMETERS, counted_work
+from sr_lab.inference.engines import ENGINES
+from sr_lab.inference.engines.files import open_files
+from sr_lab.inference.latency import measure_latency
+from sr_lab.inference.restorers import NetworkRestorer
+from sr_lab.metrics.protocol import YCrop
+from sr_lab.metrics.psnr import PSNR
+from sr_lab.networks.graph import NotPlain, Plain, plain_layers
+from sr_lab.workflows.load import fetch_artefact
+
+__all__ = ["ExportRefused", "Exported", "export"]
+
+Array = npt.NDArray[np.float32]
+TOLERANCE = {"fp32": 2e-4, "fp16": 1e-2}
+"""Largest difference to PyTorch that a file may show, of values in [0, 1]; integers are judged by images."""
+PROBE, WINDOW = (61, 75), 128
+"""The tile that is compared, and the side of the one that is timed."""
+
+
+class ExportRefused(SRLabError, ValueError):
+    """The export would not be the network: the message says by how much, and what helps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """An export that was written.
+
+    Attributes:
+        folder: Where it is.
+        manifest: What was recorded: source, check, cost, judgement.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def lines(self) -> list[str]:
+        """What a person wants to know, line by line."""
+        check, cost = self.manifest["check"], self.manifest["cost"]
+        memory = "" if cost["memory_bytes"] is None else f", {cost['memory_bytes'] / 2**20:.0f} MiB"
+        lines = [
+            f"against PyTorch: at most {check['max']:.2g} apart, {check['mean']:.2g} on average; "
+            f"{check['flipped']} of {check['values']} 8-bit values differ, by at most {check['levels']}",
+            f"a window of {cost['window']}x{cost['window']}: p50 {1000 * cost['p50_s']:.0f} ms, "
+            f"p95 {1000 * cost['p95_s']:.0f} ms, {1000 * cost['cpu_s']:.0f} ms of CPU{memory}",
+            f"{cost['parameters']:,} parameters, {cost['flops_per_pixel']:,.0f} operations a low pixel, "
+            f"{cost['file_bytes'] / 1024:.0f} KiB",
+        ]
+        if (judged := self.manifest.get("judged")) is not None:
+            lines.append(
+                f"int8 on {judged['images']} images: {-judged['mean_loss_db']:+.3f} dB on average, "
+                f"{-judged['worst_loss_db']:+.3f} dB on {judged['worst_image']}"
+            )
+        return lines
+
+
+def export(
+    name: str,
+    output: Path,
+    *,
+    target: str = "onnx",
+    precision: str = "fp32",
+    size: tuple[int, int] | None = None,
+    scale: int | None = None,
+    calibration: Path | None = None,
+    benchmark: Path | None = None,
+    exclude: Sequence[str] = (),
+    mean_loss: float = 0.05,
+    worst_loss: float = 0.15,
+    web: Path | None = None,
+    num_runs: int = 15,
+    tracking_uri: str | None = None,
+) -> Exported:
+    """Writes a network as another runtime's files, whole or not at all.
+
+    Args:
+        name: The artefact, as ``workflows.load.fetch_artefact`` takes it.
+        output: Folder of the export; a former one is replaced.
+        target: ``onnx``, ``openvino``, ``ncnn``, or ``bundle`` for a folder that restores without PyTorch.
+        precision: ``fp32``; ``fp16`` stores weights in 16 bits and computes in float32; ``int8`` computes
+            convolutions in integers.
+        size: The one height and width that an ONNX graph takes; None for any.
+        scale: Enlargement factor of public weights, which some architectures do not tell.
+        calibration: Folder of photos from which int8 takes its ranges; None for the photos of scikit-image.
+        benchmark: Images on which int8 is judged, as ``srlab evaluate`` takes them; None for others of those photos.
+        exclude: Names of convolutions that stay in float; the refusal of an int8 export names some.
+        mean_loss: Decibels of PSNR on luma that int8 may lose on average.
+        worst_loss: Decibels that it may lose on any one image.
+        web: Where onnxruntime-web is installed; the bundle then carries a page that restores in a browser.
+        num_runs: Calls that are timed.
+        tracking_uri: The store that knows ``runs:/`` and ``models:/``.
+
+    Raises:
+        UnfitEngine: If the runtime's package is not installed.
+        ExportRefused: If the files would not compute the network's images.
+        ValueError: If the network is not plain, or the settings do not fit together.
+    """
+    _check(target, precision, size, exclude, web)
+    ENGINES["onnx" if target == "bundle" else target].require()
+    artefact = fetch_artefact(name, tracking_uri=tracking_uri, scale=scale)
+    network = artefact.network
+    try:
+        plain = plain_layers(network)
+    except NotPlain as error:
+        raise ValueError(
+            f"restorer={name} cannot be exported: {error}. Plain convolution networks (Compact, ECBSR, EDSR, FSRCNN, "
+            "RDN, RRDBNet at x4) can"
+        ) from error
+    restorer = NetworkRestorer(network)
+    model = b"" if target == "ncnn" else graphs.onnx_bytes(plain, half=precision == "fp16", size=size)
+    if precision == "int8":
+        photos = _photos(calibration)
+        patches = calibration_patches(photos, scale=plain.scale, num_channels=plain.num_channels)
+        if size is not None:
+            patches = [_continued(patch, size) for patch in patches]
+        whole, model = model, quantised(model, patches, exclude=exclude)
+    with replacing_folder(output) as folder:
+        if target == "ncnn":
+            graphs.write_ncnn(folder, plain, half=precision == "fp16")
+        elif target == "openvino":
+            graphs.write_openvino(folder, model, half=precision == "fp16")
+        else:
+            graphs.write_onnx(folder, model)
+        threads = torch.get_num_threads()
+        run = open_files(folder, target, threads=threads)
+        facts = _facts(name, artefact, plain, restorer, target, precision, size, tracking_uri)
+        facts["check"] = _compared(run, restorer, size)
+        _require_equal(facts["check"], precision)
+        if precision == "int8":
+            judged = _judged(restorer, run, benchmark, size)
+            facts["judged"] = judged | {"excluded": list(exclude), "limits_db": [mean_loss, worst_loss]}
+            if judged["mean_loss_db"] > mean_loss or judged["worst_loss_db"] > worst_loss:
+                damage = _damage(whole, patches, exclude)
+                raise ExportRefused(_refusal(judged, mean_loss, worst_loss, damage, exclude))
+        facts["cost"] = _cost(run, restorer, plain, folder, size, num_runs)
+        if target == "bundle":
+            write_runtime(folder)
+            if web is not None:
+                write_page(folder, web)
+        manifest = write_manifest(folder, facts)
+    return Exported(folder=output, manifest=manifest)
+
+
+def _check(target: str, precision: str, size: tuple[int, int] | None, exclude: Sequence[str], web: Path | None) -> None:
+    if target not in TARGETS:
+        raise ValueError(f"target={target}: {', '.join(TARGETS)}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision}: {', '.join(PRECISIONS)}")
+    if target == "ncnn" and precision == "int8":
+        raise ValueError("target=ncnn holds fp32 and fp16 here: give precision=fp16, or target=onnx for int8")
+    if target == "ncnn" and size is not None:
+        raise ValueError("size: ncnn's files take any size, leave it out")
+    if size is not None and (min(size) < 16 or (target == "bundle" and size[0] != size[1])):
+        raise ValueError(f"size={list(size)}: at least 16 pixels each way, and a square for the windows of a bundle")
+    if exclude and precision != "int8":
+        raise ValueError(f"exclude={list(exclude)} is of precision=int8")
+    if web is not None and target != "bundle":
+        raise ValueError(f"web={web}: the page is a part of target=bundle ({INSTALL})")
+
+
+def _facts(
+    name: str,
+    artefact: Artefact,
+    plain: Plain,
+    restorer: NetworkRestorer,
+    target: str,
+    precision: str,
+    size: tuple[int, int] | None,
+    tracking_uri: str | None,
+) -> dict[str, Any]:
+    """What the files are and where they came from."""
+    metadata = artefact.metadata
+    known = ("commit", "data_version", "protocol", "metrics", "perceptual_backbones")
+    source = {
+        **parent_of(name, artefact),
+        "network": type(artefact.network).__name__,
+        "registry": _version(name, tracking_uri),
+        "config": artefact.config.get("model", {}).get("network"),
+        **{key: metadata[key] for key in known if key in metadata},
+    }
+    halo = max(restorer.halo.pixels, 4 if plain.num_channels == 1 else 0)
+    return {
+        "target": target,
+        "precision": precision,
+        "scale": plain.scale,
+        "channels": plain.num_channels,
+        "size": None if size is None else list(size),
+        "halo": halo,
+        "halo_exact": restorer.halo.exact,
+        "tile": 128 if 2 * halo < 96 else 256,
+        "source": source,
+        "images": metadata.get("images"),
+        "card": _card(source, plain, precision),
+        "made_by": {
+            "sr_lab": __version__,
+            "commit": git_state().commit,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {
+                package: importlib.metadata.version(package)
+                for package in ENGINES["onnx" if target == "bundle" else target].packages
+            },
+            "cpu": hardware().get("cpu"),
+        },
+    }
+
+
+def _card(source: Mapping[str, Any], plain: Plain, precision: str) -> str:
+    """A few sentences for whoever finds the files."""
+    version = source["registry"]
+    where = f"version {version['version']} of {version['name']}" if version else str(source["name"])
+    return (
+        f"Enlarges pictures by {plain.scale}: {source['network']} of {where}, weights {str(source['weights'])[:12]}, "
+        f"in {precision}. It draws detail that is likely, not detail that was there: not for evidence, measurement or "
+        "diagnosis."
+    )
+
+
+def _version(name: str, tracking_uri: str | None) -> dict[str, Any] | None:
+    """Registered model and version that a name stands for now."""
+    found = re.fullmatch(r"models:/([^/@]+)(?:@([\w-]+)|/(\d+))", name)
+    if found is None:
+        return None
+    if found[3]:
+        return {"name": found[1], "version": int(found[3])}
+    from sr_lab.tracking.registry.aliases import aliases
+    from sr_lab.tracking.store import resolve_uri
+
+    return {"name": found[1], "version": aliases(resolve_uri(tracking_uri), found[1])[found[2]], "alias": found[2]}
+
+
+def _photos(folder: Path | None) -> list[torch.Tensor]:
+    if folder is None:
+        root = user_cache() / "photos"
+        extract_photos(root)
+        folder = root / "train"
+    files = list_images(folder)[:24]
+    if not files:
+        raise ValueError(f"calibration={folder} holds no image")
+    return [to_tensor(image) for image in map(read_image, files) if image.shape[2] in (1, 3)]
+
+
+def _continued(patch: Array, size: tuple[int, int]) -> Array:
+    """A patch cut or repeated to a fixed size."""
+    rows, columns = (np.arange(length) % side for length, side in zip(size, patch.shape[-2:], strict=True))
+    return np.ascontiguousarray(patch[:, :, rows[:, None], columns])
+
+
+def _probe(num_channels: int, size: tuple[int, int] | None) -> Array:
+    """Noise, a smooth ground, and black and white."""
+    height, width = size or PROBE
+    generator = np.random.default_rng(0)
+    probe = 0.5 + 0.5 * np.sin(np.arange(height)[:, None] / 5) * np.cos(np.arange(width) / 7)
+    probe = np.broadcast_to(probe, (1, num_channels, height, width)).copy()
+    probe[..., : height // 3] = generator.random(probe[..., : height // 3].shape)
+    probe[..., : height // 4, width // 2 :] = generator.integers(0, 2, probe[..., : height // 4, width // 2 :].shape)
+    return probe.astype(np.float32)
+
+
+@torch.inference_mode()
+def _compared(run: Callable[[Array], Array], restorer: NetworkRestorer, size: tuple[int, int] | None) -> dict[str, Any]:
+    """Files against PyTorch on one tile: differences, and 8-bit values that are not the same."""
+    probe = _probe(restorer.num_channels, size)
+    expected, found = restorer.network(torch.from_numpy(probe)).numpy(), run(probe)
+    apart = np.abs(expected - found)
+    levels = [np.floor(np.clip(image * 255, 0, 255) + 0.5).astype(int) for image in (expected, found)]
+    flips = np.abs(levels[0] - levels[1])
+    return {
+        "max": float(apart.max()),
+        "mean": float(apart.mean()),
+        "flipped": int((flips > 0).sum()),
+        "levels": int(flips.max()),
+        "values": int(flips.size),
+        "most": float(np.abs(expected).max()),
+    }
+
+
+def _require_equal(check: Mapping[str, Any], precision: str) -> None:
+    allowed = TOLERANCE.get(precision)
+    if allowed is not None and not check["max"] <= allowed * max(1.0, check["most"]):
+        raise ExportRefused(
+            f"the files compute another image than PyTorch: up to {check['max']:.2g} apart, {allowed:g} is allowed "
+            f"for {precision}" + ("; give precision=fp32" if precision == "fp16" else "")
+        )
+
+
+def _judged(
+    restorer: NetworkRestorer, run: Callable[[Array], Array], benchmark: Path | None, size: tuple[int, int] | None
+) -> dict[str, Any]:
+    """What the integers lose, image by image."""
+    if benchmark is None:
+        extract_photos(user_cache() / "photos")
+        benchmark = user_cache() / "photos" / "test"
+    other = NetworkRestorer(restorer.network, tile=restorer.tile if size is None else min(size))
+    other.apply = lambda low: torch.from_numpy(run(low.contiguous().numpy()))
+    if size is not None:
+        raise ValueError("precision=int8 is judged on whole images: leave size out")
+    scale = restorer.scale
+    protocol = YCrop()
+    with torch.inference_mode():
+        scores = score(
+            {"int8": other, "float": restorer},
+            {"": Benchmark(benchmark, scale=scale, protocol=protocol)},
+            metrics={"psnr": PSNR(protocol=protocol, scale=scale)},
+        )
+    (key,) = scores.metrics
+    if scores.failed or not scores.scored:
+        raise ValueError(f"benchmark={benchmark}: {scores.failed[0].name}: {scores.failed[0].reason}")
+    losses = {image.name: image.value("float", key) - image.value("int8", key) for image in scores.scored}
+    losses = {image: 0.0 if math.isnan(loss) else loss for image, loss in losses.items()}
+    worst = max(losses, key=lambda image: losses[image])
+    return {
+        "benchmark": str(benchmark),
+        "images": len(losses),
+        "mean_loss_db": float(np.mean(list(losses.values()))),
+        "worst_loss_db": losses[worst],
+        "worst_image": worst,
+        "loss_db": losses,
+    }
+
+
+def _damage(model: bytes, patches: Sequence[Array], exclude: Sequence[str]) -> list[tuple[str, float]]:
+    """What each convolution alone costs in integers: mean squared error on some patches, the worst first."""
+    from sr_lab.inference.engines.onnx import session
+
+    few = list(patches)[:: max(1, len(patches) // 6)]
+    threads = torch.get_num_threads()
+    names = convolutions(model)
+    whole = session(model, threads=threads)
+    expected = [whole.run(None, {"low": patch})[0] for patch in few]
+    found = []
+    for name in (name for name in names if name not in exclude):
+        alone = session(quantised(model, few, exclude=[other for other in names if other != name]), threads=threads)
+        errors = [
+            float(np.square(alone.run(None, {"low": p})[0] - e).mean()) for p, e in zip(few, expected, strict=True)
+        ]
+        found.append((name, float(np.mean(errors))))
+    return sorted(found, key=lambda each: -each[1])
+
+
+def _refusal(
+    judged: Mapping[str, Any],
+    mean_loss: float,
+    worst_loss: float,
+    damage: Sequence[tuple[str, float]],
+    exclude: Sequence[str],
+) -> str:
+    total = sum(error for _, error in damage) or 1.0
+    worst, share = list(exclude), 0.0
+    for name, error in damage[: max(1, len(damage) - 1)]:
+        worst.append(name)
+        share += error / total
+        if share > 0.7:
+            break
+    return (
+        f"int8 loses {judged['mean_loss_db']:.3f} dB on average and {judged['worst_loss_db']:.3f} dB on "
+        f"{judged['worst_image']}; at most {mean_loss:g} and {worst_loss:g} are allowed. Most of it comes from "
+        f"{', '.join(name for name in worst if name not in exclude)}: leave these in float by "
+        f"exclude=[{','.join(worst)}], or give precision=fp16"
+    )
+
+
+def _cost(
+    run: Callable[[Array], Array],
+    restorer: NetworkRestorer,
+    plain: Plain,
+    folder: Path,
+    size: tuple[int, int] | None,
+    num_runs: int,
+) -> dict[str, Any]:
+    """What one window costs on this machine, and the work that it is."""
+    height, width = size or (WINDOW, WINDOW)
+    tile = np.random.default_rng(0).random((1, plain.num_channels, height, width), dtype=np.float32)
+    latency = measure_latency(lambda: run(tile), num_runs=num_runs)
+    with torch.inference_mode():
+        work = counted_work(restorer, torch.zeros(1, plain.num_channels, 16, 16))
+    return {
+        "window": height,
+        "p50_s": latency.p50,
+        "p95_s": latency.p95,
+        "cpu_s": latency.cpu,
+        "memory_bytes": latency.memory,
+        "runs": latency.runs,
+        "threads": torch.get_num_threads(),
+        "file_bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        "parameters": int(work[PARAMETERS][0]),
+        "flops_per_pixel": work[OPERATIONS][0] / 256,
+        "radius": plain.radius,
+    }

@@ -1,0 +1,338 @@
+import base64
+import importlib.util
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import browser
+import numpy as np
+import pytest
+import torch
+
+import sr_lab
+from sr_lab.artefacts.artefact import build_network, save_artefact
+from sr_lab.artefacts.export.bundle import find_web
+from sr_lab.cli import main
+from sr_lab.images import write_image
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def photo(height, width, seed=0):
+    rows, columns = np.mgrid[:height, :width]
+    waves = np.stack([np.sin(rows / (5 + c)) * np.cos(columns / (7 - c)) for c in range(3)], axis=-1)
+    noise = np.random.default_rng(seed).random((height, width, 3))
+    return (255 * (0.5 + 0.35 * waves + 0.15 * (noise - 0.5)).clip(0, 1)).astype(np.uint8)
+
+
+def artefact(folder, channels):
+    torch.manual_seed(2)
+    node = {
+        "_target_": "sr_lab.networks.compact.Compact",
+        "scale": 2, "num_channels": channels, "num_features": 8, "num_convs": 2,
+    }  # fmt: skip
+    config = {"model": {"network": node}}
+    return save_artefact(folder, build_network(node), config=config, metadata={"commit": "c0ffee", "images": {}})
+
+
+@pytest.fixture(scope="module")
+def luma(tmp_path_factory):
+    return artefact(tmp_path_factory.mktemp("luma") / "best", 1)
+
+
+@pytest.fixture(scope="module")
+def colour(tmp_path_factory):
+    return artefact(tmp_path_factory.mktemp("colour") / "best", 3)
+
+
+@pytest.fixture(scope="module")
+def bundle(luma, tmp_path_factory):
+    pytest.importorskip("onnxruntime", reason="needs pip install 'sr-lab[onnx]'")
+    folder = tmp_path_factory.mktemp("bundle") / "bundle"
+    web = {"web": str(found)} if (found := web_folder()) else {}
+    settings = {"restorer": str(luma), "output": str(folder), "target": "bundle", "num_runs": 1, **web}
+    assert main(["export", *(f"{key}={value}" for key, value in settings.items())]) == 0
+    return folder
+
+
+def web_folder():
+    """Where onnxruntime-web is: SRLAB_WEB, or where CI installs it."""
+    places = [Path(os.environ["SRLAB_WEB"])] if os.environ.get("SRLAB_WEB") else [ROOT / ".web"]
+    return next((place for place in places if find_web(place)), None)
+
+
+@pytest.fixture(scope="module")
+def runtime(bundle):
+    spec = importlib.util.spec_from_file_location("bundled_restore", bundle / "restore.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("target", "precision"),
+    [("onnx", "fp32"), ("onnx", "fp16"), ("ncnn", "fp32"), ("ncnn", "fp16"), ("openvino", "fp32")],
+)
+def test_files_compute_the_network_and_say_where_they_came_from(target, precision, colour, tmp_path, capsys):
+    for module in {"onnx": ["onnxruntime"], "openvino": ["openvino", "onnx"], "ncnn": ["ncnn"]}[target]:
+        pytest.importorskip(module)
+    given = [f"restorer={colour}", f"output={tmp_path / 'out'}", f"target={target}", f"precision={precision}"]
+    assert main(["export", *given, "num_runs=1"]) == 0
+    assert "against PyTorch" in capsys.readouterr().out
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    weights = json.loads((colour / "metadata.json").read_text())["sha256"]["weights.safetensors"]
+    assert manifest["source"]["weights"] == weights
+    assert (manifest["source"]["commit"], manifest["scale"], manifest["channels"]) == ("c0ffee", 2, 3)
+    assert manifest["check"]["max"] < (1e-6 if precision == "fp32" else 1e-3)
+    assert manifest["check"]["levels"] <= 1
+    assert manifest["check"]["flipped"] <= (2 if precision == "fp32" else manifest["check"]["values"] / 20)
+    assert manifest["cost"]["parameters"] == 2292
+    assert manifest["cost"]["radius"] == manifest["halo"] == 4
+
+
+def test_an_export_is_a_restorer_with_the_lineage_of_its_source(colour, tmp_path):
+    pytest.importorskip("onnxruntime")
+    assert main(["export", f"restorer={colour}", f"output={tmp_path / 'out'}", "num_runs=1"]) == 0
+    ours, theirs = sr_lab.load(tmp_path / "out"), sr_lab.load(colour)
+    image = photo(40, 50)
+    assert np.abs(ours(image).astype(int) - theirs(image)).max() <= 1
+    assert ours.metadata["parents"][0]["weights"] == theirs.metadata["sha256"]["weights.safetensors"]
+    (tmp_path / "out" / "model.onnx").write_bytes(b"another")
+    with pytest.raises(ValueError, match=r"model\.onnx is missing or not the file that was exported"):
+        sr_lab.load(tmp_path / "out")
+
+
+def test_a_graph_of_one_size_takes_that_size_alone(luma, tmp_path):
+    pytest.importorskip("onnxruntime")
+    assert main(["export", f"restorer={luma}", f"output={tmp_path / 'out'}", "size=[24,32]", "num_runs=1"]) == 0
+    restorer = sr_lab.load(tmp_path / "out")
+    assert restorer(photo(24, 32)).shape == (48, 64, 3)
+    with pytest.raises(ValueError, match="the graph takes 24x32 pixels"):
+        restorer(photo(20, 20))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for name in ("a", "b"):
+        write_image(tmp_path / "photos" / f"{name}.png", photo(128, 120, seed=ord(name)))
+    return tmp_path / "photos"
+
+
+def test_integers_are_judged_by_image_and_by_the_gate(colour, photos, tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    given = [f"restorer={colour}", f"output={tmp_path / 'int8'}", "precision=int8", "num_runs=1"]
+    given += [f"calibration={photos}", f"benchmark={photos}"]
+    assert main(["export", *given]) == 0
+    assert "int8 on 2 images" in capsys.readouterr().out
+    judged = json.loads((tmp_path / "int8" / "manifest.json").read_text())["judged"]
+    assert set(judged["loss_db"]) == {"a", "b"}
+    assert judged["worst_loss_db"] < 0.15
+    assert judged["mean_loss_db"] < 0.05
+    found = sr_lab.compare(tmp_path / "int8", colour, photos, scale=2, metrics=["psnr"])
+    ours, theirs = (found.scores.mean("psnr_y", name) for name in found.scores.names)
+    assert theirs - ours == pytest.approx(judged["mean_loss_db"], abs=1e-6)
+
+
+def test_integers_that_lose_too_much_are_refused_with_the_layers_that_do_it(colour, photos, tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    given = [f"restorer={colour}", f"output={tmp_path / 'int8'}", "precision=int8", "num_runs=1"]
+    given += [f"calibration={photos}", f"benchmark={photos}", "worst_loss=-9"]
+    assert main(["export", *given]) == 1
+    told = capsys.readouterr().err
+    assert "int8 loses" in told
+    assert "exclude=[v" in told
+    assert not (tmp_path / "int8").exists()
+    assert main(["export", *given, "exclude=[v9]"]) == 1
+    assert "exclude=v9: the network's convolutions are v0, v2, v4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["target=coreml"], "target=coreml: onnx, openvino, ncnn, bundle"),
+        (["target=ncnn", "precision=int8"], "target=ncnn holds fp32 and fp16"),
+        (["size=[4,4]"], "at least 16 pixels"),
+        (["exclude=[v0]"], "is of precision=int8"),
+        (["web=."], "the page is a part of target=bundle"),
+    ],
+)
+def test_settings_that_do_not_fit_are_told(settings, message, luma, tmp_path, capsys):
+    assert main(["export", f"restorer={luma}", f"output={tmp_path / 'out'}", *settings]) == 1
+    assert message in capsys.readouterr().err
+
+
+BLOCKED = """
+import runpy, sys
+for name in ("torch", "sr_lab", "cv2", "scipy", "mlflow"):
+    sys.modules[name] = None  # importing it fails
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_the_bundle_makes_the_image_of_srlab_restore_without_torch(bundle, luma, tmp_path):
+    write_image(tmp_path / "low.png", photo(150, 170))
+    command = [sys.executable, "-c", BLOCKED, str(bundle / "restore.py"), str(tmp_path / "low.png")]
+    done = subprocess.run(
+        [*command, str(tmp_path / "large.png"), "--tile", "64"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "large.png: 340x300" in done.stdout
+    ours, theirs = sr_lab.read(tmp_path / "large.png"), sr_lab.load(luma)(tmp_path / "low.png")
+    apart = np.abs(ours.astype(int) - theirs)
+    assert apart.max() <= 1
+    assert (apart > 0).mean() < 1e-4
+
+
+def test_the_bundle_takes_grey_alpha_and_16_bits(runtime, bundle, luma):
+    restorer, theirs = runtime.Restorer(bundle, threads=1, tile=48), sr_lab.load(luma)
+    colours = photo(70, 60)
+    grey = np.ascontiguousarray(colours[..., :1])
+    assert np.abs(restorer(grey)[0].astype(int) - theirs(grey)).max() <= 1
+    deep = colours.astype(np.uint16) * 257
+    assert np.abs(restorer(deep)[0].astype(int) - theirs(deep)).max() <= 2
+    alpha = np.concatenate([colours, grey], axis=2)
+    restored = restorer(alpha)[0]
+    assert np.abs(restored[..., :3].astype(int) - theirs(colours)).max() <= 1
+    assert restored.shape == (140, 120, 4)
+    bicubic = sr_lab.load("bicubic", scale=2)(grey)
+    assert np.abs(restored[..., 3:].astype(int) - bicubic).max() <= 1
+
+
+class Context:
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def get_remaining_time_in_millis(self):
+        return 1000 * self.seconds
+
+
+def png(image):
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_the_handler_answers_within_its_time_or_says_that_it_did_not(runtime, luma, monkeypatch):
+    image = photo(60, 80)
+    event = {"body": png(image), "isBase64Encoded": True}
+    answer = runtime.handler(event, Context(900))
+    assert (answer["statusCode"], answer["headers"]["X-Restored-By"]) == (200, "model")
+    restored, _ = runtime.decode(base64.b64decode(answer["body"]))
+    assert np.abs(restored.astype(int) - sr_lab.load(luma)(image)).max() <= 1
+    large = {"body": png(photo(200, 200)), "isBase64Encoded": True}
+    answer = runtime.handler(large, Context(runtime.RESERVE))
+    assert answer["headers"]["X-Restored-By"].startswith("bicubic: the time would not do")
+    restored, _ = runtime.decode(base64.b64decode(answer["body"]))
+    assert np.abs(restored.astype(int) - sr_lab.load("bicubic", scale=2)(photo(200, 200))).max() <= 1
+    monkeypatch.setattr(runtime, "BODY_LIMIT", 2000)
+    assert runtime.handler(event)["statusCode"] == 413
+    assert "output_url" in runtime.handler(event)["body"]
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "message"),
+    [
+        ({}, 400, "give an image"),
+        ({"body": "%%%", "isBase64Encoded": True}, 400, "not base64"),
+        ({"body": base64.b64encode(b"no image").decode(), "isBase64Encoded": True}, 400, "no image that can be read"),
+        ({"body": "text"}, 400, "neither base64"),
+        ({"input_url": "https://elsewhere.example/a.png"}, 403, "is not among RESTORE_HOSTS"),
+        ({"body": json.dumps({"input_url": "file:///etc/passwd"})}, 400, "begins with https"),
+    ],
+)
+def test_the_handler_refuses_with_a_reason(runtime, event, status, message):
+    answer = runtime.handler(event)
+    assert answer["statusCode"] == status
+    assert message in json.loads(answer["body"])["error"]
+
+
+def test_large_images_go_by_an_object_store(runtime, monkeypatch):
+    stored = {"/low.png": base64.b64decode(png(photo(30, 40)))}
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    class Store(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(stored[self.path])
+
+        def do_PUT(self):
+            stored[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    monkeypatch.setenv("RESTORE_HOSTS", "127.0.0.1")
+    with HTTPServer(("127.0.0.1", 0), Store) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"http://127.0.0.1:{server.server_address[1]}"
+        answer = runtime.handler({"input_url": f"{place}/low.png", "output_url": f"{place}/high.png"})
+        server.shutdown()
+    assert answer["statusCode"] == 200, answer
+    assert json.loads(answer["body"])["restored_by"] == "model"
+    assert runtime.decode(stored["/high.png"])[0].shape == (60, 80, 3)
+
+
+@pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium: apt install chromium")
+@pytest.mark.skipif(web_folder() is None, reason="needs npm install --prefix .web onnxruntime-web, or SRLAB_WEB")
+@pytest.mark.slow
+def test_the_page_makes_the_image_of_python_and_can_be_cancelled(runtime, bundle, luma, tmp_path):
+    started, servers = threading.Event(), []
+
+    def ready(server):
+        servers.append(server)
+        started.set()
+
+    serving = threading.Thread(target=lambda: runtime.serve(0, host="127.0.0.1", ready=ready), daemon=True)
+    serving.start()
+    assert started.wait(60)
+    image = photo(90, 100)
+    code = """
+    (async () => {
+      const bytes = Uint8Array.from(atob("%s"), (letter) => letter.charCodeAt(0));
+      const done = srlab.restore(new File([bytes], "photo.png", { type: "image/png" }));
+      %s
+      const found = await done;
+      const canvas = document.getElementById("after");
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      let text = "";
+      for (let at = 0; at < data.length; at += 32768) text += String.fromCharCode(...data.subarray(at, at + 32768));
+      return [found.cancelled, found.tiles.length, canvas.width, canvas.height, btoa(text)];
+    })()
+    """
+    with browser.browser(tmp_path / "profile") as page:
+        page.open(f"http://127.0.0.1:{servers[0].server_address[1]}/")
+        told = page.evaluate("srlab.ready")
+        cancelled, num_tiles, width, height, pixels = page.evaluate(code % (png(image), ""))
+        state = page.evaluate("document.getElementById('state').textContent")
+        stopped = page.evaluate(code % (png(photo(300, 300)), "document.getElementById('cancel').click();"))
+    servers[0].shutdown()
+    assert told["isolated"]
+    assert f"{told['threads']} thread" in state
+    assert (cancelled, num_tiles, width, height) == (False, 4, 200, 180)
+    ours = np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(height, width, 4)
+    assert np.abs(ours[..., :3].astype(int) - sr_lab.load(luma)(image)).max() <= 1
+    assert (ours[..., 3] == 255).all()
+    assert stopped[0]
+    assert stopped[1] < 25
+
+
+def test_a_model_is_profiled_by_engine_and_size(colour, capsys):
+    settings = ["sizes=[16,24]", "engines=[torch]", "num_runs=1", "prices.core_hour=3600"]
+    assert main(["profile_model", f"restorer={colour}", *settings]) == 0
+    told = capsys.readouterr().out
+    assert "Compact x2, 3 channels: 2,292 parameters" in told
+    assert "it can see 4 pixels to each side; tiles need 4 (measured)" in told
+    rows = [line.split() for line in told.splitlines() if line.split()[:1] == ["torch"]]
+    assert [row[1] for row in rows] == ["16x16", "24x24"]
+    assert float(rows[0][6]) == pytest.approx(float(rows[0][7]), rel=0.1)  # a unit of money a second
+    assert main(["profile_model", f"restorer={colour}", "engines=[cuda]"]) == 1

@@ -19,7 +19,7 @@ def open_files(folder: Path, target: str, *, threads: int = 1) -> Callable[[Arra
     """
     if target in ("onnx", "bundle"):
         session = onnx.session((folder / "model.onnx").read_bytes(), threads=threads)
-        return lambda tile: session.run(None, {"low": tile})[0]  # type: ignore[no-any-return]
+        return lambda tile: session.run(None, {"low": tile})[0]
     if target == "ncnn":
         net = ncnn.opened(folder / "model.param", folder / "model.bin", threads=threads)
         return lambda tile: np.stack([ncnn.run(net, np.ascontiguousarray(one)) for one in tile])

@@ -228,7 +228,7 @@ def decode(data: bytes) -> tuple[Any, dict[str, Any]]:
 def _decode_opencv(data: bytes) -> Any:
     import cv2
 
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         raise Refused("no image that can be read")
     if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8:
@@ -263,12 +263,8 @@ def encode(image: Any, suffix: str = ".png", kept: dict[str, Any] | None = None)
         raise Refused("Pillow writes 16 bits of grey images only")
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
     file = io.BytesIO()
-    settings: dict[str, Any] = {
-        ".png": {"compress_level": 1},
-        ".webp": {"lossless": True},
-        ".jpg": {"quality": 95, "subsampling": 0},
-        ".jpeg": {"quality": 95, "subsampling": 0},
-    }[suffix]
+    jpeg: dict[str, Any] = {"quality": 95, "subsampling": 0}
+    settings = {".png": {"compress_level": 1}, ".webp": {"lossless": True}}.get(suffix, jpeg)
     name = {".jpg": "JPEG", ".jpeg": "JPEG"}.get(suffix, suffix[1:].upper())
     Image.fromarray(pixels).save(file, name, **settings, **(kept or {}))
     return file.getvalue()
@@ -325,7 +321,7 @@ def handler(event: dict[str, Any], context: Any = None) -> dict[str, Any]:
 
 def _asked(event: dict[str, Any]) -> dict[str, Any]:
     """What an event asks for, with the bytes of its image."""
-    asked = {key: event[key] for key in ("input_url", "output_url", "budget") if key in event}
+    asked: dict[str, Any] = {key: event[key] for key in ("input_url", "output_url", "budget") if key in event}
     body = event.get("body")
     if "input_url" not in asked and isinstance(body, str):
         if not event.get("isBase64Encoded"):

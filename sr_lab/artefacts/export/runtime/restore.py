@@ -263,8 +263,8 @@ def encode(image: Any, suffix: str = ".png", kept: dict[str, Any] | None = None)
         raise Refused("Pillow writes 16 bits of grey images only")
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
     file = io.BytesIO()
-    jpeg: dict[str, Any] = {"quality": 95, "subsampling": 0}
-    settings = {".png": {"compress_level": 1}, ".webp": {"lossless": True}}.get(suffix, jpeg)
+    by_suffix: dict[str, dict[str, Any]] = {".png": {"compress_level": 1}, ".webp": {"lossless": True}}
+    settings = by_suffix.get(suffix, {"quality": 95, "subsampling": 0})
     name = {".jpg": "JPEG", ".jpeg": "JPEG"}.get(suffix, suffix[1:].upper())
     Image.fromarray(pixels).save(file, name, **settings, **(kept or {}))
     return file.getvalue()

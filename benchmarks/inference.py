@@ -72,8 +72,8 @@ def contender(network: str, name: str) -> Any:
 
 def spandrel_network(network: str, built: Any) -> Any:
     """Spandrel's network of that architecture, with random weights."""
-    from spandrel.architectures.Compact import SRVGGNetCompact
-    from spandrel.architectures.ESRGAN import RRDBNet
+    from spandrel.architectures.Compact import Compact as SRVGGNetCompact
+    from spandrel.architectures.ESRGAN import ESRGAN as RRDBNet
 
     if network == "compact":
         return SRVGGNetCompact(num_in_ch=3, num_out_ch=3, num_feat=64, num_conv=16, upscale=4).eval()
@@ -213,9 +213,8 @@ def main_() -> None:
     elif asked.start:
         start()
     else:
-        print(
-            f"{'network':<9}{'who':<20}{'CPU ms':>9}{'MiB':>9}{'eager':>10}{'pages':>10}   ({asked.side}x{asked.side}, x4)"
-        )
+        titles = f"{'network':<9}{'who':<20}{'CPU ms':>9}{'MiB':>9}{'eager':>10}{'pages':>10}"
+        print(f"{titles}   ({asked.side}x{asked.side}, x4)")
         for network in asked.networks:
             compare(network, asked.side, asked.rounds)
 

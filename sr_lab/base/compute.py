@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,7 +48,13 @@ class Here:
 
 
 def spread(
-    mapper: Mapper, names: Sequence[str], make: Callable[[], Work], *, title: str, unit: str = "image"
+    mapper: Mapper,
+    names: Sequence[str],
+    make: Callable[[], Work],
+    *,
+    title: str,
+    unit: str = "image",
+    sizes: Mapping[str, float] | None = None,
 ) -> tuple[str, ...]:
     """Does the work to every name, under a progress bar where there is a terminal.
 
@@ -58,6 +64,8 @@ def spread(
         make: Makes the work in each process that does some.
         title: What the progress bar is called.
         unit: What a name is of.
+        sizes: Megapixels of each, by which the bar goes on, so that its estimate of the time left is a true one; None
+            counts names.
 
     Returns:
         A message for each name that failed; the others are done.
@@ -66,12 +74,13 @@ def spread(
         Stopped: With how many are done, if the process is asked to end.
     """
     failed, done = [], 0
-    with tqdm(total=len(names), desc=title, unit=unit, disable=None) as bar:
+    total, counted = (float(len(names)), unit) if sizes is None else (sum(sizes.values()), "MP")
+    with tqdm(total=round(total, 1), desc=title, unit=counted, disable=None) as bar:
         try:
             for name, error in mapper.map(names, make):
                 failed += [f"{name}: {error}" if name not in error else error] if error else []
                 done += 1
-                bar.update()
+                bar.update(1 if sizes is None else round(sizes.get(name, 0), 3))
         except Stopped as stop:
             said = f"{done - len(failed)} of {len(names)} {unit}s are done and stay"
             raise stop.saying(said, goes_on=True) from None

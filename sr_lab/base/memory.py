@@ -6,6 +6,7 @@ the last bit, and the peak is what it was, because freed pages are used again; t
 
 import ctypes
 import os
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
 _LARGEST = 2**31 - 1
@@ -29,3 +30,20 @@ def keep_pages() -> bool:
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _LARGEST), (_M_TOP_PAD, 256 * 2**20))
     told = [mallopt(parameter, value) for parameter, value in settings]
     return all(told)
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: what the machine has left, or its control group where that is less."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            most, now = (int(Path(file).read_text()) for file in (limit, used))
+        except (OSError, ValueError):  # no such group, or the word max
+            continue
+        free = min(free, max(0, most - now))
+    return free

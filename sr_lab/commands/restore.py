@@ -1,16 +1,18 @@
-"""Enlarge every image of a folder or object store, or one image file.
+"""Enlarge every image of a folder or object store, of a pattern of files, or one image file.
 
+    srlab restore input=photo.jpg output=large.png
     srlab restore input=photos output=large restorer=models:/demo@champion
-    srlab restore input=photo.jpg output=large.png restorer=runs/NAME/best
-    srlab restore input=photo.png output=large.png restorer=edge consistency=exact
+    srlab restore input=photo.png output=large.png consistency=exact
+    srlab restore input=photo.jpg output=poster.tif width=6000
+    srlab restore input='photos/**/*.jpg' output=large scale=2.7 format=webp dry_run=true
     srlab restore input=s3://BUCKET/low output=s3://BUCKET/high restorer=runs/NAME/best launcher=ray launcher.gpus=1
 
-Each image is written once, whole, under its own name, as deep as it was (8 or 16 bit); what is there already is left
-alone, so that the same command goes on where it was stopped. An image that cannot be read or restored is named, the
-others are done all the same, and the exit code is 1. OUTPUT/restore.json tells what made the images; another restorer
-does not write among them. Of one image file, output is the file to write, in the format of its suffix, or a folder.
-What the images have beside their pixels (alpha, ICC profile, EXIF, GPS, GeoTIFF tags) is not carried over: a line
-"caution:" on standard error says so.
+Each image is written once, whole, under its own name, as deep as it was (8 or 16 bit), with its transparency, colour
+profile, EXIF, XMP and IPTC data; what is there already is left alone, so that the same command goes on where it was
+stopped. An image that cannot be read or restored is named, the others are done all the same, and the exit code is 1.
+OUTPUT/restore.json tells what made the images; another restorer does not write among them. Of one image file, output is
+the file to write, in the format of its suffix, or a folder. What a format cannot hold is said: a line "caution:" on
+standard error.
 """
 
 import functools
@@ -20,8 +22,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
-from sr_lab.workflows.load import choose_device, fetch_artefact, load_restorer
-from sr_lab.workflows.restore import RestoredFolder, restore
+from sr_lab.workflows.load import choose_device, load_restorer
+from sr_lab.workflows.restore import Planned, RestoredFolder, Wanted, network_scale, restore
+
+_COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
 
 
 def run(cfg: DictConfig) -> int:
@@ -35,6 +39,9 @@ def run(cfg: DictConfig) -> int:
         count = f"{len(result.failures)} of {result.num_images} images failed"
         print(f"srlab restore: {count}; the others are written", file=sys.stderr)
         return 1
+    if cfg.dry_run:
+        _tell(result)
+        return 0
     print(f"{result.num_images} images: {result.output}")
     return 0
 
@@ -42,29 +49,62 @@ def run(cfg: DictConfig) -> int:
 def call(cfg: DictConfig) -> RestoredFolder:
     """Restores; see the module's docstring."""
     settings = _settings(cfg)
-    kept = ("name", "scale", "tile", "overlap", "seed", "num_steps")
+    wanted = _wanted(cfg, settings["scale"])
+    kept = ("name", "tile", "overlap", "seed", "num_steps")
+    asked = {"width": cfg.width, "height": cfg.height, "background": cfg.background, "strip": cfg.strip or None}
     return restore(
         input=cfg.input,
         output=cfg.output,
         load=functools.partial(_load, settings),
-        made_by={key: settings[key] for key in kept} | _kept_of_consistency(settings),
+        made_by={
+            **{key: settings[key] for key in kept},
+            "scale": wanted.scale,
+            **asked,
+            "quality": None if cfg.quality == Wanted.quality else cfg.quality,
+            "network_scale": None if wanted.scale == settings["scale"] else settings["scale"],
+            **_kept_of_consistency(settings),
+        },
         device=functools.partial(choose_device, cfg.device),
         format=cfg.format,
+        wanted=wanted,
         launcher=build(cfg.launcher),
+        dry_run=cfg.dry_run,
+        check_disk=cfg.check_disk,
     )
+
+
+def _tell(result: RestoredFolder) -> None:
+    """What a dry run found."""
+    for image in result.planned:
+        print(f"{image.name}: {_sizes(image)}{', is there' if image.done else ''}")
+    done = sum(image.done for image in result.planned)
+    free = "" if result.free_bytes is None else f", {result.free_bytes / 1e9:.1f} GB are free"
+    print(
+        f"{result.num_images} images, {done} of them are there: about {result.needed_bytes / 1e9:.2f} GB are needed in "
+        f"{result.output}{free}; nothing was written"
+    )
+
+
+def _sizes(image: Planned) -> str:
+    if image.size is None or image.target is None:
+        return "its size is told when it is read"
+    return f"{image.size[0]}x{image.size[1]} -> {image.target[0]}x{image.target[1]}"
 
 
 def _settings(cfg: DictConfig) -> dict[str, Any]:
     """What ``load_restorer`` takes, but for the device."""
     name, keys = str(cfg.restorer), ("tile", "overlap", "tracking_uri", "seed", "num_steps", "engine")
-    scale = cfg.scale
-    if scale is None:
-        if name == "bicubic":
-            raise ValueError("restorer=bicubic enlarges by any factor: give scale=...")
-        scale = fetch_artefact(name, tracking_uri=cfg.tracking_uri).scale
+    if name == "bicubic" and cfg.scale is None and cfg.width is None and cfg.height is None:
+        raise ValueError("restorer=bicubic enlarges by any factor: give scale=...")
+    scale = network_scale(name, cfg.scale, tracking_uri=cfg.tracking_uri)
     settings = {"name": name, "scale": scale, **{key: cfg[key] for key in keys}}
     if cfg.consistency is None:
         return settings
+    if cfg.scale not in (None, scale) or cfg.width is not None or cfg.height is not None or scale != int(scale):
+        raise ValueError(
+            f"consistency={cfg.consistency} holds for the size that the restorer itself makes, x{scale}: leave scale, "
+            "width and height out, or give that factor"
+        )
     cfg = cfg.copy()
     cfg.scale = scale  # the degradation's, too
     degradation = None if cfg.degradation is None else build(cfg.degradation)
@@ -79,6 +119,22 @@ def _kept_of_consistency(settings: dict[str, Any]) -> dict[str, Any]:
         "input_noise": settings.get("input_noise"),
         "degradation": None if degradation is None else degradation.fingerprint(),
     }
+
+
+def _wanted(cfg: DictConfig, own: float) -> Wanted:
+    sized = cfg.width is not None or cfg.height is not None
+    if sized and cfg.scale is not None:
+        raise ValueError(f"scale={cfg.scale} and width={cfg.width}, height={cfg.height}: give a scale or a size")
+    if cfg.background is not None and cfg.background not in _COLOURS:
+        raise ValueError(f"background={cfg.background}: one of {', '.join(_COLOURS)}")
+    return Wanted(
+        scale=cfg.scale if cfg.scale is not None or sized else own,
+        width=cfg.width,
+        height=cfg.height,
+        background=None if cfg.background is None else _COLOURS[cfg.background],
+        strip=cfg.strip,
+        quality=cfg.quality,
+    )
 
 
 def _load(settings: dict[str, Any], device: Any) -> Any:

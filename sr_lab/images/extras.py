@@ -5,20 +5,26 @@ Nothing is decoded. A file of another format, or one that ends too early, simply
 
 import contextlib
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
+
+from sr_lab.images.metadata import IPTC_KEYWORD, IPTC_MARK, XMP_KEYWORD, XMP_MARK
 
 DROPPED = {
     "alpha": "transparency (alpha), which is dropped: the colours under it are taken as they are stored",
     "icc": "a colour profile (ICC), which is dropped: the values are taken for sRGB",
     "exif": "EXIF data, which are dropped: only the orientation is applied",
     "gps": "a GPS position, which is dropped",
+    "xmp": "an XMP packet, which is dropped",
+    "iptc": "IPTC data, which are dropped",
+    "texts": "text chunks, which are dropped",
     "geotiff": "GeoTIFF tags, which are dropped: the output has no place on the map",
 }
-"""What is read from no file and written to none, by its kind."""
+"""What is not carried over where pixels alone are read, by its kind."""
 
-_EXIF_IFD, _GPS_IFD, _ICC = 34665, 34853, 34675
+_EXIF_IFD, _GPS_IFD, _ICC, _XMP, _IPTC, _ORIENTATION = 34665, 34853, 34675, 700, 33723, 274
+_WIDTH, _HEIGHT = 256, 257
 _GEOTIFF = {33550, 33922, 34264, 34735, 34736, 34737}
 _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES, _PALETTE = 258, 262, 277, 338, 3
 _SIZES = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8}
@@ -33,11 +39,16 @@ class Extras:
         kinds: What it holds that is dropped, of ``DROPPED``.
         bits: Bits of a sample: 8 or 16.
         bands: How many bands are read from it, without alpha; palettes and colours count as 3.
+        width: Columns of the upright image; 0 where the headers read so far do not tell.
+        height: Its rows.
     """
 
     kinds: set[str] = field(default_factory=set)
     bits: int = 8
     bands: int = 3
+    width: int = 0
+    height: int = 0
+    turned: bool = field(default=False, repr=False, compare=False)
 
 
 def read_extras(stream: BinaryIO) -> Extras:
@@ -55,22 +66,25 @@ def read_extras(stream: BinaryIO) -> Extras:
             _tiff(stream, 0, found)
         elif start.startswith(b"BM"):
             _bmp(stream, found)
+    if found.turned:
+        found.width, found.height = found.height, found.width
     return found
 
 
-def dropped_sentences(found: Iterable[tuple[str, Extras]]) -> tuple[str, ...]:
+def dropped_sentences(found: Iterable[tuple[str, Extras]], dropped: Mapping[str, str] = DROPPED) -> tuple[str, ...]:
     """One sentence for each kind of thing that is dropped: how many images have it, and which is the first.
 
     Args:
         found: The names of images, and what ``read_extras`` found.
+        dropped: What is not carried over, by its kind, as words that follow "have".
 
     >>> dropped_sentences([("a.png", Extras()), ("b.jpg", Extras({"gps"}))])
     ('1 of 2 images have a GPS position, which is dropped; the first is b.jpg',)
     """
     listed = list(found)
-    having = {kind: [name for name, extras in listed if kind in extras.kinds] for kind in DROPPED}
+    having = {kind: [name for name, extras in listed if kind in extras.kinds] for kind in dropped}
     return tuple(
-        f"{len(names)} of {len(listed)} images have {DROPPED[kind]}; the first is {names[0]}"
+        f"{len(names)} of {len(listed)} images have {dropped[kind]}; the first is {names[0]}"
         for kind, names in having.items()
         if names
     )
@@ -82,7 +96,7 @@ def _png(stream: BinaryIO, found: Extras) -> None:
         length, kind = struct.unpack(">I4s", stream.read(8))
         after = stream.tell() + length + 4
         if kind == b"IHDR":
-            found.bits, colour = struct.unpack("BB", stream.read(10)[8:])
+            found.width, found.height, found.bits, colour = struct.unpack(">IIBB", stream.read(10))
             found.bands = 1 if colour in (0, 4) else 3
             found.bits = max(8, found.bits)
             found.kinds |= {"alpha"} if colour in (4, 6) else set()
@@ -92,6 +106,9 @@ def _png(stream: BinaryIO, found: Extras) -> None:
             found.kinds.add("icc")
         elif kind == b"eXIf":
             _exif(stream, found)
+        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+            keyword = stream.read(min(length, 32)).split(b"\0")[0]
+            found.kinds.add({XMP_KEYWORD: "xmp", IPTC_KEYWORD: "iptc"}.get(keyword, "texts"))
         elif kind == b"IEND":
             return
         stream.seek(after)
@@ -108,9 +125,15 @@ def _jpeg(stream: BinaryIO, found: Extras) -> None:
         (length,) = struct.unpack(">H", stream.read(2))
         after = stream.tell() + length - 2
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            found.bands = 1 if stream.read(6)[5:] == b"\1" else 3
-        elif marker == 0xE1 and stream.read(6) == b"Exif\0\0":
-            _exif(stream, found)
+            found.height, found.width, bands = struct.unpack(">HHB", stream.read(6)[1:])
+            found.bands = 1 if bands == 1 else 3
+        elif marker == 0xE1 and length > 8:
+            if (start := stream.read(6)) == b"Exif\0\0":
+                _exif(stream, found)
+            elif start == XMP_MARK[:6]:
+                found.kinds.add("xmp")
+        elif marker == 0xED and stream.read(len(IPTC_MARK)) == IPTC_MARK:
+            found.kinds.add("iptc")
         elif marker == 0xE2 and stream.read(12) == b"ICC_PROFILE\0":
             found.kinds.add("icc")
         stream.seek(after)
@@ -122,11 +145,16 @@ def _webp(stream: BinaryIO, found: Extras) -> None:
         kind, length = struct.unpack("<4sI", stream.read(8))
         after = stream.tell() + length + length % 2
         if kind == b"VP8X":
-            (flags,) = struct.unpack("B", stream.read(1))
-            found.kinds |= {name for bit, name in ((0x20, "icc"), (0x10, "alpha"), (0x08, "exif")) if flags & bit}
+            content = stream.read(10)
+            named = ((0x20, "icc"), (0x10, "alpha"), (0x08, "exif"), (0x04, "xmp"))
+            found.kinds |= {name for bit, name in named if content[0] & bit}
+            found.width, found.height = (1 + int.from_bytes(content[at : at + 3], "little") for at in (4, 7))
+        elif kind == b"VP8 " and not found.width:
+            found.width, found.height = (side & 0x3FFF for side in struct.unpack("<HH", stream.read(10)[6:]))
         elif kind == b"VP8L":
             (bits,) = struct.unpack("<I", stream.read(5)[1:])
             found.kinds |= {"alpha"} if bits >> 28 & 1 else set()
+            found.width, found.height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
         elif kind == b"EXIF":
             start = stream.tell()
             stream.seek(start + 6 if stream.read(6) == b"Exif\0\0" else start)
@@ -138,6 +166,8 @@ def _bmp(stream: BinaryIO, found: Extras) -> None:
     stream.seek(14)
     header = stream.read(124)
     (size,) = struct.unpack_from("<I", header)
+    width, height = struct.unpack_from("<HH" if size == 12 else "<ii", header, 4)
+    found.width, found.height = width, abs(height)
     if size >= 56 and struct.unpack_from("<H", header, 14)[0] == 32 and any(header[52:56]):
         found.kinds.add("alpha")
     if size >= 124 and header[56:60] in (b"KNIL", b"LINK", b"DEBM", b"MBED"):
@@ -147,8 +177,9 @@ def _bmp(stream: BinaryIO, found: Extras) -> None:
 def _exif(stream: BinaryIO, found: Extras) -> None:
     """EXIF data, a TIFF file of its own from here on."""
     found.kinds.add("exif")
-    for tag, _ in _entries(stream, stream.tell()):
+    for tag, values in _entries(stream, stream.tell()):
         found.kinds |= {"gps"} if tag == _GPS_IFD else set()
+        found.turned |= tag == _ORIENTATION and values[:1] in ((5,), (6,), (7,), (8,))
 
 
 def _tiff(stream: BinaryIO, base: int, found: Extras) -> None:
@@ -159,12 +190,16 @@ def _tiff(stream: BinaryIO, base: int, found: Extras) -> None:
         for name, there in (
             ("alpha", any(kind in (1, 2) for kind in extra)),
             ("icc", _ICC in tags),
+            ("xmp", _XMP in tags),
+            ("iptc", _IPTC in tags),
             ("exif", _EXIF_IFD in tags),
             ("gps", _GPS_IFD in tags),
             ("geotiff", bool(_GEOTIFF & tags.keys())),
         )
         if there
     }
+    found.width, found.height = (tags.get(tag, (0,))[0] for tag in (_WIDTH, _HEIGHT))
+    found.turned = tags.get(_ORIENTATION, (1,))[0] in (5, 6, 7, 8)
     palette = tags.get(_PHOTOMETRIC, ())[:1] == (_PALETTE,)
     found.bits = 8 if palette else max((8, *tags.get(_BITS, ())))
     found.bands = 3 if palette else (tags.get(_SAMPLES, ()) or (1,))[0] - sum(kind in (1, 2) for kind in extra)

@@ -2,6 +2,7 @@
 
 import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,18 @@ from PIL import Image
 from torch import Tensor
 
 from sr_lab.base.files import replacing
+from sr_lab.images.codecs import encode
 from sr_lab.images.colour import to_array
 from sr_lab.images.folders import IMAGE_SUFFIXES
+from sr_lab.images.foreign import is_foreign, read_foreign
 from sr_lab.images.headers import Header, ImageError, read_header
 from sr_lab.images.jpeg import decode_jpeg
+from sr_lab.images.metadata import Metadata, read_metadata
 from sr_lab.images.tiff import check_size, read_tiff, write_tiff
 
 _CORE_HEADER = (12).to_bytes(4, "little")
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
+_ROWS = 256
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OPTIONS = {
     ".png": [cv2.IMWRITE_PNG_COMPRESSION, 3],
@@ -27,10 +32,30 @@ _OPTIONS = {
     ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
     ".bmp": [],
 }
+_NEW = (".avif", ".jxl")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as its file has it.
+
+    Attributes:
+        pixels: (H, W, C), uint8 or uint16, upright; with ``alpha`` the last channel is transparency, and the colours
+            are not multiplied by it.
+        alpha: Whether there is transparency.
+        metadata: What the file holds beside the pixels, as it was stored: its orientation and sizes are those of the
+            file.
+    """
+
+    pixels: npt.NDArray[Any]
+    alpha: bool
+    metadata: Metadata
 
 
 def read_image(path: Path | str, *, max_pixels: int | None = None) -> npt.NDArray[Any]:
-    """Decode a PNG, JPEG, WebP, TIFF or BMP file, whatever its suffix, and turn it upright by its EXIF orientation.
+    """Decode an image file, whatever its suffix, and turn it upright by its EXIF orientation.
+
+    PNG, JPEG, WebP, TIFF, BMP and AVIF; HEIC and JPEG XL where their packages are installed.
 
     Alpha is dropped, not blended: the colours under transparent pixels come out as they are stored. Palettes are
     expanded, 1-bit images become 0 and 255, CMYK JPEG becomes RGB. Colour profiles are ignored. A TIFF file may have
@@ -47,6 +72,12 @@ def read_image(path: Path | str, *, max_pixels: int | None = None) -> npt.NDArra
     Raises:
         ImageError: if the file is missing, empty, truncated, damaged, too large, or not an image.
     """
+    picture = read_picture(path, max_pixels=max_pixels)
+    return np.ascontiguousarray(picture.pixels[:, :, :-1] if picture.alpha else picture.pixels)
+
+
+def read_picture(path: Path | str, *, max_pixels: int | None = None) -> Picture:
+    """As ``read_image``, with transparency and what the file holds beside its pixels."""
     path = Path(path)
     max_pixels = _most_pixels() if max_pixels is None else max_pixels
     try:
@@ -59,10 +90,16 @@ def read_image(path: Path | str, *, max_pixels: int | None = None) -> npt.NDArra
     if not data:
         raise ImageError(f"{path} is empty (0 bytes); fetch it again or remove it")
     try:
-        image, orientation = read_tiff(path, max_pixels=max_pixels) if is_tiff else _decode(data, max_pixels)
+        if is_tiff:
+            image, orientation, alpha, metadata = read_tiff(path, max_pixels=max_pixels)
+        elif is_foreign(data):
+            image, orientation, alpha, metadata = read_foreign(data, max_pixels=max_pixels)
+        else:
+            image, orientation, alpha = _decode(data, max_pixels)
+            metadata = read_metadata(data)
     except ImageError as error:
         raise ImageError(f"{path} {error}") from error
-    return np.ascontiguousarray(_upright(image, orientation))
+    return Picture(np.ascontiguousarray(_upright(image, orientation)), alpha, metadata)
 
 
 def write_image(path: Path | str, image: npt.NDArray[Any] | Tensor) -> None:
@@ -84,16 +121,22 @@ def write_image(path: Path | str, image: npt.NDArray[Any] | Tensor) -> None:
     if array.ndim == 2:
         array = array[:, :, None]
     suffix = {".jpeg": ".jpg", ".tiff": ".tif"}.get(path.suffix.lower(), path.suffix.lower())
-    if suffix != ".tif" and suffix not in _OPTIONS:
-        raise ImageError(f"{path}: cannot write '{path.suffix}' files; use one of {', '.join(sorted(IMAGE_SUFFIXES))}")
+    if suffix != ".tif" and suffix not in _OPTIONS and suffix not in _NEW:
+        known = ", ".join(sorted(IMAGE_SUFFIXES - {".heic", ".heif"}))
+        raise ImageError(f"{path}: cannot write '{path.suffix}' files; use one of {known}")
     if array.ndim != 3 or 0 in array.shape or array.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"{path}: needs an (H, W, C) array of uint8 or uint16, got {array.shape} {array.dtype}")
-    if array.dtype == np.uint16 and suffix not in (".png", ".tif"):
+    if array.dtype == np.uint16 and suffix not in (".png", ".tif", ".jxl"):
         raise ImageError(f"{path}: '{path.suffix}' cannot hold 16 bits; use .png or .tif")
     if array.shape[2] not in (1, 3) and suffix != ".tif":
         raise ImageError(f"{path}: '{path.suffix}' cannot hold {array.shape[2]} channels; use .tif")
     with replacing(path, durable=False) as partial:
-        if suffix == ".tif":
+        if suffix in _NEW:
+            try:
+                partial.write_bytes(encode(array, suffix[1:]))
+            except ImageError as error:
+                raise ImageError(f"{path}: {error}") from error
+        elif suffix == ".tif":
             write_tiff(partial, array)
         else:
             partial.write_bytes(_encode(path, array, suffix))
@@ -106,17 +149,17 @@ def _most_pixels() -> int:
     return int(given) if given else 2**28
 
 
-def _decode(data: bytes, max_pixels: int) -> tuple[npt.NDArray[Any], int]:
-    """Pixels (H, W, C) of an encoded image other than TIFF, and its orientation."""
+def _decode(data: bytes, max_pixels: int) -> tuple[npt.NDArray[Any], int, bool]:
+    """Pixels (H, W, C) of an encoded image other than TIFF, its orientation, and whether the last channel is alpha."""
     header = read_header(data)
     if header is None:
         raise ImageError(f"is not a PNG, JPEG, WebP, TIFF or BMP image (it starts with {data[:8]!r}); convert it")
     check_size(header.width, header.height, max_pixels)
     if data.startswith(_JPEG_SIGNATURE) and (pixels := decode_jpeg(data)) is not None:
         _check_shape(pixels, header)
-        return pixels, header.orientation
+        return pixels, header.orientation, False
     if data.startswith(b"BM") and data[14:18] == _CORE_HEADER:
-        return _decode_os2(data), header.orientation
+        return _decode_os2(data), header.orientation, False
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
@@ -125,10 +168,16 @@ def _decode(data: bytes, max_pixels: int) -> tuple[npt.NDArray[Any], int]:
         raise ImageError("is damaged: its pixels cannot be decoded; fetch it again or remove it")
     _check_shape(image, header)
     if image.ndim == 2:
-        return image[:, :, None], header.orientation
+        return image[:, :, None], header.orientation, False
+    alpha = image.shape[2] == 4
+    if alpha and data.startswith(b"BM") and not image[:, :, 3].any():
+        image, alpha = image[:, :, :3], False  # a fourth byte that nobody set
     if header.is_grey:
-        return image[:, :, :1], header.orientation
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGB), header.orientation
+        return image[:, :, [0, 3] if alpha else [0]], header.orientation, alpha
+    for row in range(0, len(image), _ROWS):  # in place: a large image does not fit twice
+        part = image[row : row + _ROWS]
+        part[:, :, :3] = part[:, :, 2::-1].copy()
+    return image, header.orientation, alpha
 
 
 def _decode_os2(data: bytes) -> npt.NDArray[Any]:

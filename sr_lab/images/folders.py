@@ -9,7 +9,10 @@ from pathlib import Path, PurePosixPath
 
 from sr_lab.images.headers import ImageError
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".jxl", ".png", ".tif", ".tiff", ".webp"}
+)
+"""Of the files that are taken for images; HEIC is only read, and like JPEG XL needs a package."""
 LOG = logging.getLogger(__name__)
 _MOST_SHOWN = 5
 _told: set[str] = set()

@@ -93,7 +93,7 @@ def resize_bicubic_uint8(image: Tensor, *, scale: float | None = None, size: tup
     restored = image
     for axis, num_out, factor in _passes(image, scale, size):
         num_in = image.shape[axis]
-        band = _band(num_in, num_out, factor, "replicate", True, narrow, image.device)
+        band = band_of(num_in, num_out, factor, "replicate", True, narrow, image.device)
         dtype = band.blocks[0].matrix.dtype
         restored = multiply(restored.to(dtype), band.blocks, axis)
         if band.divisor != 1:
@@ -203,7 +203,7 @@ def _as_integers(weights: FloatArray, factor: float) -> tuple[FloatArray, float]
 
 
 @lru_cache(maxsize=256)
-def _band(
+def band_of(
     num_in: int, num_out: int, factor: float, border: str, exact: bool, dtype: torch.dtype, device: torch.device
 ) -> _Band:
     """The matrix of one axis, cut into blocks; ``exact`` asks for integer weights, or float64 where there are none."""
@@ -233,7 +233,7 @@ def _resample(
 ) -> Tensor:
     """One pass over float images, or (``transposed``) its gradient; one opaque operation for compilers and export."""
     dtype = torch.float64 if _is_reduced(image.device) else image.dtype
-    band = _band(num_in, num_out, factor, border, False, dtype, image.device)
+    band = band_of(num_in, num_out, factor, border, False, dtype, image.device)
     return multiply(image.to(dtype), band.transposed if transposed else band.blocks, axis).to(image.dtype)
 
 

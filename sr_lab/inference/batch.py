@@ -1,6 +1,8 @@
 """Restoring images of a folder or object store: each is written once, whole, and what is there is left alone."""
 
+import errno
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,97 +12,42 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sr_lab.base.files import sha256
-from sr_lab.data.stores import Store, distinct_stems, open_stores
-from sr_lab.images import IMAGE_SUFFIXES, read_image, to_levels, to_tensor
-
-RECORD = "restore.json"
-MADE_OF = ".restored"
-"""Folder below the output with a file for each image: the SHA-256 of what it was made of."""
-FORMATS = ("png", "tif", "webp", "jpg", "bmp")
-_ALIASES = {"tiff": "tif", "jpeg": "jpg"}
+from sr_lab.base.files import replacing, sha256
+from sr_lab.base.memory import free_memory
+from sr_lab.data.stores import Store
+from sr_lab.images.alpha import lay_on
+from sr_lab.images.codecs import write_rows
+from sr_lab.images.extras import read_extras
+from sr_lab.images.files import Picture, read_picture
+from sr_lab.images.formats import FORMATS, Form, cannot_hold
+from sr_lab.images.metadata import Metadata
+from sr_lab.images.profile import to_srgb
+from sr_lab.inference.places import MADE_OF, Places
+from sr_lab.inference.stream import choose_tile, restored_bands, target_of
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where images are taken from and written to.
+class Wanted:
+    """What an image is to become.
 
     Attributes:
-        source: Folder or store of the low images.
-        target: Folder or store of the restored ones.
-        names: The low images, by their names below ``source``.
-        format: Format of the restored ones: png, tif, webp, jpg or bmp.
-        file: Name below ``target`` of the one file that is wanted; None: each image under its own name.
+        scale: Enlargement factor; any positive number.
+        width: Columns instead; what is left open follows by the image's proportions.
+        height: Rows instead.
+        background: Red, green and blue, 0 to 255, under transparent images that the format holds no alpha of; None
+            refuses them.
+        strip: Whether all that lies beside the pixels is left out, but for the colour profile.
+        quality: Of a lossy format, 1 to 100.
+        note: What makes the images, for their XMP packets; None says nothing.
     """
 
-    source: str
-    target: str
-    names: tuple[str, ...]
-    format: str
-    file: str | None = None
-
-    @property
-    def record(self) -> str:
-        """File below ``target`` that tells what makes the images: all of the folder, or the one file."""
-        return RECORD if self.file is None else f"{MADE_OF}/{self.file}.made.json"
-
-
-def find_places(input: str | Path, output: str | Path, format: str | None = None) -> Places:
-    """What ``input`` and ``output`` mean: folders or object stores, or one image and the file that is made of it.
-
-    Args:
-        input: Folder or object store, searched with everything below it, or one image file.
-        output: Folder or object store, or for one image the file to write; a folder's name ends with a slash where it
-            could be taken for a file.
-        format: Format of the restored images; None takes the suffix of a file, and png in a folder.
-
-    Raises:
-        ValueError: If there is no image, the two are in each other's way, or format and suffix differ.
-    """
-    if format is not None and format not in FORMATS:
-        raise ValueError(f"format={format}: one of {', '.join(FORMATS)}")
-    given, wanted = Store(input), Store(output)
-    if not given.is_file():
-        if given.local is not None and not given.local.exists():
-            raise ValueError(f"input={input}: no such file or folder")
-        if wanted.is_file():
-            raise ValueError(f"output={output} is a file, and input={input} a folder: give a folder")
-        source, _ = open_stores(input, output)
-        names = source.images()
-        distinct_stems(names)
-        return Places(str(input), str(output), tuple(names), format or "png")
-    folder, name = _parted(str(input))
-    suffix = "" if str(output).endswith("/") or wanted.is_folder() else PurePosixPath(str(output)).suffix
-    if not suffix and wanted.is_file():
-        raise ValueError(f"output={output} is a file without suffix: give one that tells the format, or a folder")
-    if not suffix:
-        places = Places(folder, str(output), (name,), format or "png")
-        made = {PurePosixPath(name).with_suffix(end).as_posix() for end in (f".{places.format}", ".tif")}
-        _check_apart(given, [Store(f"{str(output).rstrip('/') or '/'}/{each}") for each in sorted(made)])
-        return places
-    told = _ALIASES.get(suffix[1:].lower(), suffix[1:].lower())
-    if suffix.lower() not in IMAGE_SUFFIXES:
-        raise ValueError(
-            f"output={output}: {suffix} is no format that can be written ({', '.join(FORMATS)}); a folder of that name "
-            "ends with /"
-        )
-    if format not in (None, told):
-        raise ValueError(f"format={format} is not the format of output={output}: leave format out, or change one")
-    _check_apart(given, [wanted])
-    target, file = _parted(str(output))
-    return Places(folder, target, (name,), told, file)
-
-
-def _parted(place: str) -> tuple[str, str]:
-    """Folder and name of a file, whatever kind of store it is in."""
-    folder, slash, name = place.rpartition("/")
-    return (folder or slash or "."), name
-
-
-def _check_apart(given: Store, made: list[Store]) -> None:
-    for file in made:
-        if file.lies_in(given):
-            raise ValueError(f"the output would be {file.uri}, which is the input: give another output")
+    scale: float | None = None
+    width: int | None = None
+    height: int | None = None
+    background: tuple[int, int, int] | None = None
+    strip: bool = False
+    quality: int = 95
+    note: str | None = None
 
 
 class RestoreImages:
@@ -111,11 +58,21 @@ class RestoreImages:
             over.
         restorer: Maps a low image (1, C, h, w) in [0, 1] to the restored one.
         device: Where the restorer wants its input.
+        wanted: What the images are to become; None for the restorer's own scale.
     """
 
-    def __init__(self, *, places: Places, restorer: Callable[[Tensor], Tensor], device: torch.device) -> None:
+    def __init__(
+        self,
+        *,
+        places: Places,
+        restorer: Callable[[Tensor], Tensor],
+        device: torch.device,
+        wanted: Wanted | None = None,
+    ) -> None:
         self.source, self.target, self.places = Store(places.source), Store(places.target), places
         self.restorer, self.device = restorer, device
+        self.wanted = wanted or Wanted(scale=restorer.scale)  # type: ignore[attr-defined]
+        self._tile: int | None = None
 
     @torch.inference_mode()
     def __call__(self, name: str) -> None:
@@ -125,30 +82,121 @@ class RestoreImages:
 
         Raises:
             ValueError: Naming the image, if it cannot be read or restored.
+            OSError: If it cannot be written.
         """
-        stem, one = PurePosixPath(name).with_suffix("").as_posix(), self.places.file
-        usual = f".{self.places.format}"
-        there = any(self.target.has(file) for file in ({stem + usual, f"{stem}.tif"} if one is None else {one}))
         with tempfile.TemporaryDirectory(prefix="srlab-") as scratch:
             file = self.source.fetch(name, Path(scratch))
-            digest, record = sha256(file), f"{MADE_OF}/{name if one is None else one}.json"
+            digest, record = sha256(file), self._record(name)
             before = self.target.read_bytes(record)
-            if there and before is not None and json.loads(before) == digest:
+            if self._is_there(name) and before is not None and json.loads(before) == digest:
                 return
             try:
-                low = read_image(file)
-                suffix = usual if low.shape[2] in (1, 3) else ".tif"
-                if one is not None and suffix != usual:
-                    raise ValueError(
-                        f"{name} has {low.shape[2]} bands, which {usual[1:]} cannot hold: give a .tif file"
-                    )
-                if low.dtype == np.uint16 and suffix not in (".png", ".tif"):
-                    raise ValueError(f"{name}: {suffix[1:]} cannot hold 16 bits; give format=png or tif")
-                restored = self.restorer(to_tensor(low).to(self.device))
-            except (ValueError, RuntimeError) as error:
-                text = str(error) if self.source.local else str(error).replace(str(file), f"{self.source.uri}/{name}")
+                picture = read_picture(file)
+                made, form = self._form(name, picture)
+                picture = self._prepared(picture, made, form)
+                if before is not None:
+                    self.target.write_bytes(record, b"null")
+                self._write(name, picture, made, form, Path(scratch))
+            except (ValueError, RuntimeError, MemoryError) as error:
+                text = str(error) or "memory does not suffice"
+                text = text if self.source.local else text.replace(str(file), f"{self.source.uri}/{name}")
                 raise ValueError(text if name in text else f"{name}: {text}") from error
-        if before is not None:
-            self.target.write_bytes(record, b"null")
-        self.target.write_image(stem + suffix if one is None else one, to_levels(restored.cpu(), low.dtype))
         self.target.write_bytes(record, json.dumps(digest).encode())
+
+    def is_done(self, name: str) -> bool:
+        """Whether the image is there and was made of this input."""
+        before = self.target.read_bytes(self._record(name))
+        if not self._is_there(name) or before is None:
+            return False
+        with tempfile.TemporaryDirectory(prefix="srlab-") as scratch:
+            return bool(json.loads(before) == sha256(self.source.fetch(name, Path(scratch))))
+
+    def _record(self, name: str) -> str:
+        return f"{MADE_OF}/{name if self.places.file is None else self.places.file}.json"
+
+    def _is_there(self, name: str) -> bool:
+        if self.places.file is not None:
+            return self.target.has(self.places.file)
+        stem = self.places.stem(name)
+        return any(self.target.has(file) for file in {f"{stem}.{self.places.format}", f"{stem}.tif"})
+
+    def _form(self, name: str, picture: Picture) -> tuple[str, Form]:
+        """File of the restored image, and what it needs of its format."""
+        bands = picture.pixels.shape[2] - picture.alpha
+        format, one = self.places.format, self.places.file
+        if bands not in (1, 3) and one is None:
+            format = "tif"
+        (tall, wide), _ = self._target(picture)
+        form = Form(wide, tall, bands, picture.alpha, 8 * picture.pixels.dtype.itemsize)
+        if form.alpha and not FORMATS[format].alpha and (self._opaque(picture) or self.wanted.background is not None):
+            form = Form(wide, tall, bands, False, form.bits)
+        if (why := cannot_hold(format, form)) is not None:
+            raise ValueError(f"{name}: {format} {why}")
+        return one or f"{self.places.stem(name)}.{format}", form
+
+    def _target(self, picture: Picture) -> tuple[tuple[int, int], tuple[float, float]]:
+        height, width = picture.pixels.shape[:2]
+        return target_of(height, width, scale=self.wanted.scale, size=(self.wanted.height, self.wanted.width))
+
+    @staticmethod
+    def _opaque(picture: Picture) -> bool:
+        return bool((picture.pixels[:, :, -1] == np.iinfo(picture.pixels.dtype).max).all())
+
+    def _prepared(self, picture: Picture, made: str, form: Form) -> Picture:
+        """The image as its format can hold it, with the metadata of the restored one."""
+        pixels, alpha, metadata = picture.pixels, picture.alpha, picture.metadata
+        if alpha and not form.alpha:
+            pixels, alpha = lay_on(pixels, self.wanted.background or (255, 255, 255)), False
+        format = _format_of(made)
+        if metadata.icc is not None and "icc" not in FORMATS[format].holds:
+            to_srgb(pixels, metadata.icc, alpha=alpha)
+        before = (pixels.shape[1], pixels.shape[0])
+        if self.wanted.strip:
+            return Picture(pixels, alpha, Metadata(icc=metadata.icc))
+        kept = metadata.enlarged(size=(form.width, form.height), before=before, note=self.wanted.note)
+        return Picture(pixels, alpha, kept)
+
+    def _write(self, name: str, picture: Picture, made: str, form: Form, scratch: Path) -> None:
+        """Restores and encodes band by band, and looks whether the file has the size that it should have."""
+        format, local = _format_of(made), self.target.local
+        target = self._target(picture)
+        if self._tile is None:
+            self._tile = choose_tile(self.restorer, free_memory())
+        bands = restored_bands(
+            picture.pixels, self.restorer, alpha=picture.alpha, target=target, device=self.device, tile=self._tile
+        )
+        file = scratch / PurePosixPath(made).name if local is None else local / made
+        if local is not None:
+            check_room(file, form, format)
+        with replacing(file, durable=False) as partial:
+            write_rows(partial, bands, format, form, picture.metadata, quality=self.wanted.quality)
+            with partial.open("rb") as stream:
+                found = read_extras(stream)
+            if found.width and (found.width, found.height) != (form.width, form.height):
+                raise ValueError(
+                    f"{name}: {found.width}x{found.height} pixels were written, not {form.width}x{form.height}"
+                )
+        if local is None:
+            self.target.put(file, made)
+
+
+def estimated_bytes(form: Form, format: str) -> int:
+    """About how large a photo's file is."""
+    raw = form.width * form.height * (form.bands + form.alpha) * form.bits // 8
+    return round(raw * FORMATS[format].share)
+
+
+def check_room(file: Path, form: Form, format: str) -> None:
+    """Refuses to begin what cannot fit on the disk.
+
+    Raises:
+        OSError: Saying that no space is left.
+    """
+    folder = next(each for each in file.parents if each.exists())
+    if shutil.disk_usage(folder).free < estimated_bytes(form, format) // 4:
+        raise OSError(errno.ENOSPC, "no space left on the disk", str(file))
+
+
+def _format_of(name: str) -> str:
+    suffix = PurePosixPath(name).suffix[1:].lower()
+    return {"tiff": "tif", "jpeg": "jpg"}.get(suffix, suffix)

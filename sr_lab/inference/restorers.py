@@ -159,7 +159,7 @@ class NetworkRestorer:
         side = tile or self.tile
         if max(height, width) <= side:
             return plan_tiles(height, width, tile=side, halo=0, stride=min(self.stride, side), fixed=fixed)
-        halo = max(self.halo.pixels, BICUBIC_HALO if self.num_channels == 1 and self.overlap is None else 0)
+        halo = self.halo.pixels if self.overlap is not None else max(self.halo.pixels, BICUBIC_HALO)  # colour, alpha
         return plan_tiles(height, width, tile=side, halo=halo, stride=self.stride, fixed=fixed)
 
     def piece(self, low: Tensor) -> Tensor:

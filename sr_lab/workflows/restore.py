@@ -1,39 +1,72 @@
-"""Enlarging every image of a folder or object store, or one image file."""
+"""Enlarging every image of a folder or object store, of a pattern of files, or one image file."""
 
+import dataclasses
 import functools
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from sr_lab.artefacts.shipped import DEFAULT_SCALE, shipped_models
 from sr_lab.base.compute import Here, Mapper, spread
+from sr_lab.base.version import __version__
 from sr_lab.data.stores import Store
-from sr_lab.images.extras import Extras, dropped_sentences
-from sr_lab.inference.batch import RECORD, Places, RestoreImages, find_places
+from sr_lab.images.extras import DROPPED, Extras, dropped_sentences
+from sr_lab.images.formats import FORMATS, Form
+from sr_lab.inference.batch import RestoreImages, Wanted, estimated_bytes
+from sr_lab.inference.places import RECORD, Places, find_places
 from sr_lab.inference.restorers import Restorer
+from sr_lab.inference.stream import target_of
+from sr_lab.workflows.load import fetch_artefact
+
+__all__ = ["Load", "Planned", "RestoredFolder", "Wanted", "network_scale", "restore"]
 
 Load = Callable[[torch.device], Restorer]
 """Loads a restorer onto a device; it is called in each process that restores."""
 
 
 @dataclass(frozen=True)
+class Planned:
+    """One image of a dry run.
+
+    Attributes:
+        name: The low image.
+        size: Its width and height, upright; None where its header does not tell.
+        target: Width and height of the restored one; None likewise.
+        done: Whether it is there already, made of the same input.
+    """
+
+    name: str
+    size: tuple[int, int] | None
+    target: tuple[int, int] | None
+    done: bool
+
+
+@dataclass(frozen=True)
 class RestoredFolder:
-    """What ``restore`` did.
+    """What ``restore`` did, or would do.
 
     Attributes:
         output: Where the restored images are.
         num_images: How many images there are.
         failures: A message for each image that could not be read or restored.
         cautions: A sentence for each kind of thing beside the pixels that the images have and the output has not.
+        planned: Of a dry run: what would become of each image; otherwise empty.
+        needed_bytes: About how much room the images take that are not there yet; of photos in this format.
+        free_bytes: How much room there is; None where nobody knows, as in an object store.
     """
 
     output: str
     num_images: int
     failures: tuple[str, ...]
     cautions: tuple[str, ...] = ()
+    planned: tuple[Planned, ...] = ()
+    needed_bytes: int = 0
+    free_bytes: int | None = None
 
 
 def restore(
@@ -44,25 +77,32 @@ def restore(
     made_by: Mapping[str, Any],
     device: Callable[[], torch.device],
     format: str | None = None,
+    wanted: Wanted | None = None,
     launcher: Mapper | None = None,
+    dry_run: bool = False,
+    check_disk: bool = True,
 ) -> RestoredFolder:
-    """Restores each image once, whole, under its own name, as deep (8 or 16 bit) as it was.
+    """Restores each image once, whole, under its own name, as deep (8 or 16 bit) as it was, with what lies beside it.
 
     What was made of the same file (by its SHA-256) is left alone, so that the same call goes on where an earlier one
     was stopped; where the file has changed, its image is made again.
 
     Args:
-        input: Folder or object store of the low images, searched with everything below it, or one image file.
+        input: Folder or object store of the low images, searched with everything below it, one image file, or a
+            pattern of files.
         output: Folder or object store of the restored ones; for one image also the file to write.
         load: Loads the restorer, once in each process that restores.
         made_by: The restorer's name and every setting that changes its images; kept in ``restore.json``.
         device: Tells where to compute, in the process that asks.
-        format: Format of the restored images: png, tif, webp, jpg or bmp; None takes the suffix of a file, else png.
+        format: Format of the restored images, of ``images.formats.FORMATS``; None takes the suffix of a file, else png.
+        wanted: Size and other settings of the restored images; None for the restorer's scale.
         launcher: Where the work is done; None: in this process.
+        dry_run: Whether to tell only what would be done.
+        check_disk: Whether to refuse to begin where the images will not fit on the disk.
 
     Raises:
         ValueError: If the format is none of these or cannot hold an image, ``output`` is or lies in ``input`` or holds
-            images that were made otherwise, or there is no image.
+            images that were made otherwise, there is no image, or the disk is too small.
         Stopped: If the process is asked to end; it says how many images are done.
     """
     mapper = launcher or Here()
@@ -70,28 +110,144 @@ def restore(
     places = find_places(input, output, format)
     extras = Store(places.source).extras(places.names)
     _check_format(places, extras)
-    metadata = getattr(load(torch.device("cpu")), "metadata", None)
-    _claim(places, made_by, metadata or {})
-    make = functools.partial(_work, places, load, device)
-    failures = spread(mapper, list(places.names), make, title="restore")
-    return RestoredFolder(str(output), len(places.names), failures, dropped_sentences(extras))
+    restorer = load(torch.device("cpu"))
+    metadata = getattr(restorer, "metadata", None) or {}
+    wanted = wanted or Wanted(scale=restorer.scale)  # type: ignore[attr-defined]
+    wanted = _noted(wanted, made_by, metadata)
+    planned = _planned(places, extras, restorer, wanted)
+    needed, free = _room(places, extras, planned)
+    result = functools.partial(RestoredFolder, str(output), len(places.names))
+    cautions = (*_cautions(places, extras, wanted), *_twins(places))
+    if dry_run:
+        return result((), cautions, planned, needed, free)
+    if check_disk and free is not None and needed > free:
+        raise ValueError(
+            f"output={output}: about {_size(needed)} are needed, and the disk has {_size(free)} left; give another "
+            "output or format=jpg, or check_disk=false to try"
+        )
+    _claim(places, made_by, metadata)
+    make = functools.partial(_work, places, load, device, wanted)
+    sizes = {name: found.width * found.height / 1e6 for name, found in extras}
+    told = sizes if all(sizes.values()) else None
+    failures = spread(mapper, list(places.names), make, title="restore", sizes=told)
+    return result(failures, cautions, needed_bytes=needed, free_bytes=free)
 
 
-def _work(places: Places, load: Load, device: Callable[[], torch.device]) -> RestoreImages:
+def network_scale(name: str, wanted: float | None, *, tracking_uri: str | None = None) -> float:
+    """The factor by which a restorer itself enlarges, where ``wanted`` is to be reached.
+
+    Args:
+        name: Of a restorer. Of a model that comes with the package for several scales, the least is taken that is not
+            below ``wanted``, or else the largest.
+        wanted: Factor that is to be reached; None for any.
+        tracking_uri: See ``load_restorer``.
+
+    Raises:
+        ValueError: If ``wanted`` is not a positive number.
+    """
+    if wanted is not None and (not isinstance(wanted, int | float) or wanted <= 0):
+        raise ValueError(f"scale={wanted} must be a positive number")
+    if name == "bicubic":
+        return 1 if wanted is None else wanted
+    scales = sorted(
+        int(scale) for model in shipped_models() for family, _, scale in [model.rpartition("_x")] if family == name
+    )
+    if scales:
+        enough = [scale for scale in scales if scale >= (wanted or DEFAULT_SCALE)]
+        return enough[0] if enough else scales[-1]
+    if wanted is not None and wanted == int(wanted):
+        try:
+            return fetch_artefact(name, tracking_uri=tracking_uri, scale=int(wanted)).scale
+        except ValueError:
+            pass  # of another scale than that: it is resampled
+    return fetch_artefact(name, tracking_uri=tracking_uri).scale
+
+
+def _work(places: Places, load: Load, device: Callable[[], torch.device], wanted: Wanted) -> RestoreImages:
     """The restorer at work, made in the process that uses it."""
     chosen = device()
-    return RestoreImages(places=places, restorer=load(chosen), device=chosen)
+    return RestoreImages(places=places, restorer=load(chosen), device=chosen, wanted=wanted)
+
+
+def _noted(wanted: Wanted, made_by: Mapping[str, Any], metadata: Mapping[str, Any]) -> Wanted:
+    """With what makes the images, as their XMP packets tell it."""
+    if wanted.note is not None or wanted.strip:
+        return wanted
+    weights = str(metadata.get("sha256", {}).get("weights.safetensors", ""))[:12]
+    name = Path(str(made_by["name"])).name if "://" not in str(made_by["name"]) else str(made_by["name"])
+    note = f"sr_lab {__version__}, {name}" + (f", weights {weights}" if weights else "")
+    return dataclasses.replace(wanted, note=note)
+
+
+def _planned(
+    places: Places, extras: list[tuple[str, Extras]], restorer: Restorer, wanted: Wanted
+) -> tuple[Planned, ...]:
+    work = RestoreImages(places=places, restorer=restorer, device=torch.device("cpu"), wanted=wanted)
+    planned = []
+    for name, found in extras:
+        size = (found.width, found.height) if found.width and found.height else None
+        target = None
+        if size is not None:
+            (tall, wide), _ = target_of(size[1], size[0], scale=wanted.scale, size=(wanted.height, wanted.width))
+            target = (wide, tall)
+        planned.append(Planned(name, size, target, work.is_done(name)))
+    return tuple(planned)
+
+
+def _room(places: Places, extras: list[tuple[str, Extras]], planned: tuple[Planned, ...]) -> tuple[int, int | None]:
+    """Bytes that are needed, and those that are free."""
+    needed = 0
+    for (_, found), image in zip(extras, planned, strict=True):
+        if not image.done and image.target is not None:
+            form = Form(*image.target, found.bands, "alpha" in found.kinds, found.bits)
+            needed += estimated_bytes(form, places.format)
+    local = Store(places.target).local
+    if local is None:
+        return needed, None
+    folder = next((each for each in (local, *local.parents) if each.exists()), Path("/"))
+    return needed, shutil.disk_usage(folder).free
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def _cautions(places: Places, extras: list[tuple[str, Extras]], wanted: Wanted) -> tuple[str, ...]:
+    """What the images have and the output will not, or has in another way; nothing that was asked for."""
+    holds, name = FORMATS[places.format].holds, places.format
+    kinds = {"exif": "exif", "gps": "exif", "xmp": "xmp", "iptc": "iptc", "texts": "texts", "geotiff": "geo"}
+    words = {
+        kind: DROPPED[kind].split(", which ")[0] + f", which {name} cannot hold"
+        + (f" ({', '.join(able)} can)" if (able := [each for each in FORMATS if part in FORMATS[each].holds]) else "")
+        for kind, part in kinds.items()
+        if part not in holds and not wanted.strip
+    }  # fmt: skip
+    if "icc" not in holds:
+        words["icc"] = (
+            f"a colour profile (ICC), which {name} cannot hold: 8-bit colours are converted to sRGB, others keep their "
+            "values"
+        )
+    if wanted.background is not None and not FORMATS[name].alpha:
+        words["alpha"] = "transparency (alpha), which is laid on the background"
+    return dropped_sentences(extras, {kind: words[kind] for kind in ("alpha", "icc", *kinds) if kind in words})
+
+
+def _twins(places: Places) -> tuple[str, ...]:
+    if not places.doubles:
+        return ()
+    first = min(places.doubles)
+    count = f"{len(places.doubles)} images have the name of another one but for the suffix"
+    return (f"{count}, and keep it: {first} becomes {places.stem(first)}.{places.format}",)
 
 
 def _check_format(places: Places, found: list[tuple[str, Extras]]) -> None:
     """Refuses a format that cannot hold what the headers tell of; what they do not tell fails image by image."""
-    if places.format == "tif":
-        return
+    able = FORMATS[places.format]
     many = [name for name, extras in found if extras.bands not in (1, 3)]
-    if many and places.file is not None:
+    if many and places.file is not None and not able.any_bands:
         raise ValueError(f"{many[0]} has other than 1 or 3 bands, which {places.format} cannot hold: give a .tif file")
     deep = [name for name, extras in found if extras.bits > 8 and extras.bands in (1, 3)]
-    if deep and places.format != "png":
+    if deep and able.bits == 8:
         what = "give format=png or tif" if places.file is None else "give an output that ends in .png or .tif"
         count = f"{len(deep)} of {len(found)} images have 16 bits"
         raise ValueError(f"{deep[0]}: {places.format} cannot hold 16 bits; {what} ({count})")
@@ -112,7 +268,7 @@ def _claim(places: Places, made_by: Mapping[str, Any], metadata: Mapping[str, An
             holder = output.uri if file == RECORD else f"{output.uri}/{places.file}"
             raise ValueError(f"{holder} was made otherwise: {'; '.join(changed)}. Give another output")
     if not output.has(places.record):
-        stems = [PurePosixPath(name).with_suffix("").as_posix() for name in places.names]
+        stems = [places.stem(name) for name in places.names]
         if places.file is not None:
             there, wanted = {places.file} if output.has(places.file) else set(), [places.file]
         else:

@@ -26,7 +26,7 @@ def test_links_are_followed_without_loops_and_what_is_not_read_is_named_once(
     (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "gone.png").symlink_to(tmp_path / "nothing.png")
-    (tmp_path / "in" / "phone.HEIC").write_bytes(b"x")
+    (tmp_path / "in" / "phone.RAW").write_bytes(b"x")
     (tmp_path / "in" / ".hidden.gif").write_bytes(b"x")
     expected = ["linked/far.png", "near.png"]
     with caplog.at_level(logging.WARNING):
@@ -35,7 +35,7 @@ def test_links_are_followed_without_loops_and_what_is_not_read_is_named_once(
     (said,) = [record.getMessage() for record in caplog.records]
     assert "2 files" in said
     assert "gone.png (a link to nothing)" in said
-    assert "phone.HEIC" in said
+    assert "phone.RAW" in said
     assert "hidden" not in said
 
 

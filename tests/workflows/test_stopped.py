@@ -29,7 +29,7 @@ SEEN = {
         "3 of 3 images were measured, the preset is",
     ),
     "preview": ("sr_lab.workflows.preview.write_sheet", "the sheet in out is not finished"),
-    "restore": ("sr_lab.inference.batch.read_image", "0 of 3 images are done and stay"),
+    "restore": ("sr_lab.inference.batch.read_picture", "0 of 3 images are done and stay"),
     "degrade": ("sr_lab.data.degraded.read_image", "0 of 3 images are done and stay"),
 }
 

@@ -27,13 +27,14 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from sr_lab.base.statistics import energy_test
 from sr_lab.images import read_image, resize_bicubic_uint8
 from sr_lab.monitoring import Extractor, RepeatedChecks, Stream, measure_folder, read_profile, write_profile
 from sr_lab.monitoring.embedding import ContentEmbedding
 from sr_lab.monitoring.explanation import explain
 from sr_lab.monitoring.features import Scaling, feature_columns, transformed
 from sr_lab.monitoring.repeated import Check
-from sr_lab.monitoring.statistics import FeatureShift, energy_test, feature_shifts
+from sr_lab.monitoring.shifts import FeatureShift, feature_shifts
 
 HERE = Path(__file__).resolve().parent
 NUM_REFERENCE = 200

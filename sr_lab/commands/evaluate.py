@@ -29,7 +29,6 @@ from sr_lab.workflows.evaluate import (
     MeanRestorer,
     Scores,
     evaluate,
-    format_value,
     not_measured_on,
 )
 from sr_lab.workflows.load import choose_device, load_restorer
@@ -116,7 +115,7 @@ def table(scores: Scores) -> str:
     keys = list(scores.metrics)
     rows = [
         ["", *keys],
-        *([name, *(format_value(key, scores.mean(key, name)) for key in keys)] for name in scores.names),
+        *([name, *(scores.words(key).value(scores.mean(key, name)) for key in keys)] for name in scores.names),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from sr_lab.evaluation.numbers import format_value, heading, shorten
+from sr_lab.evaluation.headings import heading, shorten
 from sr_lab.evaluation.pictures import ERROR_RANGE, Array, Pictures, error_colours
 from sr_lab.evaluation.scores import ImageScores, Scores
 from sr_lab.images import write_image
@@ -67,9 +67,10 @@ def _subtitle(scores: Scores) -> str:
         return scores.protocol.name
     parts = []
     for key in scores.metrics:
-        text = f"{key} {format_value(key, scores.mean(key))}"
+        value = scores.words(key).value
+        text = f"{key} {value(scores.mean(key))}"
         if len(scores.names) > 1:
-            text += f" (bicubic {format_value(key, scores.mean(key, scores.names[1]))})"
+            text += f" (bicubic {value(scores.mean(key, scores.names[1]))})"
         parts.append(text)
     return f"{len(scores.scored)} images, protocol {scores.protocol.name}: mean " + ",  ".join(parts)
 
@@ -78,12 +79,13 @@ def _draw_row(
     canvas: Image.Image, scores: Scores, image: ImageScores, pictures: Pictures, columns: list[str], top: int
 ) -> None:
     key, ours, theirs = scores.first_key, scores.names[0], scores.names[:2][-1]
+    value, unit = scores.words(key).value, scores.words(key).unit
     draw = ImageDraw.Draw(canvas)
     small, strong = _font(14), _font(15)
     panels: dict[str, tuple[Array, str]] = {
         "low resolution": (pictures.low, f"{pictures.low.shape[1]} x {pictures.low.shape[0]} pixels"),
-        "bicubic": (pictures.bicubic, f"{format_value(key, image.value(theirs, key))}, whole image"),
-        "restored": (pictures.restored, f"{format_value(key, image.value(ours, key))}"),
+        "bicubic": (pictures.bicubic, f"{value(image.value(theirs, key))}, whole image"),
+        "restored": (pictures.restored, value(image.value(ours, key))),
         "original": (pictures.target, ""),
         columns[-1]: (error_colours(pictures.error), f"mean {pictures.error.mean():.1f} in this crop"),
     }
@@ -97,7 +99,7 @@ def _draw_row(
         canvas.paste(_fit(picture), (left, top))
         improved = name == "restored" and len(scores.names) > 1
         if improved:
-            caption += f"  ({scores.gain(image, key):+.2f})" if key.startswith("psnr") else ""
+            caption += f"  ({scores.gain(image, key):+.2f})" if unit == "dB" else ""
         worse = improved and scores.gain(image, key) < 0
         draw.text((left, top + _PANEL + 6), caption, fill=_ACCENT if worse else _SOFT, font=small)
 

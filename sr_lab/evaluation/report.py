@@ -13,7 +13,7 @@ import numpy as np
 from sr_lab.base.files import write_text
 from sr_lab.base.page import render
 from sr_lab.evaluation.comparison import write_comparison
-from sr_lab.evaluation.numbers import format_value, heading, label, shorten, unit
+from sr_lab.evaluation.headings import heading, shorten
 from sr_lab.evaluation.pictures import ERROR_RANGE, error_colours
 from sr_lab.evaluation.scores import WHOLE, ImageScores, Scores
 
@@ -140,9 +140,7 @@ def report_html(scores: Scores, content: Mapping[str, Any], *, num_pictures: int
         pictures=pictures,
         bars=_bars(scores, ranked),
         keys=list(scores.metrics),
-        value=format_value,
-        label=label,
-        unit=unit,
+        words=scores.words,
         error_range=ERROR_RANGE,
         ramp=", ".join(f"rgb({r} {g} {b})" for r, g, b in ramp.tolist()),
     )

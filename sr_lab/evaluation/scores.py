@@ -17,7 +17,7 @@ from sr_lab.evaluation.measuring import NOT_SCORED, context_of, draw, finished, 
 from sr_lab.evaluation.pictures import Pictures
 from sr_lab.images import full_precision
 from sr_lab.inference.restorers import Restorer
-from sr_lab.metrics.base import PerImageMetric
+from sr_lab.metrics.base import PerImageMetric, Words
 from sr_lab.metrics.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class Scores:
         benchmarks: By name; a single one may have the empty name.
         metrics: The metrics that were measured, by key, in the order asked for.
         not_measured: Metric key to the reason why it was not measured at all.
+        asked: Every metric that was asked for, by key.
         images: Every image, scored or not, benchmark after benchmark.
         sha256: Hash over names and bytes of every file; of several benchmarks over their names and degradations too.
         seconds: Wall time of the whole.
@@ -95,6 +96,7 @@ class Scores:
     benchmarks: Mapping[str, Benchmark]
     metrics: Mapping[str, PerImageMetric]
     not_measured: Mapping[str, str]
+    asked: Mapping[str, PerImageMetric] = field(default_factory=dict)
     images: Sequence[ImageScores]
     sha256: str
     seconds: float
@@ -127,6 +129,11 @@ class Scores:
     def first_key(self) -> str:
         """The metric that the images are ranked by: the first one that was measured."""
         return next(iter(self.metrics))
+
+    def words(self, key: str) -> Words:
+        """How a metric, measured or not, and its values are written for people."""
+        metric = self.metrics.get(key) or self.asked.get(key)
+        return Words.of_key(key) if metric is None else metric.words
 
     @property
     def scored(self) -> list[ImageScores]:

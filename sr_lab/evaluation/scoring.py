@@ -99,6 +99,7 @@ def score(
         benchmarks=dict(benchmarks),
         metrics=measured,
         not_measured=not_measured,
+        asked={metric.key: metric for metric in metrics.values()},
         images=[image for rows in images.values() for image in rows],
         sha256=digest_of(benchmarks, {key: [image.files for image in rows] for key, rows in images.items()}),
         seconds=time.perf_counter() - start,

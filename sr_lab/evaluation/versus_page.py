@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from sr_lab.base import page as pages
-from sr_lab.evaluation.numbers import format_value, label, shorten, unit
+from sr_lab.evaluation.headings import shorten
 from sr_lab.evaluation.pictures import Array, Pictures
+from sr_lab.metrics.base import Words
 
 DIFFERENCE_RANGE = 32
 """Difference of the two errors, in 8-bit levels, at which the colours of the map end."""
@@ -71,6 +72,7 @@ class Page:
         subtitle: below it.
         names: what the restorers are called; the first is the one in question.
         metrics: keys, the most important first.
+        words: how each metric and its values are written; of a key that is missing here only the key is known.
         level: of the intervals, for example 0.9.
         lines: the table of slices.
         images: every image, where the first restorer lost most first.
@@ -85,6 +87,7 @@ class Page:
     subtitle: str
     names: Sequence[str]
     metrics: Sequence[str]
+    words: Mapping[str, Words]
     level: float
     lines: Sequence[Line]
     images: Sequence[ImageLine]
@@ -105,9 +108,7 @@ def render(page: Page) -> str:
         rulers=[_ruler(check) for check in page.checks],
         difference=difference_colours,
         difference_range=DIFFERENCE_RANGE,
-        value=format_value,
-        label=label,
-        unit=unit,
+        words=lambda key: page.words.get(key) or Words.of_key(key),
         shorten=shorten,
     )
 

@@ -1,5 +1,6 @@
 """What the image metrics share: a value for each image, and the mean over images."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +11,35 @@ from torch import Tensor, nn
 from sr_lab.images.context import Context
 from sr_lab.metrics.protocol import Protocol
 
-__all__ = ["Context", "ErrorMap", "PerImageMetric", "ProtocolMetric"]
+__all__ = ["Context", "ErrorMap", "PerImageMetric", "ProtocolMetric", "Words"]
+
+
+@dataclass(frozen=True)
+class Words:
+    """How a metric and its values are written for people.
+
+    Attributes:
+        label: The metric in a word or two.
+        unit: Unit of its values; empty where they have none.
+        digits: Format of a value, with the digits that mean something.
+    """
+
+    label: str
+    unit: str = ""
+    digits: str = ".4f"
+
+    @classmethod
+    def of_key(cls, key: str) -> "Words":
+        """What can be said of a metric of which only the key is known."""
+        return cls(label=key.upper() if key.isalpha() else key)
+
+    def value(self, value: float, *, sign: bool = False) -> str:
+        """A value with its digits and unit; ``-`` for NaN, ``exact`` for infinity."""
+        if math.isnan(value):
+            return "-"
+        if math.isinf(value):
+            return "exact"
+        return f"{value:{'+' if sign else ''}{self.digits}} {self.unit}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -37,17 +66,31 @@ class PerImageMetric(nn.Module, ABC):
         reason: why nothing is measured at all; None where it is.
         ceiling: a value counts at most this much in a mean (PSNR of equal images is infinite).
         definition: the metric in words, for reports; empty where the protocol defines it.
+        unit: unit of the values; empty where they have none.
+        digits: format of a value, with the digits that mean something.
     """
 
     higher_is_better: ClassVar[bool]
     ceiling: ClassVar[float] = float("inf")
     definition: ClassVar[str] = ""
+    unit: ClassVar[str] = ""
+    digits: ClassVar[str] = ".4f"
     reason: str | None = None
 
     @property
     @abstractmethod
     def key(self) -> str:
         """Name under which the value is recorded, for example ``psnr_y``."""
+
+    @property
+    def label(self) -> str:
+        """The metric in a word or two, for people: ``PSNR, luma``."""
+        return Words.of_key(self.key).label
+
+    @property
+    def words(self) -> Words:
+        """How the metric and its values are written for people."""
+        return Words(self.label, self.unit, self.digits)
 
     @abstractmethod
     def per_image(self, restored: Tensor, target: Tensor) -> Tensor:
@@ -98,3 +141,8 @@ class ProtocolMetric(PerImageMetric):
     def key(self) -> str:
         """``psnr_y`` or ``psnr_rgb``, for example."""
         return f"{self.quantity}_{self.protocol.suffix}"
+
+    @property
+    def label(self) -> str:
+        """The quantity and what of the images is compared."""
+        return f"{self.quantity.upper()}, {self.protocol.compared or self.protocol.suffix}"

@@ -32,6 +32,8 @@ class LRConsistency(PerImageMetric):
     """
 
     higher_is_better = True
+    unit = "dB"
+    digits = ".2f"
     definition: ClassVar[str] = (
         "PSNR over all channels between the input and the restored image, rounded to 8 bit and degraded again as its "
         "input was (same operation, same draw; MATLAB's bicubic where low images were given), at most 60 dB; of deep "
@@ -47,6 +49,11 @@ class LRConsistency(PerImageMetric):
     def key(self) -> str:
         """``lr_consistency``."""
         return "lr_consistency"
+
+    @property
+    def label(self) -> str:
+        """LR consistency, for people."""
+        return "LR consistency"
 
     def per_image(self, restored: Tensor, target: Tensor) -> Tensor:
         """(B,) decibels against the bicubic low image of ``target``, where the input is not at hand."""

@@ -128,6 +128,11 @@ class Hallucination(PerImageMetric):
         """``hallucination``."""
         return "hallucination"
 
+    @property
+    def label(self) -> str:
+        """Invented detail, for people."""
+        return "invented detail"
+
     def per_image(self, restored: Tensor, target: Tensor) -> Tensor:
         """(B,) values, 0 and above."""
         return hallucination(restored.clamp(0, 1), target, scale=self.scale)

@@ -52,6 +52,7 @@ class Protocol(ABC):
     Attributes:
         name: what is stored beside every number.
         suffix: channel word of the logged keys: ``psnr_y``, ``psnr_rgb``.
+        compared: what of the images is compared, in a word or two.
         definition: the protocol in words, for reports.
         colour: whether the restored image still has the colours of the original.
         deep: whether nothing is rounded, so that images of more than 8 bits keep their levels.
@@ -59,6 +60,7 @@ class Protocol(ABC):
 
     name: str
     suffix: ClassVar[Literal["y", "rgb", "deep"]]
+    compared: ClassVar[str] = ""
     definition: str
     colour: ClassVar[bool] = True
     deep: ClassVar[bool] = False
@@ -140,6 +142,7 @@ class YCrop(Protocol):
 
     name = "y_crop"
     suffix: ClassVar[Literal["y", "rgb", "deep"]] = "y"
+    compared: ClassVar[str] = "luma"
     definition = (
         "The restored image is rounded once to 8-bit RGB. Scored is its luma, "
         "Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255 on the 0..255 scale (BT.601 as MATLAB's rgb2ycbcr), not "
@@ -164,6 +167,7 @@ class YClassic(Protocol):
 
     name = "y_classic"
     suffix: ClassVar[Literal["y", "rgb", "deep"]] = "y"
+    compared: ClassVar[str] = "luma"
     definition = (
         "The original is converted to luma (BT.601 as MATLAB's rgb2ycbcr) and rounded to 8 bit; the low-resolution "
         "luma is made from that by MATLAB's bicubic imresize (antialiased, symmetric borders) and kept in "
@@ -201,6 +205,7 @@ class RGBCrop(Protocol):
 
     name = "rgb_crop"
     suffix: ClassVar[Literal["y", "rgb", "deep"]] = "rgb"
+    compared: ClassVar[str] = "RGB"
     definition = (
         "The restored image is rounded once to 8 bit. All channels are scored alike: PSNR of the error "
         "over all of them, SSIM as the mean over channels. A border as wide as the scale is cropped. "
@@ -231,6 +236,7 @@ class Deep(Protocol):
     """
 
     suffix: ClassVar[Literal["y", "rgb", "deep"]] = "deep"
+    compared: ClassVar[str] = "full depth"
     deep: ClassVar[bool] = True
 
     def __init__(

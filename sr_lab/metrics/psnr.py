@@ -46,6 +46,8 @@ class PSNR(ProtocolMetric):
     quantity = "psnr"
     higher_is_better = True
     ceiling: ClassVar[float] = 100.0
+    unit = "dB"
+    digits = ".2f"
 
     def per_image(self, restored: Tensor, target: Tensor) -> Tensor:
         """(B,) decibels; ``inf`` where the images are equal."""

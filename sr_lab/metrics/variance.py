@@ -16,6 +16,7 @@ class SampleVariance(PerImageMetric):
     """
 
     higher_is_better = False
+    digits = ".1e"
     definition: ClassVar[str] = (
         "Variance over the samples at each pixel and channel, averaged over the image, in units of the value range "
         "squared; its map shows the standard deviation. Where it is large the model is guessing; where it is small the "
@@ -26,6 +27,11 @@ class SampleVariance(PerImageMetric):
     def key(self) -> str:
         """``sample_variance``."""
         return "sample_variance"
+
+    @property
+    def label(self) -> str:
+        """Sample variance, for people."""
+        return "sample variance"
 
     def per_image(self, restored: Tensor, target: Tensor) -> Tensor:
         """(B,) zeros: a single restoration does not vary."""

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from sr_lab.base.statistics import EnergyTest, energy_test
+from sr_lab.base.statistics.energy import Array
 from sr_lab.monitoring.explanation import Change, explain
 from sr_lab.monitoring.features import Scaling
 from sr_lab.monitoring.profile import Profile
-from sr_lab.monitoring.statistics import Array, EnergyTest, FeatureShift, energy_test, feature_shifts
+from sr_lab.monitoring.shifts import FeatureShift, feature_shifts
 
 MIN_IMAGES = 20
 """Below, a test has so little power that its silence would mean nothing."""

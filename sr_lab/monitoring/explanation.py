@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sr_lab.base.statistics.energy import Array
 from sr_lab.monitoring.features import Feature, feature
-from sr_lab.monitoring.statistics import Array, FeatureShift
+from sr_lab.monitoring.shifts import FeatureShift
 
 CAUSES = ("quality", "noise", "blur", "megapixels", "aspect", "brightness", "contrast", "saturation", "warmth", "tint")
 """Features that are parameters of what was done to the images; the others are consequences."""

@@ -4,13 +4,13 @@ The seed is the unit: what differs between two seeds is the whole training (weig
 the validation images stay. An interval tells what another seed would give, not what other images would.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+
+from sr_lab.base.statistics import half_width, holm, paired_p
 
 Setting = tuple[tuple[str, Any], ...]
 """The values of the parameters other than the seed, by label."""
@@ -73,7 +73,7 @@ def compare(
     baseline = same[0]
     ordered = [baseline, *(setting for setting in cells if setting != baseline)]
     pairs = {setting: _paired(cells[setting], cells[baseline]) for setting in ordered[1:]}
-    p_values = holm([p_value(differences) for differences in pairs.values()])
+    p_values = holm([paired_p(differences) for differences in pairs.values()])
     corrected = dict(zip(pairs, p_values, strict=True))
     choices = []
     for setting in ordered:
@@ -120,33 +120,6 @@ def cells_of(rows: Sequence[Mapping[str, Any]], *, objective: int, seed: str) ->
             raise ValueError(f"trials of {dict(setting)} have the seed {row['params'][seed]} twice: use sampler=grid")
         cell[row["params"][seed]] = float(row["values"][objective])
     return cells
-
-
-def half_width(values: Sequence[float], *, alpha: float) -> float:
-    """Half width of Student's interval of the mean; NaN below two values."""
-    n = len(values)
-    if n < 2:
-        return float("nan")
-    return float(stdtrit(n - 1, 1 - alpha / 2) * np.std(values, ddof=1) / np.sqrt(n))
-
-
-def p_value(differences: Sequence[float]) -> float:
-    """Two-sided p of the paired t test that the mean difference is zero; NaN below two, or where all are equal."""
-    n = len(differences)
-    if n < 2 or np.ptp(differences) == 0:
-        return float("nan")
-    t = np.mean(differences) / (np.std(differences, ddof=1) / np.sqrt(n))
-    return float(2 * stdtr(n - 1, -abs(t)))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction; NaN stays and does not count."""
-    known = sorted((p, place) for place, p in enumerate(p_values) if p == p)
-    corrected = list(p_values)
-    steps = [min(1.0, (len(known) - rank) * p) for rank, (p, _) in enumerate(known)]
-    for (_, place), value in zip(known, itertools.accumulate(steps, max), strict=True):
-        corrected[place] = value
-    return corrected
 
 
 def _paired(values: Mapping[Any, float], baseline: Mapping[Any, float]) -> list[float]:

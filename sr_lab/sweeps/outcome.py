@@ -10,7 +10,7 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from sr_lab.sweeps.ablation import half_width
+from sr_lab.base.statistics import half_width
 from sr_lab.sweeps.plan import Plan
 from sr_lab.sweeps.queue import ERROR, attempt, latest, original, same_as
 from sr_lab.training.run_folder import RunFolder

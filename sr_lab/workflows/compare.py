@@ -16,7 +16,7 @@ from sr_lab.base.provenance import git_state
 from sr_lab.base.statistics import cluster_means, mean_interval
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.benchmark import Benchmark
-from sr_lab.evaluation.numbers import heading
+from sr_lab.evaluation.headings import heading
 from sr_lab.evaluation.scores import Scores
 from sr_lab.evaluation.scoring import score
 from sr_lab.evaluation.versus_page import ImageLine, Line, Page, render
@@ -118,6 +118,7 @@ def compare(
         subtitle=f"{heading('both', str(benchmark), scale)}: {len(scores.images)} images, protocol {protocol.name}.",
         names=scores.names,
         metrics=list(better),
+        words={key: metric.words for key, metric in scores.metrics.items()},
         level=1 - 2 * alpha,
         lines=lines,
         images=images,

@@ -13,7 +13,6 @@ from sr_lab.base.signals import deferred
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.measuring import OutOfMemory
-from sr_lab.evaluation.numbers import format_value
 from sr_lab.evaluation.report import COMPARISON, REPORT, SUMMARY, not_measured_on
 from sr_lab.evaluation.scores import ImageScores, Scores
 from sr_lab.evaluation.scoring import score
@@ -38,7 +37,6 @@ __all__ = [
     "SampleVariance",
     "Scores",
     "evaluate",
-    "format_value",
     "not_measured_on",
 ]  # fmt: skip
 

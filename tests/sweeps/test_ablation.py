@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from sr_lab.cli import main
-from sr_lab.sweeps.ablation import cells_of, compare, holm
+from sr_lab.sweeps.ablation import cells_of, compare
 
 SEEDS = range(5)
 
@@ -37,13 +37,6 @@ def test_statistics_are_those_of_scipy(trials):
     assert [second.p, third.p] == pytest.approx([min(1, 2 * raw[0]), max(2 * raw[0], raw[1])])
     assert second.p < 0.001
     assert second.half > 3 * second.difference_half, "pairing takes the seeds' own spread out"
-
-
-def test_holm_is_monotone_and_leaves_unknown_ones():
-    assert holm([0.01, float("nan"), 0.04, 0.03])[:1] + holm([0.01, 0.04, 0.03]) == pytest.approx(
-        [0.03, 0.03, 0.06, 0.06]
-    )
-    assert np.isnan(holm([0.01, float("nan")])[1])
 
 
 def test_a_seed_that_failed_is_left_out_of_the_pairs(trials):

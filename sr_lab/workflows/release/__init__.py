@@ -198,7 +198,8 @@ def release(
     if (copies := evidence.facts.get("near copies", "none")) != "none":
         notes.append(f"near copies count as one scene: {copies}")
     decision = evidence.decision(policy, original=original, approval=approval)
-    html = page_of(decision, policy, evidence, unscored(restorers, benchmarks), num_pictures=num_pictures)
+    shown = unscored(restorers, benchmarks)
+    html = page_of(decision, policy, evidence, shown, metrics=chosen, num_pictures=num_pictures)
     page = report / f"version-{who.version}.html"
     write_text(page, html)
     kept = {**evidence.as_dict(), "decision": decision.as_dict(), "policy": policy.as_dict()}

@@ -1,12 +1,14 @@
 """The page of a release's decision."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from sr_lab.base.provenance import user
 from sr_lab.evaluation.pictures import Pictures
 from sr_lab.evaluation.scores import Scores
 from sr_lab.evaluation.versus_page import Banner, Page, render
+from sr_lab.metrics.base import PerImageMetric
 from sr_lab.promotion import Decision, Policy
 from sr_lab.workflows.compare import image_lines, slice_lines
 from sr_lab.workflows.release.evidence import Evidence
@@ -18,6 +20,7 @@ def page_of(
     evidence: Evidence,
     shown: Scores,
     *,
+    metrics: Mapping[str, PerImageMetric],
     num_pictures: int,
 ) -> str:
     """The page of a decision, HTML.
@@ -27,6 +30,7 @@ def page_of(
         policy: By which rules.
         evidence: By which numbers.
         shown: The models over the hold-out, for the pictures; see ``scoring.unscored``.
+        metrics: The policy's metrics that there are, for their words.
         num_pictures: Images whose crops are shown, where the candidate lost most first.
     """
     models = evidence.models
@@ -54,6 +58,7 @@ def page_of(
             f"at x{shown.scale}.",
             names=[model.model for model in models],
             metrics=list(better),
+            words={metric.key: metric.words for metric in metrics.values()},
             level=1 - 2 * policy.alpha,
             lines=slice_lines(models, better, alpha=policy.alpha),
             images=images,

@@ -17,7 +17,7 @@ from typing import Any
 from sr_lab.base.compute import Work, here, num_cores, on_ray, on_slurm, room, start_ray
 from sr_lab.base.extras import install
 from sr_lab.base.files import write_text
-from sr_lab.sweeps.worker import Share, dies_with_parent, work
+from sr_lab.sweeps.share import Share, dies_with_parent
 
 Task = Callable[[int, Share], object]
 """A worker: takes its index and its share of the machine, and ends when nothing is left to do."""
@@ -339,6 +339,8 @@ def _run_on_ray(task: Task, index: int, share: Share) -> object:
 
 def worker_task(plan: Any) -> Task:
     """The worker of a plan as a launcher takes it."""
+    from sr_lab.sweeps.worker import work
+
     return functools.partial(work, plan)
 
 

@@ -4,12 +4,10 @@ Whatever is killed or asked to end, nothing is lost: a trial goes on from its ch
 that had come to its end is only read again. Settings that another trial has had are not trained again.
 """
 
-import ctypes
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import warnings
 import zlib
@@ -26,6 +24,7 @@ from sr_lab.base.signals import Stopped
 from sr_lab.base.words import setting
 from sr_lab.sweeps.plan import Plan
 from sr_lab.sweeps.queue import ERROR, SAME_AS, claim, original, same, unfinished
+from sr_lab.sweeps.share import Share, dies_with_parent
 from sr_lab.training.run_folder import PAUSED, RunFolder
 
 LOG, FAILURE = "train.log", "error.json"
@@ -34,25 +33,6 @@ _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 1.0
 """After a trial was asked to end: whoever asks its worker too has done so by then."""
 _ERROR_CHARACTERS = 1500
-
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """What a worker's trials may use of its machine.
-
-    Attributes:
-        threads: of each trial; None leaves the environment as it is.
-        gpu: the only one that a trial sees; None leaves the environment as it is.
-    """
-
-    threads: int | None = None
-    gpu: str | None = None
-
-    def environment(self) -> dict[str, str]:
-        """The variables of a trial's process."""
-        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-        threads = {} if self.threads is None else dict.fromkeys(names, str(self.threads))
-        return {**os.environ, **threads, **({} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu})}
 
 
 @dataclass(kw_only=True)
@@ -236,14 +216,6 @@ def work(plan: Plan, index: int, share: Share) -> int:
     """Runs a worker in this process, in the sweep's working directory; returns how many trials it ran."""
     os.chdir(plan.directory)
     return Worker(plan=plan, index=index, share=share).work()
-
-
-def dies_with_parent() -> Callable[[], None] | None:
-    """What a child process does first so that a kill of its parent ends it too; None where the system cannot."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(1, signal.SIGKILL)
 
 
 def _ended_early(folder: Path) -> bool:

@@ -12,7 +12,6 @@ from sr_lab.inference.restorers import NetworkRestorer
 from sr_lab.monitoring.embedding import Embedding
 from sr_lab.monitoring.features import feature, feature_columns
 from sr_lab.monitoring.measuring import Extractor, measure_folder
-from sr_lab.monitoring.outputs import RestoredOutputs
 from sr_lab.monitoring.profile import Profile, write_profile
 from sr_lab.workflows.watch.look import check_workers
 from sr_lab.workflows.watch.telling import Progress, interruptible, told
@@ -72,6 +71,8 @@ def feature_extractor(
     """
     if restorer is None:
         return Extractor(embedding=embedding, crop=crop)
+    from sr_lab.monitoring.outputs import RestoredOutputs
+
     if num_samples < 2:
         raise ValueError(f"num_samples={num_samples}: one sample has no spread, give 2 or more")
     known = restorer.metadata

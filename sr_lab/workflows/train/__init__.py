@@ -190,11 +190,9 @@ def train(
         best = KeepBest(monitor=monitor, mode=monitor_mode, save=keep)
         draws = draws_of(images, seed)
         marks = {**tags_of(learner, images, protocol=protocol), **(tags or {})}
+        record: Callable[..., Any] = tracking if first else NoRun
         tracked: TrackedRun
-        with (
-            _paused() as pause,
-            (tracking if first else NoRun)(name=name, directory=folder.tracking, tags=marks) as tracked,
-        ):
+        with _paused() as pause, record(name=name, directory=folder.tracking, tags=marks) as tracked:
             tracked.log_config(dict(config))
             for described in images.describe():
                 tracked.log_dataset(**described)

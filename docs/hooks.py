@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,7 +85,7 @@ def configuration_page() -> str:
 
 def workflows_page() -> str:
     """The public functions of every workflow, from their docstrings."""
-    modules = [file.stem for file in sorted((ROOT / "sr_lab" / "workflows").glob("[!_]*.py"))]
+    modules = sorted(module.name for module in pkgutil.iter_modules([str(ROOT / "sr_lab" / "workflows")]))
     parts = ["# Workflows\n\nWhat the product does: live objects and plain values in, a result out.\n"]
     return "\n".join([*parts, *(f"::: sr_lab.workflows.{name}\n" for name in modules)])
 
@@ -118,12 +119,16 @@ def arguments(target: str, node: dict[str, Any]) -> list[tuple[str, str, str]]:
         parameters = inspect.signature(thing).parameters
     except (TypeError, ValueError):
         parameters = {}
-    told: dict[str, str] = {}
+    told, more = dict[str, str](), dict[str, str]()
     for base in inspect.getmro(thing) if inspect.isclass(thing) else [thing]:
         for section in Docstring(inspect.getdoc(base) or "").parse("google", warnings=False):
             if section.kind is DocstringSectionKind.parameters:
                 for argument in section.value:
-                    told.setdefault(argument.name, " ".join(argument.description.split()))
+                    text = _plain(argument.description)
+                    if found := re.match(r"See `\w+`(?:; (.+)|\.)$", text):  # the base class tells
+                        more.setdefault(argument.name, (found[1] or "").capitalize())
+                    else:
+                        told.setdefault(argument.name, f"{text} {more.get(argument.name, '')}".strip())
     rows = []
     for key, parameter in parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -133,6 +138,13 @@ def arguments(target: str, node: dict[str, Any]) -> list[tuple[str, str, str]]:
         value = _short(node[key]) if key in node else default
         rows.append((f"{key}: {kind.replace('sr_lab.', '')}" if kind else key, value, told.get(key, "")))
     return rows
+
+
+def _plain(text: str) -> str:
+    """An argument's description without the markup of reStructuredText: its notes, its roles, its double quotes."""
+    text = re.split(r"\.\. \w+::", text)[0]
+    text = re.sub(r":\w+(?::\w+)*:`~?([^`<]*?)(?: <[^>]*>)?`", r"`\1`", text)
+    return " ".join(text.replace("``", "`").split())
 
 
 def _prose(text: str) -> str:

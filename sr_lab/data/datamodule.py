@@ -43,28 +43,28 @@ class SRDataModule(pl.LightningDataModule):
     both files.
 
     Args:
-        name: of the data, for tracking.
-        train: training images.
-        val: validation images.
-        degradation: makes the low images of sources that have none; None where both are paired.
-        scale: high pixels a low pixel.
-        crop: side of the high crops, a multiple of ``scale``.
-        batch_size: crops a batch and process.
-        seed: of orders, crops, flips and random degradations.
-        cache: folder of the decoded caches, shared by all runs.
-        num_workers: loader processes; 0 loads in the main process. Batches do not depend on it.
-        repeats: crops of each image in an epoch.
+        name: Name of the data, for tracking.
+        train: Source of the training images.
+        val: Source of the validation images.
+        degradation: Degradation that makes the low images of sources that have none; None where both are paired.
+        scale: Enlargement factor: high pixels for one low pixel, along a side.
+        crop: Side of the high crops, a multiple of ``scale``.
+        batch_size: Number of crops in a batch of one process.
+        seed: Seed of the orders, crops, flips and random degradations.
+        cache: Folder of the decoded caches, which all runs share.
+        num_workers: Number of loader processes; 0 loads in the main process. Batches do not depend on it.
+        repeats: Number of crops of each image in an epoch.
         augment: ``dihedral`` draws one of the 8 flips and rotations, ``flips`` one of 4 without turning, or ``none``.
-        small: what becomes of an image smaller than the crop: ``error``, ``skip`` it, or ``pad`` it by mirroring.
-        holdout: folders of test images that must not be trained on.
-        degrade_in: where a random degradation runs: in the ``worker``, or on the ``device`` for a whole batch.
+        small: What becomes of an image smaller than the crop: ``error``, ``skip`` it, or ``pad`` it by mirroring.
+        holdout: Folders of test images that must not be trained on.
+        degrade_in: Where a random degradation runs: in the ``worker``, or on the ``device`` for a whole batch.
         pin_memory: None pins if there is a GPU.
-        start_method: how workers start; None is the system's.
-        accumulate: batches an optimizer step.
-        images_on: where the training images are: on the ``host``, mapped from the cache, or all on the ``device``,
+        start_method: How worker processes start: ``fork``, ``spawn`` or ``forkserver``; None is the system's way.
+        accumulate: Number of batches whose gradients make one optimizer step.
+        images_on: Where the training images are: on the ``host``, mapped from the cache, or all on the ``device``,
             where crops are then cut, flipped and degraded; the batches are the same.
-        steps_per_batch: optimizer steps that are loaded, sent to the device and handed to the training together, as one
-            batch of Lightning's; the samples of each step do not depend on it.
+        steps_per_batch: Number of optimizer steps that are loaded, sent to the device and handed to the training
+            together, as one batch of Lightning's; the samples of each step do not depend on it.
 
     Raises:
         ValueError: if the arguments do not fit together.

@@ -21,9 +21,9 @@ class PhotoSource(FolderSource):
     The files are copied as they are, so the data version is the same everywhere.
 
     Args:
-        root: folder of the splits.
+        root: Folder of the splits.
         split: ``train``, ``val`` or ``test``.
-        channels: see ``Source``.
+        channels: See ``Source``.
     """
 
     def __init__(self, *, root: str | Path, split: Split, channels: Channels = "keep") -> None:

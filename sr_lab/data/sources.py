@@ -99,10 +99,10 @@ class FolderSource(Source):
     """High images in one or several folders (searched recursively); a degradation makes the low ones.
 
     Args:
-        roots: folder, or folders.
-        exclude: images to leave out: the JSON file that ``srlab audit exclude=FILE`` wrote (found by content,
-            wherever they lie), or a list of names (``T91/t1.png``, or ``t1.png`` where there is one root).
-        channels: see ``Source``.
+        roots: Folder of images, or several folders.
+        exclude: Images to leave out: the JSON file that ``srlab audit exclude=FILE`` wrote (found by content, wherever
+            they lie), or a list of names (``T91/t1.png``, or ``t1.png`` where there is one root).
+        channels: See ``Source``.
     """
 
     def __init__(
@@ -139,9 +139,9 @@ class PairedSource(Source):
     As in DIV2K, ``0001x4.png`` is a low image of ``0001.png`` too.
 
     Args:
-        high: folder of high images.
-        low: folder of low images.
-        channels: see ``Source``.
+        high: Folder of high images.
+        low: Folder of low images.
+        channels: See ``Source``.
     """
 
     paired = True

@@ -100,21 +100,21 @@ class Blur(Operation):
     """Blurs each sample by a kernel drawn for it.
 
     Args:
-        kinds: weight of each kind of kernel (:mod:`sr_lab.degradations.kernels`).
-        sizes: odd size of the kernel, uniform among the odd numbers of the range.
-        sigma: standard deviation in pixels of the Gaussian kinds (the half-width of the plateau ones); an anisotropic
-            kernel draws two, and an angle in -pi..pi.
-        eigenvalue: range of the covariance's eigenvalues (squared pixels) for anisotropic kernels, instead of
+        kinds: Weight of each kind of kernel (:mod:`sr_lab.degradations.kernels`) in the draw.
+        sizes: Range of the kernel's odd size in pixels, drawn uniformly.
+        sigma: Range of the standard deviation, in pixels, of the Gaussian kinds (the half-width of the plateau ones);
+            an anisotropic kernel draws two, and an angle in -pi..pi.
+        eigenvalue: Range of the covariance's eigenvalues (squared pixels) for anisotropic kernels, instead of
             ``sigma``; null for none.
-        beta_generalised: exponent of the generalised kinds; half of the draws are below 1 and half above.
-        beta_plateau: exponent of the plateau kinds.
-        cutoff: radians a pixel of the sinc kind; null draws from pi/3..pi for sizes below 13, else pi/5..pi
-            (Real-ESRGAN).
-        length: pixels of the motion kind.
-        radius: pixels of the defocus kind.
-        unit: pixels that sigma, length, radius and the root of eigenvalue are counted in: ``${scale}`` where ranges
-            are in pixels of the low image.
-        probability: that a sample is blurred.
+        beta_generalised: Range of the exponent of the generalised kinds; half of the draws are below 1 and half above.
+        beta_plateau: Range of the exponent of the plateau kinds.
+        cutoff: Range of the cutoff frequency of the sinc kind, in radians a pixel; null draws from pi/3..pi for sizes
+            below 13, else pi/5..pi (Real-ESRGAN).
+        length: Range of the path of the motion kind, in pixels.
+        radius: Range of the radius of the defocus kind, in pixels.
+        unit: Size, in pixels, of the unit that sigma, length, radius and the root of eigenvalue are counted in:
+            ``${scale}`` where ranges are in pixels of the low image.
+        probability: Probability that a sample is blurred.
 
     Raises:
         ValueError: if an argument is out of range.

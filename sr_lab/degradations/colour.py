@@ -17,10 +17,10 @@ class ColourShift(Operation):
     """``gain * x^gamma + offset``, gain and offset drawn for each channel.
 
     Args:
-        gamma: exponent, the same for all channels; drawn log-uniformly, so that 1/2 and 2 are as likely.
-        gain: factor of each channel.
-        offset: added to each channel, in levels of 0..255.
-        probability: that a sample is changed.
+        gamma: Range of the exponent, the same for all channels; drawn log-uniformly, so that 1/2 and 2 are as likely.
+        gain: Range of the factor of each channel.
+        offset: Range of what is added to each channel, in levels of 0..255.
+        probability: Probability that a sample is changed.
     """
 
     num_uniforms: ClassVar[int] = 9
@@ -72,8 +72,8 @@ class Banding(Operation):
     """Too few levels: smooth gradients break into bands.
 
     Args:
-        levels: integer range of the number of levels, at least 2.
-        probability: that a sample is changed.
+        levels: Range of the whole number of levels, at least 2.
+        probability: Probability that a sample is changed.
     """
 
     num_uniforms: ClassVar[int] = 1

@@ -92,8 +92,8 @@ class Jpeg(_Picture):
     quality.
 
     Args:
-        quality: integer range within 1..100.
-        probability: that a sample is compressed.
+        quality: Range of the quality, whole numbers within 1..100.
+        probability: Probability that a sample is compressed.
     """
 
     suffix: ClassVar[str] = ".jpg"
@@ -111,8 +111,8 @@ class WebP(_Picture):
     """WebP, lossy (libwebp). On a GPU samples make a detour through the host.
 
     Args:
-        quality: integer range within 1..100.
-        probability: that a sample is compressed.
+        quality: Range of the quality, whole numbers within 1..100.
+        probability: Probability that a sample is compressed.
     """
 
     suffix: ClassVar[str] = ".webp"
@@ -126,8 +126,8 @@ class Avif(_Picture):
     """AVIF (AV1 intra frames), where OpenCV has it. On a GPU samples make a detour through the host.
 
     Args:
-        quality: integer range within 1..100.
-        probability: that a sample is compressed.
+        quality: Range of the quality, whole numbers within 1..100.
+        probability: Probability that a sample is compressed.
     """
 
     suffix: ClassVar[str] = ".avif"
@@ -141,7 +141,7 @@ class Quantise(Operation):
     """Rounds to 8 bits, as a file would; straight through for gradients.
 
     Args:
-        levels: number of levels.
+        levels: Number of levels that are kept.
     """
 
     def __init__(self, *, levels: int = 256) -> None:

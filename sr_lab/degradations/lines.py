@@ -30,9 +30,9 @@ class DeadRows(Operation):
     """Detector lines that say nothing: some rows have one fixed value.
 
     Args:
-        fraction: share of the rows.
-        value: what they read, 0..1.
-        probability: that a sample is changed.
+        fraction: Range of the share of rows that are dead.
+        value: Range of the value that dead rows read, within 0..1.
+        probability: Probability that a sample is changed.
     """
 
     num_uniforms: ClassVar[int] = 3
@@ -73,9 +73,9 @@ class Stripes(Operation):
     """Unequal detectors of a line sensor: each row or column has a gain of its own.
 
     Args:
-        sigma: standard deviation of the gain.
-        axis: whether rows or columns are the detectors' tracks.
-        probability: that a sample is changed.
+        sigma: Range of the standard deviation of the detectors' gain.
+        axis: Whether rows or columns are the detectors' tracks.
+        probability: Probability that a sample is changed.
     """
 
     num_uniforms: ClassVar[int] = 2
@@ -115,10 +115,10 @@ class Halftone(Operation):
     """Printing: tone becomes dots of ink in a screen turned by 45 degrees, with soft edges.
 
     Args:
-        period: distance of the dots in pixels.
-        strength: 0 leaves the image, 1 gives the dots alone.
-        softness: width of a dot's edge, as a share of the tone scale.
-        probability: that a sample is printed.
+        period: Range of the distance between two dots, in pixels.
+        strength: Range of the strength: 0 leaves the image, 1 gives the dots alone.
+        softness: Range of the width of a dot's edge, as a share of the tone scale.
+        probability: Probability that a sample is printed.
     """
 
     num_uniforms: ClassVar[int] = 3

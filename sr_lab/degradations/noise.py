@@ -33,10 +33,10 @@ class GaussianNoise(Operation):
     """Additive Gaussian noise.
 
     Args:
-        sigma: standard deviation, in levels of 0..255.
-        colours: weights of ``colour`` (independent channels), ``grey`` (the same in all channels) and ``correlated``
-            (a random covariance of the channels, of largest eigenvalue sigma**2 at most; BSRGAN).
-        probability: that a sample gets noise.
+        sigma: Range of the standard deviation, in levels of 0..255.
+        colours: Weights of ``colour`` (independent channels), ``grey`` (the same in all channels) and ``correlated`` (a
+            random covariance of the channels, of largest eigenvalue sigma**2 at most; BSRGAN).
+        probability: Probability that a sample gets noise.
     """
 
     num_uniforms: ClassVar[int] = 15
@@ -107,9 +107,9 @@ class PoissonNoise(Operation):
     photos); the deviation from the mean is multiplied by ``strength``. See :mod:`sr_lab.degradations.poisson`.
 
     Args:
-        strength: factor of the deviation.
-        grey: probability that the noise is that of the luma, the same in all channels.
-        probability: that a sample gets noise.
+        strength: Range of the factor of the noise's standard deviation.
+        grey: Probability that the noise is that of the luma, the same in all channels.
+        probability: Probability that a sample gets noise.
     """
 
     num_uniforms: ClassVar[int] = 3

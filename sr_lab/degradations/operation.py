@@ -40,8 +40,8 @@ class Operation(Degradation):
     stays).
 
     Args:
-        probability: that a sample goes through the operation; drawn for each sample, recorded as ``on``.
-        scale: see :class:`Degradation`.
+        probability: Probability that a sample goes through the operation; drawn for each sample, recorded as ``on``.
+        scale: See :class:`Degradation`.
 
     Raises:
         ValueError: if an argument is out of range.

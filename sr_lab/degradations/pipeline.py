@@ -33,8 +33,8 @@ class Chain(Operation):
     draws of the others as they were. Parameters are named ``operation.parameter``.
 
     Args:
-        ops: the operations in their order; a mapping, so that a configuration can change one by its name.
-        probability: that a sample goes through the chain.
+        ops: Operations in their order; a mapping, so that a configuration can change one by its name.
+        probability: Probability that a sample goes through the chain.
 
     Raises:
         ValueError: if there is none, or a name holds a dot or is ``on``.
@@ -90,10 +90,10 @@ class Shuffle(Chain):
     """Applies named operations in an order drawn for each sample.
 
     Args:
-        ops: the operations.
-        before: pairs ``{first: second}``; where the drawn order has them the other way round, they change places
+        ops: Operations, whose order is drawn for each sample.
+        before: Pairs ``{first: second}``; where the drawn order has them the other way round, they change places
             (BSRGAN keeps its first downscale before its second).
-        probability: that a sample goes through.
+        probability: Probability that a sample goes through the operations.
 
     Raises:
         ValueError: if ``before`` names an operation that is not there.
@@ -167,9 +167,9 @@ class Choice(Chain):
     """Applies one of several named operations, drawn for each sample.
 
     Args:
-        ops: the operations.
-        weights: of the names; null for equal ones.
-        probability: that a sample goes through any.
+        ops: Operations of which one is drawn for each sample.
+        weights: Weight of each operation by its name; null for equal ones.
+        probability: Probability that a sample goes through any of them.
 
     Raises:
         ValueError: if ``weights`` has other names than ``ops``.
@@ -230,10 +230,11 @@ class Pipeline(Chain):
     """A whole degradation: a chain with a known scale and, optionally, a changed target.
 
     Args:
-        ops: as in :class:`Chain`.
-        target: what makes the training target out of the high image (Real-ESRGAN: a sharpened one, from which the low
-            image is made too); null leaves the high image as it is. Its parameters are named ``target.parameter``.
-        smallest_high: side in pixels of the smallest high image that the pipeline must be able to take.
+        ops: Operations in their order; a mapping, so that a configuration can change one by its name.
+        target: Operation that makes the training target out of the high image (Real-ESRGAN: a sharpened one, from which
+            the low image is made too); null leaves the high image as it is. Its parameters are named
+            ``target.parameter``.
+        smallest_high: Side, in pixels, of the smallest high image that the pipeline must be able to take.
 
     Raises:
         ValueError: if the scale varies from draw to draw, or resizing could leave less than a pixel of a side of

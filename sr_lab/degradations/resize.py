@@ -30,7 +30,7 @@ class Bicubic(Operation):
     which ``data`` rounds to the file's 16 bits.
 
     Args:
-        scale: the factor, 1 or more.
+        scale: Factor by which the image shrinks, 1 or more.
     """
 
     def __init__(self, *, scale: int) -> None:
@@ -78,13 +78,13 @@ class RandomResize(Operation):
     """Resizes each sample up, down or not at all, by a kernel drawn for it.
 
     Args:
-        factor: range of the factor; the part below 1 is for "down", that above for "up".
-        directions: weights of up, down and keep; null draws from the whole of ``factor``.
-        modes: weight of each kernel (:mod:`sr_lab.degradations.resampling`).
-        of_scale: null multiplies the present size; s multiplies the size of the high image divided by s, whatever the
-            present one is (Real-ESRGAN's second stage).
-        inverse: whether it is 1 / factor that is uniform (BSRGAN).
-        probability: that a sample is resized.
+        factor: Range of the factor; the part below 1 is for "down", that above for "up".
+        directions: Weights of up, down and keep; null draws from the whole of ``factor``.
+        modes: Weight of each resampling kernel (:mod:`sr_lab.degradations.resampling`).
+        of_scale: What the factor multiplies: null the present size; s the size of the high image divided by s, whatever
+            the present one is (Real-ESRGAN's second stage).
+        inverse: Whether it is 1 / factor that is uniform (BSRGAN).
+        probability: Probability that a sample is resized.
 
     Raises:
         ValueError: if an argument is out of range, or a direction has no part of ``factor``.
@@ -170,8 +170,8 @@ class ResizeTo(Operation):
     """Brings every sample to the size of the high image divided by ``scale``, whatever it was made into before.
 
     Args:
-        scale: of the low image.
-        modes: weight of each kernel.
+        scale: Enlargement factor of the low image: its size is that of the high image divided by it.
+        modes: Weight of each resampling kernel.
     """
 
     num_uniforms: ClassVar[int] = 1
@@ -219,12 +219,12 @@ class Stride(Operation):
     """Keeps every ``scale``-th pixel; optionally after a Gaussian that moves the grid's centre.
 
     Args:
-        scale: the step.
-        offset: row and column of the first pixel kept, below ``scale``; null for its middle, ``scale // 2``, which is
+        scale: Step: every ``scale``-th pixel of a side is kept.
+        offset: Row and column of the first pixel kept, below ``scale``; null for the middle, ``scale // 2``, which is
             where MATLAB's nearest resize takes it.
-        sigma: standard deviation in pixels of a 25x25 Gaussian applied before, whose centre is shifted by
-            (scale - 1) / 2 - offset, so that the pixels kept see what a resize would (BSRGAN); null for none.
-        probability: that a sample is shrunk.
+        sigma: Standard deviation, in pixels, of a 25x25 Gaussian applied before, whose centre is shifted by (scale - 1)
+            / 2 - offset, so that the pixels kept see what a resize would (BSRGAN); null for none.
+        probability: Probability that a sample is shrunk.
     """
 
     num_uniforms: ClassVar[int] = 1

@@ -29,12 +29,12 @@ class CameraSensor(Operation):
     and white balance.
 
     Args:
-        shot: variance per unit of linear signal, drawn log-uniformly.
-        spread: standard deviation of the log of the read noise about its regression on the shot noise,
-            ``log read = 2.18 log shot + 1.2``.
-        red: white balance gain of red.
-        blue: that of blue.
-        probability: that a sample goes through.
+        shot: Range of the shot noise: variance per unit of linear signal, drawn log-uniformly.
+        spread: Standard deviation of the log of the read noise about its regression on the shot noise, ``log read =
+            2.18 log shot + 1.2``.
+        red: Range of the white balance gain of red.
+        blue: Range of the white balance gain of blue.
+        probability: Probability that a sample goes through the sensor.
     """
 
     num_uniforms: ClassVar[int] = 5

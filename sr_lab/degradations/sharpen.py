@@ -40,10 +40,10 @@ class Sharpen(Operation):
     """Unsharp mask; as ``target`` of a pipeline it sharpens what the network is trained towards.
 
     Args:
-        weight: of what is added.
-        radius: odd size of the Gaussian in pixels.
-        threshold: smallest difference that is sharpened, in levels of 0..255.
-        probability: that a sample is sharpened.
+        weight: Weight of the detail that is added.
+        radius: Odd size of the Gaussian, in pixels.
+        threshold: Smallest difference that is sharpened, in levels of 0..255.
+        probability: Probability that a sample is sharpened.
     """
 
     def __init__(

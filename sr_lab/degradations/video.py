@@ -81,8 +81,9 @@ class VideoCodec(Operation):
 
     Args:
         codec: ``h264``, ``h265``, ``mpeg4`` or ``mpeg2``.
-        quality: integer range: CRF (0..51) of H.264 and H.265, quantiser (1..31) of the others; higher is worse.
-        probability: that a sample is coded.
+        quality: Range of the quality, whole numbers: CRF (0..51) of H.264 and H.265, quantiser (1..31) of the others;
+            higher is worse.
+        probability: Probability that a sample is coded.
 
     Raises:
         ValueError: if the codec is unknown, PyAV or its encoder is missing, or the quality is out of range.

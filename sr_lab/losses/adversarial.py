@@ -11,7 +11,7 @@ class AdversarialLoss(ABC):
     """The two sides of a game over logits of real and restored images, (B, 1) or (B, 1, H, W).
 
     Args:
-        weight: factor of the generator's side in the sum that it minimises.
+        weight: Factor of the generator's side in the sum that it minimises.
     """
 
     def __init__(self, *, weight: float) -> None:
@@ -99,8 +99,8 @@ class R1:
     """The R1 penalty in every ``every``-th step, that many times as strong (StyleGAN2, arXiv:1912.04958, appendix B).
 
     Args:
-        weight: the papers' gamma.
-        every: optimizer steps between two penalties.
+        weight: Factor of the penalty, the papers' gamma.
+        every: Number of optimizer steps between two penalties.
     """
 
     def __init__(self, *, weight: float = 10.0, every: int = 16) -> None:

@@ -30,7 +30,7 @@ class Loss(nn.Module, ABC):
     """A differentiable distance between restored and target images.
 
     Args:
-        weight: factor of this loss in the sum that is minimised.
+        weight: Factor of this loss in the sum that is minimised.
 
     Attributes:
         watched: Dotted names of the network's layers whose outputs ``measure`` finds in its context.

@@ -38,8 +38,8 @@ class LDL(Loss):
     """L1 weighted by ``artefact_weight``; it needs the image of the averaged (EMA) weights.
 
     Args:
-        weight: see ``Loss``.
-        window: odd side in pixels of the local variance.
+        weight: See ``Loss``.
+        window: Odd side, in pixels, of the window of the local variance.
     """
 
     def __init__(self, *, weight: float = 1.0, window: int = 7) -> None:

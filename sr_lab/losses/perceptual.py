@@ -112,10 +112,10 @@ class Perceptual(Loss):
     state: a checkpoint does not carry it.
 
     Args:
-        layers: weight of each layer by name, see ``layer_names``.
+        layers: Weight of each layer by its name, see ``layer_names``.
         backbone: ``vgg19``, ``alexnet`` or ``squeezenet1_1``.
-        weights: file or folder of the backbone's weights; by default torchvision's cache.
-        weight: see ``Loss``.
+        weights: File or folder of the backbone's weights; by default torchvision's cache.
+        weight: See ``Loss``.
 
     Raises:
         MissingWeights: if the weights are not there; it says which file to put where.
@@ -165,8 +165,8 @@ class LPIPS(Loss):
 
     Args:
         net: ``squeeze``, ``vgg`` or ``alex``; not the one that is reported.
-        weights: file or folder of the backbone's weights; by default torchvision's cache.
-        weight: see ``Loss``.
+        weights: File or folder of the backbone's weights; by default torchvision's cache.
+        weight: See ``Loss``.
 
     Raises:
         MissingWeights: if the weights are not there; it says which file to put where.

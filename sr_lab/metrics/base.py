@@ -123,8 +123,8 @@ class ProtocolMetric(PerImageMetric):
     """A per-image metric of what a protocol compares.
 
     Args:
-        protocol: rounding, colour conversion and border.
-        scale: enlargement factor, which sets the border.
+        protocol: Protocol: rounding, colour conversion and border.
+        scale: Enlargement factor, which sets the border.
 
     Attributes:
         quantity: the metric's word, to which the protocol adds its channels.

@@ -28,7 +28,7 @@ class LRConsistency(PerImageMetric):
     below 60 dB where that assumption is wrong.
 
     Args:
-        scale: enlargement factor.
+        scale: Enlargement factor.
     """
 
     higher_is_better = True

@@ -108,7 +108,7 @@ class Hallucination(PerImageMetric):
       statement about meaning: a wrong digit weighs as much as equally strong gravel.
 
     Args:
-        scale: enlargement factor.
+        scale: Enlargement factor.
     """
 
     higher_is_better = False

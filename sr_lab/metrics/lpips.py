@@ -79,10 +79,10 @@ class LPIPSMetric(PerImageMetric):
     owner's state dict: a checkpoint does not carry it.
 
     Args:
-        net: backbone.
-        weights: file or folder of the backbone's weights; by default torchvision's cache.
-        missing: without weights, ``error`` raises at once; ``skip`` measures nothing, says so in the log and in
-            ``reason``, and ``compute`` returns NaN.
+        net: Backbone that compares the images.
+        weights: File or folder of the backbone's weights; by default torchvision's cache.
+        missing: What happens without weights: ``error`` raises at once; ``skip`` measures nothing, says so in the log
+            and in ``reason``, and ``compute`` returns NaN.
     """
 
     higher_is_better = False

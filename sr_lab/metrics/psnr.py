@@ -39,8 +39,8 @@ class PSNR(ProtocolMetric):
     raises the mean by a finite amount instead of replacing it.
 
     Args:
-        protocol: rounding, colour conversion and border.
-        scale: enlargement factor, which sets the border.
+        protocol: Protocol: rounding, colour conversion and border.
+        scale: Enlargement factor, which sets the border.
     """
 
     quantity = "psnr"

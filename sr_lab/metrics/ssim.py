@@ -116,8 +116,8 @@ class SSIM(ProtocolMetric):
     """Mean per-image SSIM under a protocol.
 
     Args:
-        protocol: rounding, colour conversion and border.
-        scale: enlargement factor, which sets the border.
+        protocol: Protocol: rounding, colour conversion and border.
+        scale: Enlargement factor, which sets the border.
     """
 
     quantity = "ssim"

@@ -42,7 +42,7 @@ class ContentEmbedding:
     Needs no weights: it works on a fresh machine without a network.
 
     Args:
-        dims: numbers an image.
+        dims: Number of values that stand for an image.
     """
 
     def __init__(self, *, dims: int = 6) -> None:
@@ -74,9 +74,9 @@ class BackboneEmbedding:
     """Mean activations of the convolutions of a torchvision network with ImageNet weights, projected.
 
     Args:
-        weights: file of the weights, with the keys of torchvision (``features.*``); nothing is downloaded.
-        network: which network they are of.
-        dims: numbers an image.
+        weights: File of the weights, with the keys of torchvision (``features.*``); nothing is downloaded.
+        network: Network that the weights are of.
+        dims: Number of values that stand for an image.
 
     Raises:
         ValueError: if the file is missing or its keys are of another network.

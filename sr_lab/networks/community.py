@@ -78,8 +78,8 @@ def load_community(*, path: str, scale: int | None = None, num_channels: int | N
 
     Args:
         path: ``.safetensors``, ``.pth``, ``.pt`` or ``.ckpt``; read as tensors only, nothing in it is executed.
-        scale: what the caller needs; None takes what the file has.
-        num_channels: likewise.
+        scale: Enlargement factor that the caller needs; None takes what the file has.
+        num_channels: Number of channels that the caller needs; None takes what the file has.
 
     Raises:
         FileNotFoundError: if there is no file.

@@ -16,12 +16,12 @@ class Compact(Network):
     At x4, 16 convolutions between the first and the last have 621,424 parameters, 32 have 1,213,296.
 
     Args:
-        scale: enlargement factor, any; made by one pixel shuffle at the end.
-        num_channels: channels of the images.
-        num_features: channels inside.
-        num_convs: 3x3 convolutions between the first and the last, each followed by a PReLU per channel.
-        widths: channels after the first convolution and after each of these, where they were pruned; None for
-            ``num_features``.
+        scale: Enlargement factor, any; made by one pixel shuffle at the end.
+        num_channels: Number of channels of the images.
+        num_features: Number of channels inside.
+        num_convs: Number of 3x3 convolutions between the first and the last, each followed by a PReLU per channel.
+        widths: Numbers of channels after the first convolution and after each of these, where they were pruned; None
+            for ``num_features``.
     """
 
     def __init__(

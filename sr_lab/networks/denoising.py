@@ -20,8 +20,8 @@ class DenoisingNetwork(GenerativeNetwork):
     """A generative network around a denoiser, which is evaluated ``num_steps`` times for an image.
 
     Args:
-        denoiser: the network that is trained; scale and channels are its own.
-        num_steps: evaluations for a sample, where none are asked for.
+        denoiser: Network that is trained; scale and channels are its own.
+        num_steps: Number of evaluations for a sample, where none is asked for.
     """
 
     def __init__(self, *, denoiser: UNet, num_steps: int) -> None:

@@ -44,8 +44,8 @@ class UNetCritic(Critic):
     A U-Net with spectral norm: what it says of a pixel depends on texture and on context.
 
     Args:
-        num_channels: channels of the images.
-        num_features: channels at full resolution; doubled at each of the three halvings.
+        num_channels: Number of channels of the images.
+        num_features: Number of channels at full resolution; doubled at each of the three halvings.
     """
 
     def __init__(self, *, num_channels: int = 3, num_features: int = 64) -> None:
@@ -80,9 +80,9 @@ class VGGCritic(Critic):
     """ESRGAN's critic (arXiv:1809.00219): one logit an image, 14,499,401 parameters for 128 pixels, 21,055,049 for 256.
 
     Args:
-        num_channels: channels of the images.
-        num_features: channels of the first stage; doubled up to eight times as many.
-        input_size: side of the images, 32 times a power of two (the paper's: 128 and 256). The layers depend on it.
+        num_channels: Number of channels of the images.
+        num_features: Number of channels of the first stage; doubled up to eight times as many.
+        input_size: Side of the images, 32 times a power of two (the paper's: 128 and 256). The layers depend on it.
     """
 
     def __init__(self, *, num_channels: int = 3, num_features: int = 64, input_size: int = 128) -> None:
@@ -127,9 +127,9 @@ class PatchCritic(Critic):
     norm would hide the brightness and the contrast that a restored image gets wrong.
 
     Args:
-        num_channels: channels of the images.
-        num_features: channels of the first layer; doubled at each further one, up to eight times as many.
-        num_layers: layers that halve the resolution; 3 make patches of 70x70 pixels.
+        num_channels: Number of channels of the images.
+        num_features: Number of channels of the first layer; doubled at each further one, up to eight times as many.
+        num_layers: Number of layers that halve the resolution; 3 make patches of 70x70 pixels.
     """
 
     def __init__(self, *, num_channels: int = 3, num_features: int = 64, num_layers: int = 3) -> None:

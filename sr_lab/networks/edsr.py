@@ -17,15 +17,15 @@ class EDSR(Network):
     channels with residuals scaled by 0.1 (x2: 40,729,603).
 
     Args:
-        scale: enlargement factor, 1, 2, 3, 4 or 8.
-        num_channels: channels of the images.
-        num_blocks: residual blocks.
-        num_features: channels inside.
-        res_scale: factor of each block's residual; 0.1 keeps wide networks stable.
-        mean: colour that is subtracted, one value a channel, in [0, 1]; None takes the published mean of
-            DIV2K for RGB and 0.5 for any other number of channels.
-        value_range: what 1.0 is multiplied by before the first convolution.
-        widths: channels inside each residual block, where they were pruned; None for ``num_features``.
+        scale: Enlargement factor, 1, 2, 3, 4 or 8.
+        num_channels: Number of channels of the images.
+        num_blocks: Number of residual blocks.
+        num_features: Number of channels inside.
+        res_scale: Factor of each block's residual; 0.1 keeps wide networks stable.
+        mean: Colour that is subtracted, one value a channel, in [0, 1]; None takes the published mean of DIV2K for RGB
+            and 0.5 for any other number of channels.
+        value_range: Factor by which images are multiplied before the first convolution: what 1.0 becomes.
+        widths: Numbers of channels inside each residual block, where they were pruned; None for ``num_features``.
     """
 
     mean: Tensor

@@ -10,11 +10,11 @@ class FSRCNN(Network):
     """Fast SRCNN (Dong et al. 2016, arXiv:1608.00367); (56, 12, 4) on luma has 12,809 parameters.
 
     Args:
-        scale: enlargement factor, the stride of the 9x9 deconvolution.
-        num_channels: 1 for the paper's luma network, 3 for RGB.
-        num_features: width d of feature extraction and expansion.
-        num_shrunk: width s of the mapping layers.
-        num_mapping: number m of 3x3 mapping layers.
+        scale: Enlargement factor, the stride of the 9x9 deconvolution.
+        num_channels: Number of channels of the images: 1 for the paper's luma network, 3 for RGB.
+        num_features: Width d of feature extraction and expansion.
+        num_shrunk: Width s of the mapping layers.
+        num_mapping: Number m of 3x3 mapping layers.
     """
 
     def __init__(

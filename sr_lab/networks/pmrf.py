@@ -17,11 +17,12 @@ class PMRF(DenoisingNetwork):
     """Posterior-mean rectified flow (Ohayon et al. 2024, arXiv:2410.00418).
 
     Args:
-        denoiser: see ``DenoisingNetwork``; its correction of the mean is the velocity.
-        mean: a trained PSNR network, whose restoration the flow starts from. It is frozen and kept in evaluation
-            mode; its weights are stored with the others.
+        denoiser: Network that is trained; scale and channels are its own, and its correction of the mean is the
+            velocity.
+        mean: Trained PSNR network, whose restoration the flow starts from. It is frozen and kept in evaluation mode;
+            its weights are stored with the others.
         num_steps: Euler steps of a sample; the paper's 25 to 50, or any other number.
-        sigma: noise of the start.
+        sigma: Standard deviation of the noise at the start of the flow.
 
     Raises:
         ValueError: if scale or channels of the two networks differ.

@@ -142,9 +142,9 @@ class Taylor:
     arXiv:1906.10771, equation 8). The loss is L1 between the restored bicubic low image and the photo.
 
     Args:
-        photos: folder of originals; not the hold-out.
-        num_photos: of them, the first by name.
-        side: of the middle of each that is looked at, in pixels of the original.
+        photos: Folder of originals by which the filters are ranked; not the hold-out.
+        num_photos: Number of photos that are looked at, the first by name.
+        side: Side of the square in the middle of each photo that is looked at, in pixels of the original.
     """
 
     def __init__(self, *, photos: str, num_photos: int = 16, side: int = 192) -> None:

@@ -32,13 +32,13 @@ class RDN(Network):
     images stay in [0, 1].
 
     Args:
-        scale: enlargement factor, 1, 2, 3, 4 or 8.
-        num_channels: channels of the images.
-        num_blocks: residual dense blocks (D).
-        num_layers: convolutions of each block (C).
-        growth: channels that each of them adds (G).
-        num_features: channels between the blocks (G0), and after upsampling.
-        value_range: what 1.0 is multiplied by before the first convolution.
+        scale: Enlargement factor, 1, 2, 3, 4 or 8.
+        num_channels: Number of channels of the images.
+        num_blocks: Number of residual dense blocks (D).
+        num_layers: Number of convolutions of each block (C).
+        growth: Number of channels that each of them adds (G).
+        num_features: Number of channels between the blocks (G0), and after upsampling.
+        value_range: Factor by which images are multiplied before the first convolution: what 1.0 becomes.
     """
 
     def __init__(

@@ -24,12 +24,13 @@ class ResShift(DenoisingNetwork):
     a student's (SinSR, Wang et al. 2024, arXiv:2311.14760): it returns what its teacher makes of the same noise.
 
     Args:
-        denoiser: see ``DenoisingNetwork``; it estimates the clean image.
+        denoiser: Network that is trained; scale and channels are its own, and it estimates the clean image.
         num_steps: T of the chain; fewer steps, evenly spaced, can be asked of ``sample``.
-        first: sqrt(eta_1); 0.02 for 15 steps and 0.1 for 4, as published.
-        last: sqrt(eta_T).
-        power: see ``resshift_eta``.
-        kappa: strength of the noise.
+        first: Square root of eta_1, the share of the residual at the first step; 0.02 for 15 steps and 0.1 for 4, as
+            published.
+        last: Square root of eta_T, the share of the residual at the last step.
+        power: Exponent of the schedule between the two, see ``resshift_eta``.
+        kappa: Strength of the noise.
     """
 
     def __init__(

@@ -72,12 +72,12 @@ class RRDBNet(Network):
     16,703,171 at x2; 6 blocks ("anime") 4,467,779 at x4.
 
     Args:
-        scale: enlargement factor, 1, 2, 3, 4 or 8.
-        num_channels: channels of the images.
+        scale: Enlargement factor, 1, 2, 3, 4 or 8.
+        num_channels: Number of channels of the images.
         num_blocks: RRDBs.
-        num_features: channels between the blocks.
-        growth: channels that each inner convolution adds.
-        widths: the same one by one, 12 for each RRDB, where they were pruned; None for ``growth``.
+        num_features: Number of channels between the blocks.
+        growth: Number of channels that each inner convolution adds.
+        widths: The same number for each convolution, 12 for each RRDB, where they were pruned; None for ``growth``.
     """
 
     def __init__(

@@ -11,10 +11,11 @@ class SRCNN(Network):
     """Super-resolution convolutional network (Dong et al. 2014, arXiv:1501.00092).
 
     Args:
-        scale: enlargement factor; made by bicubic interpolation before the first convolution.
-        num_channels: 1 for the paper's luma networks (9-1-5: 8,129 parameters), 3 for RGB.
-        num_features: filters of the first and of the second layer.
-        kernels: kernel sizes of the three layers; the paper's are 9-1-5, 9-3-5 and 9-5-5.
+        scale: Enlargement factor; made by bicubic interpolation before the first convolution.
+        num_channels: Number of channels of the images: 1 for the paper's luma networks (9-1-5: 8,129 parameters), 3 for
+            RGB.
+        num_features: Numbers of filters of the first and of the second layer.
+        kernels: Kernel sizes of the three layers; the paper's are 9-1-5, 9-3-5 and 9-5-5.
     """
 
     def __init__(

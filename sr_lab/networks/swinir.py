@@ -133,16 +133,16 @@ class SwinIR(Network):
     depth (0.1) is left out: it does not pay at this size.
 
     Args:
-        scale: enlargement factor, any.
-        num_channels: channels of the images.
-        num_features: channels inside, a multiple of ``num_heads``.
-        num_groups: residual groups.
-        num_layers: attention layers of each group.
-        num_heads: attention heads.
-        window: side of a window in pixels; sizes that are no multiple of it are padded by reflection.
-        mlp_ratio: width of the perceptron's hidden layer over ``num_features``.
-        mean: colour that is subtracted, one value a channel, in [0, 1]; None takes the published mean of
-            DIV2K for RGB and 0 for any other number of channels, as the authors do.
+        scale: Enlargement factor, any.
+        num_channels: Number of channels of the images.
+        num_features: Number of channels inside, a multiple of ``num_heads``.
+        num_groups: Number of residual groups.
+        num_layers: Number of attention layers of each group.
+        num_heads: Number of attention heads.
+        window: Side of a window in pixels; sizes that are no multiple of it are padded by reflection.
+        mlp_ratio: Width of the perceptron's hidden layer, in multiples of ``num_features``.
+        mean: Colour that is subtracted, one value a channel, in [0, 1]; None takes the published mean of DIV2K for RGB
+            and 0 for any other number of channels, as the authors do.
     """
 
     mean: Tensor

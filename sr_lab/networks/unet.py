@@ -72,12 +72,13 @@ class UNet(Network):
     zero at initialisation. Sizes that are no multiple of ``unshuffle`` times the halvings are padded by reflection.
 
     Args:
-        scale: enlargement factor, any.
-        num_channels: channels of the images.
-        num_features: channels at the highest resolution inside.
-        multipliers: channels over ``num_features`` at each resolution; one halving between two of them.
-        num_blocks: blocks at each resolution on the way down; one more on the way up.
-        unshuffle: pixels of a side that one position inside stands for.
+        scale: Enlargement factor, any.
+        num_channels: Number of channels of the images.
+        num_features: Number of channels at the highest resolution inside.
+        multipliers: Numbers of channels at each resolution, in multiples of ``num_features``; one halving between two
+            of them.
+        num_blocks: Number of blocks at each resolution on the way down; one more on the way up.
+        unshuffle: Number of pixels of a side that one position inside stands for.
     """
 
     def __init__(

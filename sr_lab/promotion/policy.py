@@ -17,9 +17,10 @@ class Holdout:
     """Images that no training and no selection has seen.
 
     Args:
-        benchmark: folder with ``HR/`` and ``LR/``, or with originals.
-        degradation: makes the low images of originals; None: the benchmark's own, or the field's bicubic. The gate does
-            not look at it; it belongs to the policy, and to its hash, by its class and ``fingerprint()``.
+        benchmark: Folder with ``HR/`` and ``LR/``, or with originals.
+        degradation: Degradation that makes the low images of originals; None: the benchmark's own, or the field's
+            bicubic. The gate does not look at it; it belongs to the policy, and to its hash, by its class and
+            ``fingerprint()``.
     """
 
     def __init__(self, *, benchmark: str, degradation: object | None = None) -> None:
@@ -41,15 +42,15 @@ class Policy:
     (Berger 1982). Repeating the gate until it passes is not covered: that is a selection, and needs fresh images.
 
     Args:
-        name: what people call it.
-        alpha: probability of promoting a candidate that one check should have stopped; in (0, 0.5).
-        protocol: the named protocol under which the metrics have to be measured. A check's ``psnr`` or ``ssim`` is the
+        name: Name of the policy, as people call it.
+        alpha: Probability of promoting a candidate that one check should have stopped; in (0, 0.5).
+        protocol: Named protocol under which the metrics have to be measured. A check's ``psnr`` or ``ssim`` is the
             protocol's: ``psnr_y`` under ``y_crop``; ``psnr_rgb``, of any number of bands, under ``rgb_crop``.
-        holdout: parts of the hold-out; the key names the slice ``benchmark_KEY``.
-        checks: in the order in which they are reported.
-        approval: a person has to agree to what passes.
-        accept_identical: a candidate whose numbers equal the champion's on every image loses nothing (the same weights,
-            exported for speed). False treats it as what it mostly is: one model measured twice.
+        holdout: Parts of the hold-out; the key names the slice ``benchmark_KEY``.
+        checks: Checks by name, in the order in which they are reported.
+        approval: Whether a person has to agree to what passes.
+        accept_identical: Whether a candidate whose numbers equal the champion's on every image loses nothing (the same
+            weights, exported for speed). False treats it as what it mostly is: one model measured twice.
         first_champion: What a first champion has to show beside the floors: ``beats_baseline``: that it is better than
             bicubic interpolation on the same images; ``passes_floors``: nothing.
         baseline_metric: Metric in which it has to be better; None: that of the first check.

@@ -23,13 +23,13 @@ class QualityCheck(Check):
     """A demand on one metric over one slice of the images.
 
     Args:
-        metric: key in the rows, for example ``psnr_y``.
-        better: which values of it are better.
-        slice: images that it is made on: ``all``, ``worst_decile`` (the tenth of the images that both models together
-            find hardest: chosen by the mean of the two, because a choice by one of them would favour the other), or
-            a name in the rows, for example ``content_text``.
-        min_scenes: with fewer independent scenes the check fails: too little to know.
-        where_measured: the check is skipped if neither model has the metric at all; False fails.
+        metric: Key in the rows, for example ``psnr_y``.
+        better: Which values of it are better, ``higher`` or ``lower``.
+        slice: Images that the check is made on: ``all``, ``worst_decile`` (the tenth of the images that both models
+            together find hardest: chosen by the mean of the two, because a choice by one of them would favour the
+            other), or a name in the rows, for example ``content_text``.
+        min_scenes: Number of independent scenes below which the check fails: too little to know.
+        where_measured: Whether the check is skipped if neither model has the metric at all; False fails.
     """
 
     def __init__(
@@ -237,12 +237,12 @@ class Superior(_Compared):
     """The candidate gains more than ``gain`` over the champion, shown with confidence 1 - alpha.
 
     Args:
-        gain: zero or more, in the metric's unit.
-        metric: see ``QualityCheck``, as the others.
-        better: which values are better.
-        slice: images that it is made on.
-        min_scenes: fewer fail.
-        where_measured: skipped if neither model has the metric.
+        gain: Gain that has to be shown, zero or more, in the metric's unit.
+        metric: Key in the rows, for example ``psnr_y``.
+        better: Which values of it are better, ``higher`` or ``lower``.
+        slice: Images that the check is made on, as in ``QualityCheck``.
+        min_scenes: Number of independent scenes below which the check fails: too little to know.
+        where_measured: Whether the check is skipped if neither model has the metric.
     """
 
     claim = "must exceed"
@@ -276,13 +276,13 @@ class Floor(QualityCheck):
     A fact about these images, without inference; for a metric that is better lower it is a ceiling.
 
     Args:
-        value: the worst acceptable value.
+        value: Worst acceptable value.
         over: ``mean`` over scenes, or the ``worst`` image.
-        metric: see ``QualityCheck``, as the others; the worst decile is the candidate's own.
-        better: which values are better.
-        slice: images that it is made on.
-        min_scenes: fewer fail.
-        where_measured: skipped if neither the candidate nor the champion has the metric.
+        metric: Key in the rows, for example ``psnr_y``.
+        better: Which values of it are better, ``higher`` or ``lower``.
+        slice: Images that the check is made on, as in ``QualityCheck``; the worst decile is the candidate's own.
+        min_scenes: Number of independent scenes below which the check fails: too little to know.
+        where_measured: Whether the check is skipped if neither the candidate nor the champion has the metric.
     """
 
     needs_champion = False

@@ -46,11 +46,11 @@ class RetrainingPolicy:
     """When a drift is answered by a training.
 
     Args:
-        cooldown_hours: after a retraining, whatever came of it.
-        prices: of a minute of each kind of device.
-        currency: of the prices and limits.
-        max_cost: of one retraining.
-        max_cost_30_days: of all of them in 30 days, this one included.
+        cooldown_hours: Hours after a retraining, whatever came of it, in which there is no other.
+        prices: Price of a minute of each kind of device.
+        currency: Currency of the prices and limits.
+        max_cost: Largest cost of one retraining.
+        max_cost_30_days: Largest cost of all retrainings in 30 days, this one included.
     """
 
     def __init__(

@@ -10,10 +10,10 @@ class Judge:
     """Records how a trial does and says whether it should end; the other trials are read from the storage.
 
     Args:
-        storage: database of the sweep.
-        study: name of the sweep.
-        trial: the trial's id there.
-        pruner: compares it with the others.
+        storage: Database of the sweep.
+        study: Name of the sweep.
+        trial: Id of the trial in that database.
+        pruner: Optuna's pruner, which compares the trial with the others.
     """
 
     def __init__(self, *, storage: str, study: str, trial: int, pruner: BasePruner) -> None:

@@ -63,10 +63,10 @@ class Local(Launcher):
     """Processes of this machine.
 
     Args:
-        num_workers: trials at a time; None: one a GPU, or one a core where there is no GPU.
-        threads: of each trial; None shares the cores that this process may use among the workers.
-        gpus: numbers of the GPUs that are shared out, one a worker; None takes those that are there.
-        restarts: how many workers that were killed are replaced, in all.
+        num_workers: Number of trials at a time; None: one a GPU, or one a core where there is no GPU.
+        threads: Number of threads of each trial; None shares the cores that this process may use among the workers.
+        gpus: Numbers of the GPUs that are shared out, one a worker; None takes those that are there.
+        restarts: How many workers that were killed are replaced, in all.
     """
 
     def __init__(
@@ -160,14 +160,14 @@ class Slurm(Launcher):
     """SLURM jobs through submitit, one a worker; at their time limit they go back into SLURM's queue.
 
     Args:
-        num_workers: jobs, and trials at a time.
+        num_workers: Number of jobs, and of trials at a time.
         partition: SLURM's; None: its default.
-        time_minutes: time limit of a job.
-        cores: of a job.
-        gpus: of a job.
-        memory_gb: of a job.
-        setup: lines of shell that come first in the job's script, as ``source env.sh``.
-        extra: further options of sbatch, by their names.
+        time_minutes: Time limit of a job, in minutes.
+        cores: Number of cores of a job.
+        gpus: Number of GPUs of a job.
+        memory_gb: Memory of a job, in GB.
+        setup: Lines of shell that come first in the job's script, as ``source env.sh``.
+        extra: Further options of sbatch, by their names.
         cluster: ``slurm``; ``local`` runs the jobs as processes of this machine, for trying it out.
     """
 
@@ -274,11 +274,11 @@ class Ray(Launcher):
     """Tasks of a Ray cluster, one a worker; Ray starts one anew whose process or machine died.
 
     Args:
-        num_workers: trials at a time; None: as many as the cluster's cores and GPUs allow.
-        address: of the cluster; None starts a local one.
-        cores: of a worker.
-        gpus: of a worker; Ray chooses which.
-        restarts: how often a worker is started anew.
+        num_workers: Number of trials at a time; None: as many as the cluster's cores and GPUs allow.
+        address: Address of the cluster; None starts a local one.
+        cores: Number of cores of a worker.
+        gpus: Number of GPUs of a worker; Ray chooses which.
+        restarts: How often a worker is started anew.
     """
 
     def __init__(

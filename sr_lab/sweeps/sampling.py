@@ -14,7 +14,7 @@ class Grid(optuna.samplers.RandomSampler):
     Optuna's own grid sampler draws among what is left without a lock, so that two workers may take the same.
 
     Args:
-        seed: not used; every sampler takes one.
+        seed: Seed that every sampler takes; a grid draws nothing and does not use it.
     """
 
     def __init__(self, *, seed: int | None = None) -> None:

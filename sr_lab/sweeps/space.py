@@ -14,7 +14,7 @@ class Parameter(ABC):
     """One setting that the trials differ in.
 
     Args:
-        key: what is overridden, as on the command line: ``optimizer.lr``, or a group as ``model/network``.
+        key: What is overridden, as on the command line: ``optimizer.lr``, or a group as ``model/network``.
     """
 
     def __init__(self, *, key: str) -> None:
@@ -48,11 +48,11 @@ class Float(Parameter):
     """A real number in [low, high].
 
     Args:
-        key: see ``Parameter``.
-        low: smallest value.
-        high: largest value.
-        log: whether it is searched on a logarithmic scale.
-        step: distance of two values; None for any value.
+        key: See ``Parameter``.
+        low: Smallest value.
+        high: Largest value.
+        log: Whether the values are searched on a logarithmic scale.
+        step: Distance of two values; None for any value.
     """
 
     def __init__(self, *, key: str, low: float, high: float, log: bool = False, step: float | None = None) -> None:
@@ -77,11 +77,11 @@ class Integer(Parameter):
     """A whole number in [low, high].
 
     Args:
-        key: see ``Parameter``.
-        low: smallest value.
-        high: largest value.
-        log: whether it is searched on a logarithmic scale.
-        step: distance of two values.
+        key: See ``Parameter``.
+        low: Smallest value.
+        high: Largest value.
+        log: Whether the values are searched on a logarithmic scale.
+        step: Distance of two values.
     """
 
     def __init__(self, *, key: str, low: int, high: int, log: bool = False, step: int = 1) -> None:
@@ -102,8 +102,9 @@ class Choice(Parameter):
     """One of several values without an order.
 
     Args:
-        key: see ``Parameter``.
-        values: numbers, booleans, null, or words of the command line: ``edsr_tiny``, ``"[l1,frequency]"``.
+        key: See ``Parameter``.
+        values: Values that are tried: numbers, booleans, null, or words of the command line: ``edsr_tiny``,
+            ``"[l1,frequency]"``.
     """
 
     def __init__(self, *, key: str, values: Sequence[Value]) -> None:

@@ -41,15 +41,15 @@ class Run:
     process is asked to end (Ctrl-C, SIGTERM).
 
     Args:
-        uri: the store: ``sqlite:///FILE.db`` or ``http://HOST:PORT``.
-        experiment: experiment in which MLflow lists the run; made if it does not exist.
-        name: the run's name.
-        directory: folder of the record; ``RUN/tracking`` by convention, so that commands find it from the run's folder.
-        tags: tags of the run.
+        uri: Tracking store: ``sqlite:///FILE.db`` or ``http://HOST:PORT``.
+        experiment: Experiment in which MLflow lists the run; made if it does not exist.
+        name: Name of the run.
+        directory: Folder of the record; ``RUN/tracking`` by convention, so that commands find it from the run's folder.
+        tags: Tags of the run.
         ship: False only records; ``srlab sync`` sends later (a machine without a network).
-        drain_seconds: how long ``finish`` waits for the server.
-        system_seconds: time between two samples of the machine's load; 0 takes none.
-        observe: whether to record machine, packages and the git state of the working directory.
+        drain_seconds: How long ``finish`` waits for the server, in seconds.
+        system_seconds: Time between two samples of the machine's load, in seconds; 0 takes none.
+        observe: Whether to record machine, packages and the git state of the working directory.
 
     Raises:
         ValueError: if the store is not usable, or MLflow does not take a name.

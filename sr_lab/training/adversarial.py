@@ -37,26 +37,27 @@ class Adversarial(TrainingModule):
     the raw ones.
 
     Args:
-        network: see ``TrainingModule``.
-        losses: named losses against the target; each is logged unweighted.
-        gan: what both sides want.
-        critic: the critic.
-        critic_optimizer: partial that takes the critic's parameters.
-        metrics: see ``TrainingModule``.
-        optimizer: see ``TrainingModule``.
-        scheduler: see ``TrainingModule``.
-        critic_scheduler: partial that takes the critic's optimizer; stepped once an optimizer step.
-        critic_clip: largest norm of the critic's gradient; None does not clip.
-        r1: gradient penalty of the critic; None for none.
+        network: See ``TrainingModule``.
+        losses: Losses against the target by name; each is logged unweighted.
+        gan: Adversarial loss: what generator and critic want.
+        critic: Network that judges whether an image is an original.
+        critic_optimizer: Makes the critic's optimizer: a partial that takes its parameters.
+        metrics: See ``TrainingModule``.
+        optimizer: See ``TrainingModule``.
+        scheduler: See ``TrainingModule``.
+        critic_scheduler: Makes the critic's schedule: a partial that takes its optimizer; stepped once an optimizer
+            step.
+        critic_clip: Largest norm of the critic's gradient; None does not clip.
+        r1: Gradient penalty of the critic; None for none.
         warm_start: ``required`` asks for weights to start from, as the papers do; ``waived`` plays from scratch.
-        instruments_every: optimizer steps between two looks at the instruments.
-        collapse: stops the run by the instruments; None watches nothing.
-        ema_decay: see ``TrainingModule``.
-        tile: see ``TrainingModule``.
-        overlap: see ``TrainingModule``.
-        channels_last: see ``TrainingModule``.
-        compile_network: see ``TrainingModule``; the critic is not compiled.
-        gradient_clip: see ``TrainingModule``.
+        instruments_every: Number of optimizer steps between two looks at the instruments.
+        collapse: Stops the run by the instruments; None watches nothing.
+        ema_decay: See ``TrainingModule``.
+        tile: See ``TrainingModule``.
+        overlap: See ``TrainingModule``.
+        channels_last: See ``TrainingModule``.
+        compile_network: See ``TrainingModule``; the critic is not compiled.
+        gradient_clip: See ``TrainingModule``.
     """
 
     def __init__(

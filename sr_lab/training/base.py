@@ -38,20 +38,20 @@ class TrainingModule(pl.LightningModule, ABC):
     callbacks come once a block.
 
     Args:
-        network: the network that is trained.
-        metrics: what is measured on each validation image; the mean is logged as ``val/<key>``, the metric's own
-            key, which tells the protocol's channels: ``val/psnr_y``.
-        optimizer: partial that takes the parameters.
-        scheduler: partial that takes the optimizer; None keeps the learning rate. Stepped once an
-            optimizer step.
-        ema_decay: decay of the exponential moving average of the weights, updated once an optimizer step;
-            None keeps none. Where there is one, validation, test and export use it.
-        tile: side in low-resolution pixels above which validation works in tiles.
-        overlap: low-resolution pixels that neighbouring tiles share.
-        channels_last: whether convolutions run in the channels-last memory format.
-        compile_network: whether the network is compiled by ``torch.compile``, or in which of its modes:
+        network: Network that is trained.
+        metrics: Metrics that are measured on each validation image; the mean is logged as ``val/<key>``, the metric's
+            own key, which tells the protocol's channels: ``val/psnr_y``.
+        optimizer: Makes the optimizer: a partial that takes the parameters.
+        scheduler: Makes the learning rate's schedule: a partial that takes the optimizer; stepped once an optimizer
+            step. None keeps the learning rate.
+        ema_decay: Decay of the exponential moving average of the weights, updated once an optimizer step; None keeps
+            none. Where there is one, validation, test and export use it.
+        tile: Side in low-resolution pixels above which validation works in tiles.
+        overlap: Number of low-resolution pixels that neighbouring tiles share.
+        channels_last: Whether convolutions run in the channels-last memory format.
+        compile_network: Whether the network is compiled by ``torch.compile``, or in which of its modes:
             ``reduce-overhead`` replays CUDA graphs.
-        gradient_clip: largest norm of the network's gradient; None does not clip.
+        gradient_clip: Largest norm of the network's gradient; None does not clip.
 
     Attributes:
         needs_initial: Whether the training must start from given weights.

@@ -23,8 +23,8 @@ class Limit:
     """Bounds of an instrument.
 
     Args:
-        least: smallest value that is still sound; None where there is none.
-        most: largest.
+        least: Smallest value that is still sound; None where there is none.
+        most: Largest value that is still sound; None where there is none.
     """
 
     def __init__(self, *, least: float | None = None, most: float | None = None) -> None:
@@ -46,8 +46,8 @@ class CollapseWatch:
     """Stops the run where an instrument is out of bounds at ``patience`` looks in a row.
 
     Args:
-        limits: by instrument; null limits of a configuration are left out.
-        patience: looks in a row.
+        limits: Limits by instrument; null limits of a configuration are left out.
+        patience: Number of looks in a row that have to be beyond a limit.
     """
 
     def __init__(self, *, limits: Mapping[str, Limit | None], patience: int = 5) -> None:

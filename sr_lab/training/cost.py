@@ -20,8 +20,8 @@ class NetworkCost(pl.Callback):
     ever adds to it. Operations count a multiplication and an addition as two.
 
     Args:
-        side: of the low image (1, C, side, side) that is enlarged.
-        repeats: timed calls, after one that is not.
+        side: Side of the low image (1, C, side, side) that is enlarged, in pixels.
+        repeats: Number of timed calls, after one that is not.
     """
 
     measures = ("val/latency_ms", "val/parameters", "val/gigaops")

@@ -25,21 +25,21 @@ class Diffusion(Regression):
     Noise and time of a sample depend on (seed, epoch, index) alone.
 
     Args:
-        network: what is trained; its denoiser is what ``compile_network`` compiles.
-        losses: see ``Regression``.
-        metrics: see ``TrainingModule``.
-        optimizer: see ``TrainingModule``.
-        seed: of noise and times.
-        teacher: a trained network, frozen: the targets are not the high images but what it makes of the same low
-            images and noise. A ``network`` of one step becomes its student (SinSR, arXiv:2311.14760).
-        val_steps: evaluations for a sample in validation; None for the network's own number.
-        scheduler: see ``TrainingModule``.
-        ema_decay: see ``TrainingModule``.
-        tile: see ``TrainingModule``.
-        overlap: see ``TrainingModule``.
-        channels_last: see ``TrainingModule``.
-        compile_network: see ``TrainingModule``.
-        gradient_clip: see ``TrainingModule``.
+        network: Network that is trained; its denoiser is what ``compile_network`` compiles.
+        losses: See ``Regression``.
+        metrics: See ``TrainingModule``.
+        optimizer: See ``TrainingModule``.
+        seed: Seed of the noise and the times.
+        teacher: Trained network, frozen: the targets are not the high images but what it makes of the same low images
+            and noise. A ``network`` of one step becomes its student (SinSR, arXiv:2311.14760).
+        val_steps: Number of evaluations for a sample in validation; None for the network's own number.
+        scheduler: See ``TrainingModule``.
+        ema_decay: See ``TrainingModule``.
+        tile: See ``TrainingModule``.
+        overlap: See ``TrainingModule``.
+        channels_last: See ``TrainingModule``.
+        compile_network: See ``TrainingModule``.
+        gradient_clip: See ``TrainingModule``.
 
     Raises:
         ValueError: if a network draws no images by denoising, or the teacher's scale or channels differ.

@@ -10,8 +10,8 @@ class EarlyEnd(pl.Callback):
     """Reports the monitored metric after every validation, and ends the run where it is told to.
 
     Args:
-        monitor: a logged key, as ``val/psnr_y``.
-        judge: takes the value and the number of validations so far; whether the run should end.
+        monitor: Logged key, as ``val/psnr_y``.
+        judge: Takes the value and the number of validations so far, and says whether the run should end.
     """
 
     state_key = "Pruning"

@@ -18,17 +18,17 @@ class Regression(TrainingModule):
     """Minimises the weighted sum of ``losses`` between restored and target crops.
 
     Args:
-        network: see ``TrainingModule``.
-        losses: named losses; each is logged as ``train/<name>``, their weighted sum as ``train/loss``.
-        metrics: see ``TrainingModule``.
-        optimizer: see ``TrainingModule``.
-        scheduler: see ``TrainingModule``.
-        ema_decay: see ``TrainingModule``.
-        tile: see ``TrainingModule``.
-        overlap: see ``TrainingModule``.
-        channels_last: see ``TrainingModule``.
-        compile_network: see ``TrainingModule``.
-        gradient_clip: see ``TrainingModule``.
+        network: See ``TrainingModule``.
+        losses: Losses by name; each is logged as ``train/<name>``, their weighted sum as ``train/loss``.
+        metrics: See ``TrainingModule``.
+        optimizer: See ``TrainingModule``.
+        scheduler: See ``TrainingModule``.
+        ema_decay: See ``TrainingModule``.
+        tile: See ``TrainingModule``.
+        overlap: See ``TrainingModule``.
+        channels_last: See ``TrainingModule``.
+        compile_network: See ``TrainingModule``.
+        gradient_clip: See ``TrainingModule``.
     """
 
     def __init__(

@@ -30,9 +30,9 @@ class Hook:
     """A command that runs after the champion has changed.
 
     Args:
-        command: line for ``/bin/sh``. It gets the facts (see ``facts``) as JSON on its standard input, and each of them
+        command: Line for ``/bin/sh``. It gets the facts (see ``facts``) as JSON on its standard input, and each of them
             as a variable: ``SRLAB_EVENT``, ``SRLAB_NAME``, ``SRLAB_VERSION``, ...; what it prints is shown.
-        seconds: time it may take; then it is killed with all that it started.
+        seconds: Time that it may take, in seconds; then it is killed with all that it started.
     """
 
     def __init__(self, *, command: str, seconds: float = 60.0) -> None:

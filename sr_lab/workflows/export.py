@@ -27,7 +27,7 @@ from sr_lab.base.provenance import git_state, hardware
 from sr_lab.base.version import __version__
 from sr_lab.data.photos import extract_photos
 from sr_lab.evaluation.benchmark import Benchmark
-from sr_lab.evaluation.scores import score
+from sr_lab.evaluation.scoring import score
 from sr_lab.images import list_images, read_image, to_tensor
 from sr_lab.inference.costs import OPERATIONS, PARAMETERS, counted_work
 from sr_lab.inference.engines import ENGINES

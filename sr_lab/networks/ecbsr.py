@@ -62,9 +62,9 @@ class EdgeConv(nn.Module):
 class ECBSR(Network):
     """Edge-oriented convolution blocks for real-time super-resolution (Zhang et al. 2021, ACM MM).
 
-    Convolutions at low resolution, a PReLU after each but the last, the image itself added in each sub-pixel, one
-    pixel shuffle. On luma at x4, collapsed, (4, 8), (4, 16), (10, 16) and (10, 32) have 3.6, 11.8, 25.9 and 97.8
-    thousand parameters.
+    Convolutions at low resolution, a PReLU after each but the last, one pixel shuffle, the image itself added to each
+    sub-pixel. On luma at x4, collapsed, (4, 8), (4, 16), (10, 16) and (10, 32) have 3.6, 11.8, 25.9 and 97.8 thousand
+    parameters.
 
     Args:
         scale: Enlargement factor, any; made by one pixel shuffle at the end.
@@ -96,21 +96,20 @@ class ECBSR(Network):
         layers: list[nn.Module] = [make(num_channels, num_features), nn.PReLU(num_features)]
         for _ in range(num_blocks):
             layers += [make(num_features, num_features), nn.PReLU(num_features)]
-        layers.append(make(num_features, num_channels * scale**2))
         self.body = nn.Sequential(*layers)
-        self.shuffle = nn.PixelShuffle(scale)
+        self.upsampler = nn.Sequential(make(num_features, num_channels * scale**2), nn.PixelShuffle(scale))
 
     def forward(self, low: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h * scale, w * scale)."""
-        enlarged: Tensor = self.shuffle(self.body(low) + low.repeat_interleave(self.scale**2, dim=1))
-        return enlarged
+        residual: Tensor = self.upsampler(self.body(low))
+        return residual + functional.interpolate(low, scale_factor=float(self.scale), mode="nearest")
 
     @torch.no_grad()
     def collapse(self) -> "ECBSR":
         """The same function of plain convolutions: each block's branches are summed into one kernel."""
         plain = ECBSR(**self.arguments, collapsed=True)
         plain.config = None if self.config is None else {**self.config, "collapsed": True}
-        for ours, theirs in zip(self.body, plain.body, strict=True):
+        for ours, theirs in zip([*self.body, *self.upsampler], [*plain.body, *plain.upsampler], strict=True):
             if isinstance(ours, EdgeConv) and isinstance(theirs, nn.Conv2d):
                 weight, bias = ours.kernel()
                 theirs.load_state_dict({"weight": weight, "bias": bias})

@@ -27,6 +27,19 @@ def merged_images(*records: Mapping[str, list[str]] | None) -> dict[str, list[st
     }
 
 
+def unknown_history(lineage: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """What an artefact's metadata says of weights of others that it comes from: what those have seen is not known.
+
+    Args:
+        lineage: Metadata of what the weights were made from.
+
+    Returns:
+        ``unknown_history`` with the names of the public weights; nothing where there are none.
+    """
+    names = sorted({str(name) for metadata in lineage for name in metadata.get("unknown_history", [])})
+    return {"unknown_history": names} if names else {}
+
+
 def perceptual_backbones(losses: Iterable[Loss], lineage: Iterable[Mapping[str, Any]] = ()) -> list[str]:
     """The ImageNet networks, as LPIPS calls them, that weights were trained to please: what a run records.
 

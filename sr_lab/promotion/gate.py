@@ -207,7 +207,7 @@ def _identity(policy_sha256: str, evidence_sha256: str) -> str:
 def _preconditions(candidate: Measurement, champion: Measurement | None, policy: Policy) -> Iterator[Reason]:
     """Whether the numbers may be used at all."""
     yield _reason("protocol", _protocol_problem(candidate, champion, policy), f"{policy.protocol} for every number")
-    yield _reason("history", _history_problem(candidate), "no training and no selection has seen this hold-out")
+    yield _reason("history", _history_problem(candidate, policy), _history(candidate))
     if champion is not None:
         same = f"the same {len(candidate.rows)} for both models"
         yield _reason("images", _image_problem(candidate, champion), same)
@@ -224,10 +224,27 @@ def _protocol_problem(candidate: Measurement, champion: Measurement | None, poli
     return None
 
 
-def _history_problem(candidate: Measurement) -> str | None:
-    if candidate.seen is None:
+def _history(candidate: Measurement) -> str:
+    """What is known of a candidate's history that was accepted."""
+    if candidate.seen is not None and not candidate.unknown:
+        return "no training and no selection has seen this hold-out"
+    whose = " and ".join(candidate.unknown) or candidate.model
+    return (
+        f"what {whose} was trained on is not known, and the policy accepts that; no recorded training saw the hold-out"
+    )
+
+
+def _history_problem(candidate: Measurement, policy: Policy) -> str | None:
+    accepting = "policy.accept_unknown_history=true accepts that"
+    if candidate.seen is None and not policy.accept_unknown_history:
         return (
-            f"it is not known which images {candidate.model} was trained and selected on: its run has no record of it"
+            f"it is not known which images {candidate.model} was trained and selected on: its run has no record of it; "
+            f"{accepting}"
+        )
+    if candidate.unknown and not policy.accept_unknown_history:
+        return (
+            f"{candidate.model} comes from {' and '.join(candidate.unknown)}, and nobody has recorded which images "
+            f"those weights were trained on: the hold-out may be among them; {accepting}"
         )
     if candidate.seen:
         return (

@@ -51,6 +51,8 @@ class Measurement:
             candidate and run k of the champion were made one after the other on the same machine and the same image.
         seen: names of the rows whose files this model has learnt from, or was chosen by among others (best checkpoint,
             early stopping, sweep); None: not known, which the gate refuses.
+        unknown: public weights that this model comes from, whose own training images nobody has recorded; the gate
+            refuses them unless the policy says otherwise.
         architecture: Hash of what the network is, without its weights; None where that is not known. Two models of one
             architecture do the same work.
 
@@ -65,6 +67,7 @@ class Measurement:
     resources: Mapping[str, Sequence[float]] = field(default_factory=dict)
     seen: frozenset[str] | None = None
     architecture: str | None = None
+    unknown: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.rows:
@@ -100,6 +103,7 @@ class Measurement:
             "resources": {key: [_number(value) for value in self.resources[key]] for key in sorted(self.resources)},
             "seen": None if self.seen is None else sorted(self.seen),
             **({} if self.architecture is None else {"architecture": self.architecture}),
+            **({"unknown": sorted(self.unknown)} if self.unknown else {}),
         }
 
     @classmethod
@@ -122,6 +126,7 @@ class Measurement:
             resources={key: [float(value) for value in runs] for key, runs in document["resources"].items()},
             seen=None if document["seen"] is None else frozenset(document["seen"]),
             architecture=document.get("architecture"),
+            unknown=tuple(document.get("unknown", ())),
         )
 
 

@@ -51,6 +51,9 @@ class Policy:
         approval: Whether a person has to agree to what passes.
         accept_identical: Whether a candidate whose numbers equal the champion's on every image loses nothing (the same
             weights, exported for speed). False treats it as what it mostly is: one model measured twice.
+        accept_unknown_history: Whether a candidate is judged although it is not known which images it, or public
+            weights that it comes from, was trained on: the hold-out may be among them. What is known to have seen it is
+            refused all the same.
         first_champion: What a first champion has to show beside the floors: ``beats_baseline``: that it is better than
             bicubic interpolation on the same images; ``passes_floors``: nothing.
         baseline_metric: Metric in which it has to be better; None: that of the first check.
@@ -60,7 +63,11 @@ class Policy:
             check has the baseline's metric.
     """
 
-    LATER: ClassVar[dict[str, object]] = {"first_champion": "beats_baseline", "baseline_metric": None}
+    LATER: ClassVar[dict[str, object]] = {
+        "first_champion": "beats_baseline",
+        "baseline_metric": None,
+        "accept_unknown_history": False,
+    }
     """Settings that came later, with the values that leave a policy what it was: those are not part of its hash."""
 
     def __init__(
@@ -73,6 +80,7 @@ class Policy:
         holdout: Mapping[str, Holdout] | None = None,
         approval: bool = False,
         accept_identical: bool = False,
+        accept_unknown_history: bool = False,
         first_champion: Literal["beats_baseline", "passes_floors"] = "beats_baseline",
         baseline_metric: str | None = None,
     ) -> None:
@@ -87,6 +95,7 @@ class Policy:
         self.holdout = dict(holdout or {})
         self.approval = approval
         self.accept_identical = accept_identical
+        self.accept_unknown_history = accept_unknown_history
         if first_champion not in ("beats_baseline", "passes_floors"):
             raise ValueError(
                 f"policy {name}: first_champion={first_champion!r} must be 'beats_baseline' or 'passes_floors'"

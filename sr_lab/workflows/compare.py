@@ -108,7 +108,9 @@ def compare(
         key: "higher" if metric.higher_is_better else "lower" for key, metric in scores.metrics.items()
     }
     seen = {name: getattr(restorer, "seen", None) for name, restorer in restorers.items()}
-    models = measurements(scores, scores.names, seen=seen, costs={})
+    known = {name: getattr(restorer, "metadata", None) or {} for name, restorer in restorers.items()}
+    unknown = {name: metadata.get("unknown_history", []) for name, metadata in known.items()}
+    models = measurements(scores, scores.names, seen=seen, costs={}, unknown=unknown)
     lines = slice_lines(models, better, alpha=alpha)
     images = image_lines(models, better)
     by_name = {image.name: image for image in scores.images}
@@ -170,6 +172,7 @@ def measurements(
     seen: Mapping[str, Mapping[str, Sequence[str]] | None],
     costs: Mapping[str, Mapping[str, Sequence[float]]],
     architectures: Mapping[str, str | None] | None = None,
+    unknown: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Measurement]:
     """What the gate needs to know of each restorer: its column of the table, no value above its metric's ceiling.
 
@@ -179,6 +182,7 @@ def measurements(
         seen: Restorer to the hashes of the images that it was trained and selected on; None where that is not known.
         costs: Restorer to resource to values.
         architectures: Restorer to a hash of what its network is, without the weights; None where that is not known.
+        unknown: Restorer to the public weights that it comes from, whose training images nobody has recorded.
     """
     return [
         Measurement(
@@ -200,6 +204,7 @@ def measurements(
             resources=costs.get(name, {}),
             seen=_overlap(scores, seen.get(name)),
             architecture=(architectures or {}).get(name),
+            unknown=tuple((unknown or {}).get(name, ())),
         )
         for name in names
     ]

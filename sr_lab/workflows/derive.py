@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sr_lab.artefacts.artefact import build_network, save_artefact
-from sr_lab.artefacts.lineage import merged_images, parent_of, perceptual_backbones
+from sr_lab.artefacts.lineage import merged_images, parent_of, perceptual_backbones, unknown_history
 from sr_lab.networks.base import Network
 from sr_lab.networks.ensemble import interpolate as mixed
 from sr_lab.networks.pruning import choose, narrowed_state, prunable
@@ -88,6 +88,7 @@ def interpolate(
         ],
         "images": merged_images(*(artefact.metadata.get("images") for artefact in artefacts)),
         "perceptual_backbones": perceptual_backbones([], [artefact.metadata for artefact in artefacts]),
+        **unknown_history(artefact.metadata for artefact in artefacts),
     }
     save_artefact(output, network.eval(), config=config, metadata=metadata)
     return Interpolated(artefact=output, parts=list(zip(names, shares, strict=True)))
@@ -122,7 +123,7 @@ def prune(
     node = {**config["model"]["network"], "widths": [int(mask.sum()) for mask in keep]}
     pruned = build_network(node)
     pruned.load_state_dict(narrowed_state(network, keep))
-    known = ("data_version", "images", "perceptual_backbones", "protocol", "commit")
+    known = ("data_version", "images", "perceptual_backbones", "protocol", "commit", "unknown_history")
     metadata = {key: artefact.metadata[key] for key in known if key in artefact.metadata}
     metadata |= {"parents": [parent_of(name, artefact)]}
     metadata |= {"pruning": {"amount": amount, "criterion": dict(described or {})}}

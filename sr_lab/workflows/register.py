@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from sr_lab.artefacts.pretrained import is_pretrained
 from sr_lab.tracking.registry import versions
 from sr_lab.tracking.registry.card import INTENDED_USE
+from sr_lab.tracking.registry.outside import run_of_pretrained
 from sr_lab.tracking.registry.versions import Version
 
 __all__ = ["Version", "register"]
@@ -26,7 +28,7 @@ def register(
     Registering the same model again makes no second version, and writes the card anew.
 
     Args:
-        run: The folder of a run, or its id in MLflow.
+        run: The folder of a run, or its id in MLflow; or ``pretrained/NAME``, public weights of the package index.
         name: The registered model; it is made if it does not exist.
         alias: The alias that points at the version afterwards. ``champion`` and ``previous`` are moved by promotion and
             rollback only, and are refused here.
@@ -45,6 +47,10 @@ def register(
         PermissionError: If the server does not allow it to the user.
         RuntimeError: If the store does not answer.
     """
+    if is_pretrained(run):
+        store = uri or default_uri
+        run = run_of_pretrained(run, uri=store)
+        uri = store
     store, run_id = versions.locate(run, uri=uri, default_uri=default_uri)
     return versions.register(
         store,

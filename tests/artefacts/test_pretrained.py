@@ -198,3 +198,22 @@ def test_the_real_files_give_spandrel_s_image(name: str, count: int) -> None:
     low = torch.rand(1, 3, 8, 9, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert float((theirs(low) - network(low)).abs().max()) == 0.0
+
+
+def test_the_card_is_honest(package: Path, tmp_path: Path) -> None:
+    from sr_lab.tracking.registry.card import RunFacts, model_card
+
+    found = load_pretrained(ANIME.title)
+    kept = load_artefact(save_artefact(tmp_path / "a", found.network, config=found.config, metadata=found.metadata))
+    card = model_card(RunFacts(run_id="7", tags={}), title="drawings, version 1", artefact=kept)
+    for words in (
+        "is not recorded, so that any test image may be among them",
+        "accept_unknown_history: true",
+        "frames of drawn videos",
+        f"out of the package `{PACKAGE}` 9.9 of the package index (licence BSD-3-Clause)",
+        f"- {ANIME.file}.bin: SHA-256",
+        "- weights.safetensors: SHA-256",
+        "Nothing was measured on test images",
+    ):
+        assert words in card
+    assert "It was trained by the run" not in card

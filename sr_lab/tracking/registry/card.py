@@ -105,8 +105,18 @@ def _invented(facts: RunFacts) -> str:
 
 def _data(facts: RunFacts, artefact: "Artefact") -> list[str]:
     config, seen = artefact.config, artefact.metadata.get("images")
+    unknown, source = artefact.metadata.get("unknown_history"), artefact.metadata.get("source")
     data = config.get("data") if isinstance(config.get("data"), Mapping) else None
     parts = []
+    if unknown:
+        parts.append(
+            f"It comes from weights that others have trained: {', '.join(f'`{name}`' for name in unknown)}. Which "
+            "images those were trained and selected on is not recorded, so that any test image may be among them. It "
+            "can be promoted only under a policy that accepts that (`accept_unknown_history: true`)."
+        )
+    if source:
+        parts.append(f"Its authors say of the training: {source['trained_on']}.")
+        return parts
     if seen:
         trained, chosen = (len(seen.get(key, [])) for key in ("train", "val"))
         parts.append(
@@ -196,6 +206,16 @@ def _worst(benchmark: Evaluation, key: str) -> str:
 
 
 def _lineage(facts: RunFacts, metadata: Mapping[str, Any]) -> list[str]:
+    if source := metadata.get("source"):
+        return [
+            f"It was not trained here: it is out of the package `{source['package']}` {source['version']} of the "
+            f"package index (licence {source['licence']}), registered by the run `{facts.run_id}`. The package's "
+            "files, and ours:",
+            "\n".join(
+                f"- {name}: SHA-256 `{value}`"
+                for name, value in sorted({**source["sha256"], **metadata.get("sha256", {})}.items())
+            ),
+        ]
     commit, dirty = metadata.get("commit"), metadata.get("dirty")
     code = f"of commit `{commit}`" if commit else "of an unknown commit"
     changes = ", with changes that the run keeps as code/dirty.diff" if dirty else ""

@@ -128,8 +128,11 @@ def measured(
         "settings": settings,
     }
     seen = {name: artefact.metadata.get("images") for name, artefact in models.items()}
+    unknown = {name: artefact.metadata.get("unknown_history", []) for name, artefact in models.items()}
     return Evidence(
-        models=measurements(scores, list(restorers), seen=seen, costs=costs, architectures=architectures),
+        models=measurements(
+            scores, list(restorers), seen=seen, costs=costs, architectures=architectures, unknown=unknown
+        ),
         bicubic=measurements(scores, [BICUBIC], seen={BICUBIC: {}}, costs={})[0] if beside else None,
         facts=facts,
     )

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from sr_lab.artefacts.artefact import load_artefact
-from sr_lab.artefacts.lineage import merged_images, perceptual_backbones
+from sr_lab.artefacts.lineage import merged_images, perceptual_backbones, unknown_history
+from sr_lab.artefacts.pretrained import PREFIX, is_pretrained
 from sr_lab.artefacts.public import weights_for
 from sr_lab.base.provenance import git_state
 from sr_lab.data.datamodule import SRDataModule
@@ -71,6 +72,7 @@ def lineage_of(
         "perceptual_backbones": perceptual_backbones(
             [part for part in module.modules() if isinstance(part, Loss)], ancestors
         ),
+        **unknown_history(ancestors),
     }
 
 
@@ -116,8 +118,8 @@ def _started_from(
     """Loads weights into a network and says what was left out.
 
     Returns:
-        The metadata of an artefact or checkpoint of ours; nothing of public weights: what their authors have used
-        cannot be known.
+        The metadata of an artefact or checkpoint of ours. Of the package index's weights (``pretrained/NAME``), that
+        their history is not known; nothing of a file of public weights: what its authors have used cannot be known.
     """
     parents: list[Mapping[str, Any]] = []
     if path.is_dir() or path.suffix.lower() == ".ckpt":
@@ -126,6 +128,8 @@ def _started_from(
         parents.append(artefact.metadata)
     else:
         state = weights_for(path, network, node)
+        if is_pretrained(path):
+            parents.append({"images": {}, "unknown_history": [f"{PREFIX}{path.name}"]})
     if left := warm_start(network, state):
         news(f"initial={path}: of another scale; these start anew: {', '.join(left)}")
     return parents

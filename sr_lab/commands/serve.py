@@ -52,6 +52,7 @@ def call(cfg: DictConfig) -> None:
         limits=build(cfg.limits),
         guard=None if cfg.guard is None else build(cfg.guard),
         route=None if cfg.route is None else build(cfg.route),
+        jobs=None if cfg.jobs is None else build(cfg.jobs),
         keys=_file(cfg.keys),
         audit=_file(cfg.audit),
         batch_size=cfg.batch_size,

@@ -14,7 +14,7 @@ from fastapi import Request
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import Response
 
-from sr_lab.serving.keys import AuditLog, Caller, Keys, Scope
+from sr_lab.serving.keys import ANYBODY, AuditLog, Caller, Keys, Scope
 from sr_lab.serving.limits import Gone, read_body
 from sr_lab.serving.problems import MEDIA, Problem
 from sr_lab.serving.schemas import RESTORE_PARAMETERS
@@ -141,10 +141,15 @@ def asked(request: Request, caller: Caller, fields: dict[str, str], *, form: str
     if unknown:
         raise Problem(400, f"there is no parameter {sorted(unknown)[0][:60]!r}", kind="parameter")
     return Ask(
-        id=request_id(request), caller=caller, model=given.get("model"), tier=given.get("tier", "auto"), form=form,
-        rank=rank,
+        id=request_id(request), caller=caller, client=_client(request, caller),
+        model=given.get("model"), tier=given.get("tier", "auto"), form=form, rank=rank,
         scale=_number(given, "scale", int), deadline=_number(given, "deadline", float), begin=begin,
     )  # fmt: skip
+
+
+def _client(request: Request, caller: Caller) -> str:
+    """What a client is known by: its key, or its address."""
+    return caller.name if caller is not ANYBODY or request.client is None else request.client.host
 
 
 def _number(given: dict[str, str], name: str, kind: type) -> Any:

@@ -38,7 +38,11 @@ def make_app(parts: Parts) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
+        if parts.jobs is not None:
+            await asyncio.to_thread(parts.jobs.start)
         yield
+        if parts.jobs is not None:
+            await asyncio.to_thread(parts.jobs.stop)
         await asyncio.to_thread(parts.service.close)
 
     app = FastAPI(
@@ -193,7 +197,7 @@ def _add_jobs(app: FastAPI, parts: Parts) -> None:
 
     @app.get("/v1/jobs/{id}", tags=["jobs"])
     async def state(id: str, request: Request) -> JSONResponse:
-        """Whether a job waits, runs, is done or has failed."""
+        """Whether a job waits, has begun, is done or has failed."""
         caller = parts.keys.identify(request.headers, "jobs")
         return JSONResponse(await asyncio.to_thread(parts.jobs.state, id, caller.name))
 

@@ -15,15 +15,17 @@ class Choice:
     Attributes:
         answers: Whose image the client gets.
         shadow: Whether the other one restores it too, on spare capacity, for ``observe``.
+        token: What the router wants to have back with the pair.
     """
 
     answers: Literal["champion", "candidate"] = "champion"
     shadow: bool = False
+    token: object = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A request that both have restored, or tried to.
+    """A request that the candidate has restored, or tried to, and the champion too where both were asked.
 
     Attributes:
         request_id: Of the request.
@@ -34,6 +36,8 @@ class Pair:
         seconds: Computing time of the champion and of the candidate.
         scale: Enlargement factor.
         answered: Whose image the client got.
+        token: What the router gave.
+        both: Whether both were asked; without, only the one that answered was.
     """
 
     request_id: str
@@ -44,6 +48,8 @@ class Pair:
     seconds: tuple[float, float]
     scale: int
     answered: Literal["champion", "candidate"]
+    token: object = None
+    both: bool = True
 
 
 class Traffic(Protocol):
@@ -57,4 +63,4 @@ class Traffic(Protocol):
         """Who answers a request; only called while the candidate is loaded."""
 
     def observe(self, pair: Pair) -> None:
-        """Takes a pair in. What it raises is logged, and no client notices."""
+        """Takes in a pair, or what the candidate answered alone. What it raises is logged, and no client notices."""

@@ -211,14 +211,8 @@ def serve(
     taken = listening[0][1].getsockname()[1]
     address = f"{'http' if certificate is None else 'https'}://{host}:{taken}"
     with deferred() as asked, parts.service.shelf.watching(poll):
-        if parts.jobs is not None:
-            parts.jobs.start()
-        try:
-            with asyncio.Runner(loop_factory=listening[0][0].config.get_loop_factory()) as loop:
-                loop.run(_serve(listening, parts, asked, functools.partial(started or log.info, address)))
-        finally:
-            if parts.jobs is not None:
-                parts.jobs.stop()
+        with asyncio.Runner(loop_factory=listening[0][0].config.get_loop_factory()) as loop:
+            loop.run(_serve(listening, parts, asked, functools.partial(started or log.info, address)))
         asked.raise_if_asked("what was accepted is answered")
 
 

@@ -39,6 +39,7 @@ class Ask:
     Attributes:
         id: Of the request.
         caller: Who asks.
+        client: What the client is known by to a rollout: the name of its key, or its address.
         model: A name of the shelf; None: as the route says.
         tier: ``best``: the model; ``fast``: the fast one; ``auto``: the best that meets the deadline.
         scale: Enlargement factor that is wanted; None: the model's.
@@ -50,6 +51,7 @@ class Ask:
 
     id: str
     caller: Caller = ANYBODY
+    client: str = "-"
     model: str | None = None
     tier: str = "auto"
     scale: int | None = None
@@ -308,9 +310,9 @@ class Service:
             except ComputeError as error:
                 if other is None or choice.answers != "candidate":
                     raise Problem(500, f"{model.label} failed on this image", kind="compute") from error
-                self._pair(ask, low, models[0][1], None, other, choice, scale=model.scale)
                 model = self.shelf.get(self.main)
                 restored = await self._again(ask, low, model, f"{work.id}.champion")
+                self._pair(ask, low, None, choice, second=restored, scale=model.scale)
                 other = None
         finally:
             self.runner.cancel(work.id)
@@ -322,8 +324,10 @@ class Service:
         data = await self._timed("encode", self._in_codec(FORMATS[ask.form].encode, image))
         seconds, pixels = self.clock() - ask.begin, image.shape[0] * image.shape[1]
         self._count(model, seconds, pixels, late=seconds > deadline)
-        if other is not None and (choice.shadow or choice.answers == "candidate"):
+        if other is not None and choice.shadow:
             self._shadow(ask, low, restored, model, choice)
+        elif other is not None and choice.answers == "candidate":
+            self._pair(ask, low, restored, choice, scale=model.scale, both=False)
         return Answer(
             data=data, form=ask.form, model=model, tier=tier, seconds=seconds, computed=restored.seconds, check=found,
             replaced=replaced, pixels=pixels,
@@ -404,7 +408,7 @@ class Service:
         if models[0][0] != "best" or candidate.scale != models[0][1].scale:
             return Choice(), None
         try:
-            return self.traffic.choose(ask.id, ask.caller.name), candidate
+            return self.traffic.choose(ask.id, ask.client), candidate
         except Exception:
             log.exception("the router failed: the champion answers")
             return Choice(), None
@@ -422,7 +426,7 @@ class Service:
             except Exception:
                 log.warning("the shadow of request %s failed", ask.id)
                 second = None
-            self._pair(ask, low, model, restored, other, choice, second=second, scale=model.scale)
+            self._pair(ask, low, restored, choice, second=second, scale=model.scale)
 
         task = asyncio.get_running_loop().create_task(work())
         self._shadows.add(task)
@@ -432,19 +436,18 @@ class Service:
         self,
         ask: Ask,
         low: Pixels,
-        answered: Served,
         restored: Restored | None,
-        other: Served,
         choice: Choice,
         *,
         scale: int,
         second: Restored | None = None,
+        both: bool = True,
     ) -> None:
         assert self.traffic is not None
-        both = {choice.answers: restored, ("candidate" if choice.answers == "champion" else "champion"): second}
-        champion, candidate = both["champion"], both["candidate"]
+        champion, candidate = (restored, second) if choice.answers == "champion" else (second, restored)
         pair = Pair(
-            request_id=ask.id, key=ask.caller.name, low=low, scale=scale, answered=choice.answers,
+            request_id=ask.id, key=ask.client, low=low, scale=scale, answered=choice.answers,
+            token=choice.token, both=both,
             champion=None if champion is None else champion.image,
             candidate=None if candidate is None else candidate.image,
             seconds=(champion.seconds if champion else 0.0, candidate.seconds if candidate else 0.0),

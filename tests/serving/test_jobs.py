@@ -1,0 +1,98 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+from serving.conftest import decoded, encoded, make, picture
+from starlette.testclient import TestClient
+
+from sr_lab.serving.app import make_app
+from sr_lab.serving.jobs import JobSettings
+from sr_lab.serving.limits import Limits
+from sr_lab.serving.service import Ask
+
+
+def wait(client: TestClient, id: str, state: str = "done"):
+    for _ in range(3000):
+        told = client.get(f"/v1/jobs/{id}").json()
+        if told["state"] == state:
+            return told
+        time.sleep(0.02)
+    raise AssertionError(told)
+
+
+def test_a_job_is_done_once_and_its_result_is_that_of_a_request(tmp_path):
+    parts, _ = make(Limits(pixels=1000, job_pixels=4000), jobs=JobSettings(folder=str(tmp_path)))
+    image = picture()  # more than a request may have
+    with TestClient(make_app(parts), raise_server_exceptions=False) as client:
+        assert client.post("/v1/restore", content=encoded(image)).status_code == 413
+        headers = {"idempotency-key": "one", "accept": "application/x-npy"}
+        answers = [client.post("/v1/jobs", content=encoded(image), headers=headers) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [202, 202], answers[0].text
+        assert answers[0].json()["id"] == answers[1].json()["id"]
+        id = answers[0].json()["id"]
+        assert answers[0].headers["location"] == f"/v1/jobs/{id}"
+        told = wait(client, id)
+        result = client.get(told["result"])
+        assert result.headers["x-model"] == "photos"
+        assert decoded(result.content).shape == (80, 100, 3)
+        assert client.get("/v1/jobs/0123").json()["type"] == "urn:srlab:problem:job"
+        assert client.post("/v1/jobs", content=b"nothing").status_code == 415
+        assert client.post("/v1/jobs", content=encoded(picture(80, 80))).status_code == 413
+        refused = client.post("/v1/jobs?model=nobody", content=encoded(picture(9, 9))).json()["id"]
+        assert wait(client, refused, "failed")["problem"]["status"] == 404
+
+
+KILLED = """
+    import os, sys, signal
+    sys.path[:0] = sys.argv[2:]
+    from serving.conftest import make
+    from sr_lab.serving.jobs import JobSettings, Jobs
+    from sr_lab.serving.keys import ANYBODY
+    from sr_lab.serving.service import Ask
+    from serving.conftest import encoded, picture
+
+    parts, _ = make(jobs=JobSettings(folder=sys.argv[1]))
+    jobs = parts.jobs
+    for number in range(3):
+        jobs.send(Ask(id=str(number), form="npy"), encoded(picture(seed=number)), str(number))
+    jobs.do(jobs.queue.dequeue().args[0])
+    jobs.results.write_bytes = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # in the middle of the second
+    jobs.do(jobs.queue.dequeue().args[0])
+"""
+
+
+def test_jobs_survive_a_server_that_is_killed_in_the_middle_of_one(tmp_path):
+    tests = [path for path in sys.path if path.endswith("tests")]
+    child = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), *tests],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    first = {file.parent.name: file.stat().st_mtime_ns for file in tmp_path.glob("*/done.json")}
+    assert len(first) == 1
+    parts, _ = make(jobs=JobSettings(folder=str(tmp_path)))
+    done = []
+    parts.jobs._do, do = lambda place: (done.append(place.name), do(place)), parts.jobs._do
+    with TestClient(make_app(parts)) as client:
+        ids = [file.parent.name for file in tmp_path.glob("*/ask.json")]
+        for id in ids:
+            wait(client, id)
+            image = decoded(client.get(f"/v1/jobs/{id}/result").content)
+            assert image.shape == (80, 100, 3)
+            assert np.isfinite(image).all()
+    assert len(ids) == 3
+    assert sorted(done) == sorted(set(ids) - set(first))  # each once, and the first not again
+    assert {id: (tmp_path / id / "done.json").stat().st_mtime_ns for id in first} == first
+
+
+def test_a_job_that_ends_the_server_again_and_again_fails(tmp_path):
+    parts, _ = make(jobs=JobSettings(folder=str(tmp_path)))
+    id = parts.jobs.send(Ask(id="a"), encoded(picture()))["id"]
+    (tmp_path / id / "tries").write_text("3")
+    parts.jobs.do(id)
+    assert parts.jobs.state(id, "-")["problem"]["status"] == 500
+    parts.service.close()

@@ -53,6 +53,7 @@ def call(cfg: DictConfig) -> None:
         guard=None if cfg.guard is None else build(cfg.guard),
         route=None if cfg.route is None else build(cfg.route),
         jobs=None if cfg.jobs is None else build(cfg.jobs),
+        pairs=_file(cfg.pairs),
         keys=_file(cfg.keys),
         audit=_file(cfg.audit),
         batch_size=cfg.batch_size,

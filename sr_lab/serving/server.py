@@ -18,14 +18,17 @@ from sr_lab.base.signals import Asked, deferred
 from sr_lab.serving.answering import Parts
 from sr_lab.serving.app import make_admin_app, make_app
 from sr_lab.serving.guard import Guard
-from sr_lab.serving.hooks import Traffic
 from sr_lab.serving.keys import AuditLog, Keys
 from sr_lab.serving.limits import Limits
+from sr_lab.serving.rollout import Rollouts
 from sr_lab.serving.routes import Route
 from sr_lab.serving.runner import Runner
 from sr_lab.serving.service import Service
 from sr_lab.serving.shelf import Shelf, Source
 from sr_lab.serving.sources import RegistrySource, RestorerSource
+from sr_lab.serving.traffic import RolloutTraffic
+from sr_lab.tracking.registry.rollouts import current
+from sr_lab.workflows.pairs import PairStore
 
 log = logging.getLogger(__name__)
 FAST, CONSERVATIVE = "fast", "conservative"
@@ -105,7 +108,7 @@ def make_parts(
     limits: Limits | None = None,
     guard: Guard | None = None,
     route: Route | None = None,
-    traffic: Traffic | None = None,
+    pairs: Path | None = None,
     keys: Path | None = None,
     audit: Path | None = None,
     jobs: Any = None,
@@ -119,7 +122,7 @@ def make_parts(
         limits: What a request may cost.
         guard: What compares each image with its input.
         route: What chooses the model where a request names none.
-        traffic: What decides between champion and candidate.
+        pairs: SQLite file for the pairs of a rollout (srlab rollout), which is followed then; None: it is not.
         keys: File of the API keys; None: anybody may call.
         audit: File of the audit log; None: none is kept.
         jobs: Makes the queue of jobs, given the service; None: there are none.
@@ -140,6 +143,13 @@ def make_parts(
         others = models.others(scale)
     shelf = Shelf([main, *others], lazy=list(models.more), memory_bytes=models.memory_bytes)
     runner = Runner(batch_size=batch_size or (8 if models.device.type == "cuda" else 1))
+    traffic = None
+    if pairs is not None:
+        if models.name is None or models.restorer is not None:
+            raise ValueError("pairs= follows the rollout of a registered model: give name=, and no restorer=")
+        plan = functools.partial(current, models.tracking_uri, models.name)
+        rollouts = Rollouts(PairStore(pairs), plan, keep_pictures=20)
+        traffic = RolloutTraffic(rollouts, functools.partial(_version, shelf, main.name))
     service = Service(
         shelf=shelf, runner=runner, limits=limits, fast=FAST if models.fast else None, guard=guard,
         conservative=CONSERVATIVE if models.conservative else None, route=route, traffic=traffic, keys=found,
@@ -152,6 +162,11 @@ def make_parts(
     if jobs is not None:
         parts.jobs = jobs(service)
     return parts
+
+
+def _version(shelf: Shelf, name: str) -> str | None:
+    found = next(state.current for state in shelf.states if state.name == name)
+    return None if found is None else found.version
 
 
 class _Server(uvicorn.Server):

@@ -170,6 +170,11 @@ class Shelf:
     def follow(self) -> bool:
         """Looks once at what should be served, and changes what is; whether all went well."""
         well, reached = True, True
+        try:
+            wanted_beside = self.candidates()
+        except Exception:
+            log.exception("the rollout cannot be followed; nothing is changed beside the champion")
+            wanted_beside = {name: _number(place.candidate) for name, place in self._places.items()}
         for place in self._places.values():
             if place.current is None and place.lazy:
                 continue
@@ -184,7 +189,7 @@ class Shelf:
                     self._replace(place, wanted)
                 elif wanted == place.current.version:
                     place.refused = ""
-                self._follow_candidate(place)
+                self._follow_candidate(place, wanted_beside.get(place.source.name))
                 place.wanted, place.failure = wanted, ""
             except Exception as error:
                 well, place.wanted = False, wanted
@@ -252,8 +257,7 @@ class Shelf:
         log.info("%s is loaded", new.label)
         return new
 
-    def _follow_candidate(self, place: _Place) -> None:
-        number = self.candidates().get(place.source.name)
+    def _follow_candidate(self, place: _Place, number: int | None) -> None:
         wanted = None if number is None else str(number)
         if wanted is None or (place.current is not None and wanted == place.current.version):
             place.candidate = None
@@ -288,3 +292,7 @@ class Shelf:
     def _tell(self) -> None:
         if self.changed is not None:
             self.changed()
+
+
+def _number(model: Served | None) -> int | None:
+    return int(model.version) if model is not None else None

@@ -54,7 +54,7 @@ def call(cfg: DictConfig) -> None:
         route=None if cfg.route is None else build(cfg.route),
         jobs=None if cfg.jobs is None else build(cfg.jobs),
         pairs=_file(cfg.pairs),
-        keys=_file(cfg.keys),
+        keys=_file(cfg.api_keys),
         audit=_file(cfg.audit),
         batch_size=cfg.batch_size,
         codecs=cfg.codecs,

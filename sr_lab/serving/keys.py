@@ -135,7 +135,7 @@ def _stamp(file: Path) -> tuple[int, int]:
     try:
         found = file.stat()
     except OSError as error:
-        raise ValueError(f"keys={file}: {error.strerror}") from error
+        raise ValueError(f"api_keys={file}: {error.strerror}") from error
     return found.st_mtime_ns, found.st_ino
 
 
@@ -143,15 +143,15 @@ def _read(file: Path) -> dict[str, Caller]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"keys={file} cannot be read: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"api_keys={file} cannot be read: {str(error).splitlines()[0]}") from error
     content = {} if content is None else content
     if not isinstance(content, dict):
-        raise ValueError(f"keys={file}: a mapping of names is needed, as  NAME: {{sha256: ..., scopes: [restore]}}")
+        raise ValueError(f"api_keys={file}: a mapping of names is needed, as  NAME: {{sha256: ..., scopes: [restore]}}")
     return dict(_caller(file, str(name), node) for name, node in content.items())
 
 
 def _caller(file: Path, name: str, node: Any) -> tuple[str, Caller]:
-    where = f"keys={file}: {name}"
+    where = f"api_keys={file}: {name}"
     if not isinstance(node, dict) or len(str(node.get("sha256", ""))) != 64:
         raise ValueError(f"{where} needs sha256: the 64 digits of the key's hash")
     if unknown := set(node) - {"sha256", "scopes", "plan", "megapixels_per_second"}:

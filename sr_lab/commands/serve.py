@@ -5,8 +5,8 @@
     srlab serve name=photos fast=bicubic guard=default   # a second, fast tier; images are compared with their inputs
     curl --data-binary @photo.jpg http://127.0.0.1:8000/v1/restore -H 'Accept: image/png' -o large.png
 
-The image is that of srlab restore. A page to try it is at /, the routes are at /openapi.json, the numbers for Prometheus
-at /metrics. A request that cannot be answered before its deadline is refused at once, with 429 and the seconds to wait.
+The image is that of srlab restore. A page to try it is at /, the routes are at /openapi.json, numbers for Prometheus at
+/metrics. A request that cannot be answered before its deadline is refused at once, with 429 and the seconds to wait.
 The alias is followed: another version is loaded, checked and warmed while the former one answers. SIGTERM ends the
 server when what was accepted is answered. Needs  pip install 'sr-lab[serve]'.
 """

@@ -43,6 +43,9 @@ def run(cfg: DictConfig) -> int:
         _tell(result)
         return 0
     print(f"{result.num_images} images: {result.output}")
+    if result.consistency:
+        least = min(result.consistency.values())
+        print(f"the files, degraded again, are their inputs up to {least:.1f} dB or better")
     return 0
 
 

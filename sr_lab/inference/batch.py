@@ -18,10 +18,11 @@ from sr_lab.data.stores import Store
 from sr_lab.images.alpha import lay_on
 from sr_lab.images.codecs import write_rows
 from sr_lab.images.extras import read_extras
-from sr_lab.images.files import Picture, read_picture
+from sr_lab.images.files import Picture, read_image, read_picture
 from sr_lab.images.formats import FORMATS, Form, cannot_hold
 from sr_lab.images.metadata import Metadata
 from sr_lab.images.profile import to_srgb
+from sr_lab.inference.consistency import ConsistentRestorer
 from sr_lab.inference.places import MADE_OF, Places
 from sr_lab.inference.stream import choose_tile, restored_bands, target_of
 
@@ -176,8 +177,16 @@ class RestoreImages:
                 raise ValueError(
                     f"{name}: {found.width}x{found.height} pixels were written, not {form.width}x{form.height}"
                 )
+            if isinstance(self.restorer, ConsistentRestorer) and not picture.alpha:
+                held = self.restorer.kept(read_image(partial), picture.pixels)
+                self.target.write_bytes(consistency_file(self.places, name), json.dumps({"decibels": held}).encode())
         if local is None:
             self.target.put(file, made)
+
+
+def consistency_file(places: Places, name: str) -> str:
+    """File below the target that tells how consistent a written image is with its input."""
+    return f"{MADE_OF}/{name if places.file is None else places.file}.consistency.json"
 
 
 def estimated_bytes(form: Form, format: str) -> int:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from sr_lab.degradations.base import Degradation
 from sr_lab.degradations.estimate import estimate_image
 from sr_lab.degradations.linear import LinearDegradation, NotLinear
 from sr_lab.degradations.resize import Bicubic
-from sr_lab.images import to_levels
+from sr_lab.images import to_levels, to_tensor
 from sr_lab.images.projection import Shrinking
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.inference.tiles import TilePlan, plan_tiles
@@ -23,6 +24,7 @@ MOST_ROUNDING = 4.0
 """RMS, in 8-bit levels, up to which the rounding of an 8-bit input may come back in an exactly consistent image."""
 
 _COMMON = 64
+_STRIP = 256
 
 
 class ConsistentRestorer:
@@ -159,6 +161,23 @@ class ConsistentRestorer:
         levels = 2**bits - 1
         kept = image.double().mul(levels).clamp(0, levels).add(0.5).floor() / levels
         return self.consistency(kept.float(), low)
+
+    def kept(self, pixels: npt.NDArray[Any], low: npt.NDArray[Any]) -> float:
+        """PSNR in decibels of a written image, degraded again, against its input; by strips, so that it needs little.
+
+        Args:
+            pixels: (H, W, C), uint8 or uint16, as the file gives it back.
+            low: (h, w, C).
+        """
+        scale, rows = len(pixels) // len(low), len(low)
+        total = 0.0
+        for start in range(0, rows, _STRIP):
+            first, last = max(0, start - self.halo), min(rows, start + _STRIP + self.halo)
+            image, given = to_tensor(pixels[first * scale : last * scale]), to_tensor(low[first:last])
+            error = (self._shrinking(image, given).shrink(image) - given).double().square()
+            total += float(error[:, :, start - first : start - first + _STRIP].sum())
+        mean = total / low.size
+        return math.inf if mean == 0 else -10 * math.log10(mean)
 
     def _shrinking(self, image: Tensor, low: Tensor) -> Shrinking:
         return self.linear.shrinking((image.shape[-2], image.shape[-1]), (low.shape[-2], low.shape[-1]))

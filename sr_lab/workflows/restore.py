@@ -5,7 +5,7 @@ import functools
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from sr_lab.base.version import __version__
 from sr_lab.data.stores import Store
 from sr_lab.images.extras import DROPPED, Extras, dropped_sentences
 from sr_lab.images.formats import FORMATS, Form
-from sr_lab.inference.batch import RestoreImages, Wanted, estimated_bytes
+from sr_lab.inference.batch import RestoreImages, Wanted, consistency_file, estimated_bytes
 from sr_lab.inference.places import RECORD, Places, find_places
 from sr_lab.inference.restorers import Restorer
 from sr_lab.inference.stream import target_of
@@ -58,6 +58,7 @@ class RestoredFolder:
         planned: Of a dry run: what would become of each image; otherwise empty.
         needed_bytes: About how much room the images take that are not there yet; of photos in this format.
         free_bytes: How much room there is; None where nobody knows, as in an object store.
+        consistency: Of consistent restorers: decibels of each written image, degraded again, against its input.
     """
 
     output: str
@@ -67,6 +68,7 @@ class RestoredFolder:
     planned: tuple[Planned, ...] = ()
     needed_bytes: int = 0
     free_bytes: int | None = None
+    consistency: Mapping[str, float] = field(default_factory=dict)
 
 
 def restore(
@@ -130,7 +132,8 @@ def restore(
     sizes = {name: found.width * found.height / 1e6 for name, found in extras}
     told = sizes if all(sizes.values()) else None
     failures = spread(mapper, list(places.names), make, title="restore", sizes=told)
-    return result(failures, cautions, needed_bytes=needed, free_bytes=free)
+    held = _held(places) if made_by.get("consistency") else {}
+    return result(failures, cautions, needed_bytes=needed, free_bytes=free, consistency=held)
 
 
 def network_scale(name: str, wanted: float | None, *, tracking_uri: str | None = None) -> float:
@@ -251,6 +254,20 @@ def _check_format(places: Places, found: list[tuple[str, Extras]]) -> None:
         what = "give format=png or tif" if places.file is None else "give an output that ends in .png or .tif"
         count = f"{len(deep)} of {len(found)} images have 16 bits"
         raise ValueError(f"{deep[0]}: {places.format} cannot hold 16 bits; {what} ({count})")
+
+
+def _held(places: Places) -> dict[str, float]:
+    """What holds of each written image after rounding; the least and the mean go into the record, too."""
+    output, held = Store(places.target), {}
+    for name in places.names:
+        if (found := output.read_bytes(consistency_file(places, name))) is not None:
+            held[name] = float(json.loads(found)["decibels"])
+    record = output.read_bytes(places.record)
+    if held and record is not None:
+        worst = min(held, key=lambda name: held[name])
+        told = {"least": held[worst], "image": worst, "mean": sum(held.values()) / len(held), "images": len(held)}
+        output.write_bytes(places.record, json.dumps({**json.loads(record), "written": told}, indent=1).encode())
+    return held
 
 
 def _claim(places: Places, made_by: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:

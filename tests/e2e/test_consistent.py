@@ -30,6 +30,11 @@ def test_what_is_written_is_the_input_when_it_is_degraded_again(low: Path) -> No
     record = json.loads(Path("sharp/restore.json").read_text())
     assert (record["consistency"], record["input_noise"]) == ("exact", 0)
     assert record["degradation"] is not None
+    assert record["written"]["image"] == "noise.png"
+    assert 50 < record["written"]["least"] < 75, "rounding to 8 bits leaves so much"
+    assert main([*words, "output=one.jpg", "input=low/noise.png", "quality=50"]) == 0
+    told = json.loads(Path(".restored/one.jpg.consistency.json").read_text())
+    assert told["decibels"] < 45, "what JPEG takes away is seen"
 
 
 def test_another_setting_does_not_write_among_them(low: Path, capsys: pytest.CaptureFixture[str]) -> None:

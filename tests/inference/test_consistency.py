@@ -14,7 +14,7 @@ from sr_lab.degradations.linear import LinearDegradation, NotLinear
 from sr_lab.degradations.noise import GaussianNoise
 from sr_lab.degradations.pipeline import Pipeline
 from sr_lab.degradations.resize import Bicubic, ResizeTo, Stride
-from sr_lab.images import resize_bicubic
+from sr_lab.images import resize_bicubic, to_levels
 from sr_lab.inference.consistency import ConsistentRestorer
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, restore_by
 from sr_lab.metrics.hallucination import unseen_detail
@@ -154,6 +154,10 @@ def test_what_a_file_keeps_is_measured() -> None:
     assert 55 < restorer.written(restored, low) < 75
     assert restorer.written(restored, low, bits=16) > 100
     assert restorer.written(restored * 2, low * 2) < 40, "what is cut off is counted"
+    low = torch.rand(1, 3, 300, 5).mul(255).round() / 255
+    restored = restorer(low)
+    pixels, given = (to_levels(image, "uint8") for image in (restored, low))
+    assert restorer.kept(pixels, given) == pytest.approx(restorer.written(restored, low), abs=0.01), "strip by strip"
 
 
 def test_no_gradient_and_the_type_are_kept() -> None:

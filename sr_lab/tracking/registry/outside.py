@@ -13,7 +13,7 @@ from sr_lab.tracking.store import call, connect, resolve_uri, sqlite_path, witho
 
 EXPERIMENT = "pretrained"
 TAG = "pretrained"
-_PATIENCE_SECONDS = 120.0
+_PATIENCE_SECONDS = 600.0
 
 
 def run_of_pretrained(name: str, *, uri: str) -> str:

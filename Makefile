@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help docs demo demo-drift drift retrain promote approve pipeline test lint format bench gpu-study clean
+.PHONY: help docs demo demo-drift demo-canary drift retrain promote approve pipeline test lint format bench gpu-study clean
 
 help:  ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,6 +14,9 @@ demo: $(READY)  ## the main job: photos -> train -> evaluate -> track -> registe
 
 demo-drift: $(READY)  ## clean photos -> champion -> noisy JPEG images come in -> drift -> retraining -> gate, under 8 minutes
 	$(BIN)/srlab demo_drift
+
+demo-canary: $(READY)  ## planted candidates on live-like requests: bad ones are taken back, a good one is promoted, in minutes
+	$(BIN)/srlab demo_canary
 
 drift: $(READY)  ## srlab drift ARGS="...": exit code 10 on drift
 	$(BIN)/srlab drift $(ARGS)

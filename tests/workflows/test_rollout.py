@@ -4,17 +4,17 @@ import itertools
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from memory_registry import Killed, Registry
 
 from sr_lab.promotion.canary import PairCheck, RolloutPolicy, Stage
 from sr_lab.tracking.registry import aliases, decisions, rollouts
 from sr_lab.tracking.registry.aliases import ConflictError, label
 from sr_lab.tracking.store import connect
-from sr_lab.workflows import rollout, rollout_steps
+from sr_lab.workflows import rollout
 from sr_lab.workflows.history import history
 from sr_lab.workflows.pairs import PairStore
 
@@ -25,43 +25,6 @@ POLICY = RolloutPolicy(
     stages={"shadow": Stage(share=0, bursts=5), "canary": Stage(share=0.2, bursts=5)},
     holdback=Stage(share=0.9, bursts=5),
 )
-
-
-class Registry:
-    """What a rollout asks of MLflow's client, in memory; it can be killed before any of its writes."""
-
-    def __init__(self) -> None:
-        self.tags: dict[str, str] = {}
-        self.aliases: dict[str, str] = {}
-        self.versions = 0
-        self.writes, self.fatal = 0, 0
-
-    def get_registered_model(self, name: str) -> Any:
-        return SimpleNamespace(tags=dict(self.tags), aliases=dict(self.aliases))
-
-    def get_model_version(self, name: str, version: str) -> Any:
-        return SimpleNamespace(status="READY")
-
-    def set_registered_model_tag(self, name: str, key: str, value: str) -> None:
-        self._write()
-        self.tags[key] = value
-
-    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
-        self._write()
-        self.aliases[alias] = version
-
-    def delete_registered_model_alias(self, name: str, alias: str) -> None:
-        self._write()
-        self.aliases.pop(alias, None)
-
-    def _write(self) -> None:
-        self.writes += 1
-        if self.writes == self.fatal:
-            raise Killed
-
-
-class Killed(BaseException):
-    """The controller's process is gone."""
 
 
 class World:
@@ -120,11 +83,7 @@ class World:
 
 
 def world_of(registry: Registry, folder: Path, patch: pytest.MonkeyPatch) -> World:
-    (folder / "mlflow.db").touch()
-    patch.setattr(aliases, "connect", lambda uri: registry)
-    patch.setattr(decisions, "keep", lambda *given, **more: None)
-    patch.setattr(rollout_steps, "render", lambda *given, **more: "<html></html>")
-    world = World(f"sqlite:///{folder}/mlflow.db", folder)
+    world = World(registry.take_over(folder, patch), folder)
     world.champion_of_the_gate(1, None)
     registry.set_registered_model_alias(world.name, "candidate", "2")
     return world

@@ -4,6 +4,8 @@ What is real: the registry, the audit, the router, the pairs and their proxies, 
 the clock, and the times, which are declared and vary by chance, so that a busy machine changes nothing.
 """
 
+import contextlib
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -366,7 +368,8 @@ def make_version(uri: str, name: str, *, folder: Path, scale: int = 2) -> int:
         observe=False,
     )  # fmt: skip
     run.log_model(save_model(folder / "model", network, artefact=artefact))
-    run.finish()
+    with contextlib.redirect_stderr(io.StringIO()):  # that nothing is on the server yet
+        run.finish()
     Shipper(run.spool).ship()
     run_id = run.spool.state.run_id
     assert run_id is not None

@@ -54,6 +54,7 @@ def call(cfg: DictConfig) -> None:
         route=None if cfg.route is None else build(cfg.route),
         jobs=None if cfg.jobs is None else build(cfg.jobs),
         pairs=_file(cfg.pairs),
+        keep_pictures=cfg.keep_pictures,
         keys=_file(cfg.api_keys),
         audit=_file(cfg.audit),
         batch_size=cfg.batch_size,

@@ -109,6 +109,7 @@ def make_parts(
     guard: Guard | None = None,
     route: Route | None = None,
     pairs: Path | None = None,
+    keep_pictures: int = 0,
     keys: Path | None = None,
     audit: Path | None = None,
     jobs: Any = None,
@@ -123,6 +124,7 @@ def make_parts(
         guard: What compares each image with its input.
         route: What chooses the model where a request names none.
         pairs: SQLite file for the pairs of a rollout (srlab rollout), which is followed then; None: it is not.
+        keep_pictures: Number of the worst pairs of which small pictures are kept beside ``pairs``; 0 keeps none.
         keys: File of the API keys; None: anybody may call.
         audit: File of the audit log; None: none is kept.
         jobs: Makes the queue of jobs, given the service; None: there are none.
@@ -148,7 +150,7 @@ def make_parts(
         if models.name is None or models.restorer is not None:
             raise ValueError("pairs= follows the rollout of a registered model: give name=, and no restorer=")
         plan = functools.partial(current, models.tracking_uri, models.name)
-        rollouts = Rollouts(PairStore(pairs), plan, keep_pictures=20)
+        rollouts = Rollouts(PairStore(pairs), plan, keep_pictures=keep_pictures)
         traffic = RolloutTraffic(rollouts, functools.partial(_version, shelf, main.name))
     service = Service(
         shelf=shelf, runner=runner, limits=limits, fast=FAST if models.fast else None, guard=guard,

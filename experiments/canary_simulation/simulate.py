@@ -291,7 +291,7 @@ def draw(rows: Sequence[Mapping[str, str]]) -> None:
         [], [], color="#646a72", linestyle="--", marker="o", markersize=3, label="Mann-Whitney, one look, images an arm"
     )
     axes.set(xscale="log", ylim=(0, 1.02), xlabel="bursts (images an arm)", ylabel="share of harms found")
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside upper center", frameon=False, fontsize=8, ncols=3)
     figure.savefig(HERE / "power.png", dpi=110)
 
 

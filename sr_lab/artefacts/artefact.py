@@ -76,7 +76,11 @@ def load_artefact(path: Path) -> Artefact:
         ValueError: if a file is missing, differs from its recorded hash, or names another class.
     """
     if settle(path).is_file():
-        return _from_checkpoint(path)
+        try:
+            content = read_weights(path)
+        except ValueError as error:
+            raise ValueError(f"{path} is neither an artefact's folder nor a whole checkpoint: {error}") from error
+        return from_checkpoint(path, content)
     if not path.exists():
         raise FileNotFoundError(f"no artefact or checkpoint at {path}")
     folders = [path] if (path / METADATA).exists() else sorted(file.parent for file in path.rglob(METADATA))
@@ -99,6 +103,26 @@ def load_artefact(path: Path) -> Artefact:
     with _naming(folder / WEIGHTS) as file:
         network.load_state_dict(load_file(file))
     return Artefact(network.eval(), config, metadata)
+
+
+def from_checkpoint(path: Path, content: Mapping[str, Any]) -> Artefact:
+    """The network of a training checkpoint, by its content.
+
+    Raises:
+        ValueError: if sr_lab did not write it.
+    """
+    if "sr_lab" not in content:
+        raise ValueError(f"{path} is not a checkpoint of sr_lab: it does not carry its configuration")
+    record = content["sr_lab"]
+    state = content["state_dict"]
+    prefix = "ema.module." if any(name.startswith("ema.module.") for name in state) else "network."
+    weights = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    network = build_network(record["network"])
+    network.load_state_dict(weights)
+    metadata = {key: value for key, value in record.items() if key not in ("config", "network")} | {
+        "step": content["global_step"]
+    }
+    return Artefact(network.eval(), record["config"], metadata)
 
 
 def build_network(node: Mapping[str, Any]) -> Network:
@@ -185,22 +209,3 @@ def _argument(value: Any) -> Any:
 
 def _is_node(value: Any) -> bool:
     return isinstance(value, Mapping) and "_target_" in value
-
-
-def _from_checkpoint(path: Path) -> Artefact:
-    try:
-        content = read_weights(path)
-    except ValueError as error:
-        raise ValueError(f"{path} is neither an artefact's folder nor a whole checkpoint: {error}") from error
-    if "sr_lab" not in content:
-        raise ValueError(f"{path} is not a checkpoint of sr_lab: it does not carry its configuration")
-    record = content["sr_lab"]
-    state = content["state_dict"]
-    prefix = "ema.module." if any(name.startswith("ema.module.") for name in state) else "network."
-    weights = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    network = build_network(record["network"])
-    network.load_state_dict(weights)
-    metadata = {key: value for key, value in record.items() if key not in ("config", "network")} | {
-        "step": content["global_step"]
-    }
-    return Artefact(network.eval(), record["config"], metadata)

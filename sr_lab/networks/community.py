@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sr_lab.base.extras import install
 from sr_lab.networks.base import Network
-from sr_lab.networks.keys import read_weights, unwrap
+from sr_lab.networks.keys import read_weights, readings
 from sr_lab.networks.padding import cut, pad_to_multiple
 
 
@@ -90,12 +90,18 @@ def load_community(*, path: str, scale: int | None = None, num_channels: int | N
     if not file.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     spandrel = _spandrel()
-    try:
-        descriptor = spandrel.ModelLoader().load_from_state_dict(_weights(file, spandrel))
-    except (spandrel.UnsupportedModelError, KeyError, RuntimeError) as error:
+    descriptor, refused = None, None
+    for state in readings(read_weights(file)):
+        try:
+            descriptor = spandrel.ModelLoader().load_from_state_dict(spandrel.canonicalize_state_dict(state))
+            break
+        except (spandrel.UnsupportedModelError, KeyError, RuntimeError) as error:
+            refused = refused or error
+    if descriptor is None:
+        assert refused is not None
         raise ValueError(
-            f"{path}: spandrel {spandrel.__version__} does not know these weights: {_first_line(error)}"
-        ) from error
+            f"{path}: spandrel {spandrel.__version__} does not know these weights: {_first_line(refused)}"
+        ) from refused
     title = f"{path} ({descriptor.architecture.name}, x{descriptor.scale})"
     if not isinstance(descriptor, spandrel.ImageModelDescriptor) or descriptor.size_requirements.square:
         raise ValueError(f"{title} is not a network from image to image of any shape")
@@ -122,11 +128,6 @@ def load_community(*, path: str, scale: int | None = None, num_channels: int | N
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else "no architecture fits"
-
-
-def _weights(file: Path, spandrel: ModuleType) -> dict[str, Any]:
-    state: dict[str, Any] = spandrel.canonicalize_state_dict(unwrap(read_weights(file)))
-    return state
 
 
 def _check_same(network: Community, descriptor: Any, title: str) -> None:

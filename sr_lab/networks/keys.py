@@ -1,10 +1,7 @@
-"""Weights under the names of their authors, and warm starts across scales.
+"""Weights under the names of their authors, and warm starts across scales."""
 
-Each layout is written from our names to the public ones: a list of (pattern, replacement), the first match decides.
-"""
-
-import re
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +9,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sr_lab.networks.compact import Compact
 from sr_lab.networks.edsr import EDSR
-from sr_lab.networks.rdn import RDN
-from sr_lab.networks.rrdb import RRDBNet
-from sr_lab.networks.srcnn import SRCNN
-from sr_lab.networks.swinir import SwinIR
-
-Rules = list[tuple[str, str]]
+from sr_lab.networks.layouts import layouts_of
 
 WRAPPERS = ("params_ema", "params-ema", "generator_ema", "g_ema", "netG_ema", "ema", "params", "state_dict",
             "model_state_dict", "netG", "net_g", "generator", "model", "network", "net", "weights")  # fmt: skip
 """Names under which trainers store the weights inside a checkpoint, the preferred first; they may be nested."""
 PREFIXES = ("module.", "_orig_mod.", "generator_ema.", "generator.", "netG.", "net_g.")
 """What wrappers of a network (several GPUs, torch.compile, a GAN's training) put before the names of its tensors."""
+HOLDERS = ("model.", "network.", "net.")
+"""What a trainer's module (a LightningModule) calls its network; an architecture may have a part of that name too."""
 _MAX_DEPTH = 4
 
 SCALE_DEPENDENT = ("upsampler.", "head.")
@@ -62,9 +55,7 @@ def read_weights(path: Path) -> dict[str, Any]:
 def convert_state_dict(state: Mapping[str, Any], network: nn.Module) -> dict[str, Tensor]:
     """The weights of a public checkpoint under the names of ``network``; nothing is changed or loaded.
 
-    Known are, chosen by the names that are there: EDSR of EDSR-PyTorch (with its mean shifts) and of BasicSR; RDN of
-    EDSR-PyTorch and of RDN-pytorch / MMagic; RRDBNet of ESRGAN (old and new) and of BasicSR / Real-ESRGAN; Compact of
-    Real-ESRGAN; SwinIR of its authors; and our own names.
+    Known are, chosen by the names that are there, those of ``layouts_of`` and our own.
 
     Args:
         state: the content of the checkpoint, see ``unwrap``.
@@ -78,12 +69,15 @@ def convert_state_dict(state: Mapping[str, Any], network: nn.Module) -> dict[str
     """
     # SwinIR stores what follows from its window: indices, and masks for the size it was trained with.
     derived = (".relative_position_index", ".attn_mask")
-    weights = {key: value for key, value in unwrap(state).items() if not key.endswith(derived)}
     own = network.state_dict()
     name = type(network).__name__
-    layouts = {"sr_lab": lambda key: key, **_layouts(network)}
+    layouts = {"sr_lab": lambda key: key, **layouts_of(network)}
     candidates = {layout: {key: public(key) for key in own} for layout, public in layouts.items()}
-    layout = max(candidates, key=lambda layout: len(weights.keys() & set(candidates[layout].values())))
+    read = [{key: value for key, value in one.items() if not key.endswith(derived)} for one in readings(state)]
+    weights, layout = max(
+        itertools.product(read, candidates),
+        key=lambda one: len(one[0].keys() & set(candidates[one[1]].values())),
+    )
     mapping = candidates[layout]
     missing = [key for key in mapping.values() if key not in weights]
     if len(missing) == len(mapping):
@@ -116,7 +110,7 @@ def public_state_dict(network: nn.Module, layout: str) -> dict[str, Tensor]:
     Raises:
         ValueError: if that layout is not known for this network.
     """
-    layouts = _layouts(network)
+    layouts = layouts_of(network)
     if layout not in layouts:
         raise ValueError(
             f"layout={layout!r} is not known for {type(network).__name__}: there are {_list(list(layouts))}"
@@ -156,108 +150,6 @@ def warm_start(network: nn.Module, source: Mapping[str, Tensor]) -> list[str]:
     return left
 
 
-def _layouts(network: nn.Module) -> dict[str, Callable[[str], str]]:
-    """For each public layout of this network, the function from our names to its names."""
-    rules: dict[str, Rules] = {}
-    if isinstance(network, EDSR):
-        last = len(network.body) - 1
-        rules["EDSR-PyTorch"] = [
-            (r"head\.", "head.0."),
-            (r"upsampler\.", "tail.0."),
-            (r"tail\.", "tail.1."),
-        ]
-        rules["BasicSR"] = [
-            (r"head\.", "conv_first."),
-            (rf"body\.{last}\.", "conv_after_body."),
-            (r"body\.(\d+)\.body\.0\.", r"body.\1.conv1."),
-            (r"body\.(\d+)\.body\.2\.", r"body.\1.conv2."),
-            (r"upsampler\.", "upsample."),
-            (r"tail\.", "conv_last."),
-        ]
-    elif isinstance(network, RDN):
-        stages = len(network.upsampler)
-        rules["EDSR-PyTorch"] = [
-            (r"head\.", "SFENet1."),
-            (r"entry\.", "SFENet2."),
-            (r"blocks\.(\d+)\.layers\.(\d+)\.", r"RDBs.\1.convs.\2.conv.0."),
-            (r"blocks\.(\d+)\.fusion\.", r"RDBs.\1.LFF."),
-            (r"fusion\.", "GFF."),
-            (r"upsampler\.", "UPNet."),
-            (r"tail\.", f"UPNet.{stages}."),
-        ]
-        rules["RDN-pytorch"] = [
-            (r"head\.", "sfe1."),
-            (r"entry\.", "sfe2."),
-            (r"blocks\.(\d+)\.layers\.(\d+)\.", r"rdbs.\1.layers.\2.conv."),
-            (r"blocks\.(\d+)\.fusion\.", r"rdbs.\1.lff."),
-            (r"fusion\.", "gff."),
-            (r"upsampler\.", "upscale."),
-            (r"tail\.", "output."),
-        ]
-    elif isinstance(network, SRCNN):
-        names = ((0, "conv1"), (2, "conv2"), (4, "conv3"))
-        rules["SRCNN-pytorch"] = [(rf"layers\.{index}\.", f"{public}.") for index, public in names]
-    elif isinstance(network, RRDBNet):
-        rules |= _rrdb_rules(network)
-    elif isinstance(network, Compact):
-        last = len(network.body)
-        rules["Real-ESRGAN"] = [(r"upsampler\.0\.", f"body.{last}.")]
-    elif isinstance(network, SwinIR):
-        block = r"layers.\1.residual_group.blocks.\2."
-        layer = r"groups\.(\d+)\.layers\.(\d+)\."
-        rules["SwinIR"] = [
-            (r"head\.", "conv_first."),
-            (r"norm_in\.", "patch_embed.norm."),
-            (layer + r"attention\.bias_table", block + "attn.relative_position_bias_table"),
-            (layer + r"attention\.", block + "attn."),
-            (layer + r"mlp\.0\.", block + "mlp.fc1."),
-            (layer + r"mlp\.2\.", block + "mlp.fc2."),
-            (layer, block),
-            (r"groups\.(\d+)\.conv\.", r"layers.\1.conv."),
-            (r"norm_out\.", "norm."),
-            (r"trunk\.", "conv_after_body."),
-            (r"upsampler\.", "upsample."),
-        ]
-    return {layout: _renaming(table) for layout, table in rules.items()}
-
-
-def _rrdb_rules(network: RRDBNet) -> dict[str, Rules]:
-    """ESRGAN's names before and after its clean-up, and BasicSR's; their blocks count from 1."""
-    table: dict[str, Rules] = {"ESRGAN": [], "BasicSR": [], "ESRGAN (old)": []}
-    stages = len(network.factors)
-    for dense in range(3):
-        for layer in range(5):
-            inner = rf"body\.(\d+)\.blocks\.{dense}\.layers\.{layer}\."
-            table["ESRGAN"].append((inner, rf"RRDB_trunk.\1.RDB{dense + 1}.conv{layer + 1}."))
-            table["BasicSR"].append((inner, rf"body.\1.rdb{dense + 1}.conv{layer + 1}."))
-            table["ESRGAN (old)"].append((inner, rf"model.1.sub.\1.RDB{dense + 1}.conv{layer + 1}.0."))
-    names = {"head": "conv_first", "tail": "conv_last"}
-    table["ESRGAN"] += [(rf"{own}\.", f"{public}.") for own, public in (names | {"trunk": "trunk_conv"}).items()]
-    table["BasicSR"] += [(rf"{own}\.", f"{public}.") for own, public in (names | {"trunk": "conv_body"}).items()]
-    table["ESRGAN"].append((r"high\.", "HRconv."))
-    table["BasicSR"].append((r"high\.", "conv_hr."))
-    sequence = {"head": "0", "trunk": f"1.sub.{len(network.body)}"}
-    sequence |= {"high": str(3 * stages + 2), "tail": str(3 * stages + 4)}
-    table["ESRGAN (old)"] += [(rf"{own}\.", f"model.{place}.") for own, place in sequence.items()]
-    for stage in range(stages):
-        table["ESRGAN"].append((rf"upsampler\.{stage}\.", f"upconv{stage + 1}."))
-        table["BasicSR"].append((rf"upsampler\.{stage}\.", f"conv_up{stage + 1}."))
-        table["ESRGAN (old)"].append((rf"upsampler\.{stage}\.", f"model.{3 * stage + 3}."))
-    return table
-
-
-def _renaming(rules: Rules) -> Callable[[str], str]:
-    compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
-
-    def rename(key: str) -> str:
-        for pattern, replacement in compiled:
-            if pattern.match(key):
-                return pattern.sub(replacement, key, count=1)
-        return key
-
-    return rename
-
-
 def unwrap(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors of one network in a checkpoint, without what its trainer put around them and before their names.
 
@@ -276,6 +168,17 @@ def unwrap(state: Mapping[str, Any]) -> dict[str, Tensor]:
     while prefix := next((prefix for prefix in PREFIXES if _is_put_before(prefix, weights)), None):
         weights = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
     return weights
+
+
+def readings(state: Mapping[str, Any]) -> list[dict[str, Tensor]]:
+    """What may be one network's tensors: those of ``unwrap``, and those below a name that trainers give a network.
+
+    Raises:
+        ValueError: If there are none; it lists what the checkpoint holds.
+    """
+    weights = unwrap(state)
+    parts = ({key.removeprefix(name): weights[key] for key in weights if key.startswith(name)} for name in HOLDERS)
+    return [weights, *(unwrap(part) for part in parts if part)]
 
 
 def _is_put_before(prefix: str, weights: Mapping[str, Tensor]) -> bool:

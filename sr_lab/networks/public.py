@@ -14,18 +14,22 @@ _WIDE = 256
 def network_node(weights: Mapping[str, Tensor], *, scale: int | None = None) -> dict[str, Any] | None:
     """The configuration of the network that public weights are of; None where it is none that is known by heart.
 
-    Known are EDSR (EDSR-PyTorch, BasicSR), RDN (EDSR-PyTorch, RDN-pytorch / MMagic), SRCNN (SRCNN-pytorch), and our own
-    names of each. Sizes are read off the tensors. What no tensor tells is as published: residuals of EDSR count 0.1
-    from 256 channels on; RDN sees the range of 255 in EDSR-PyTorch's names, that of 1 in RDN-pytorch's and MMagic's.
+    Known are EDSR, RDN, SRCNN, FSRCNN, RRDBNet, Compact and the lightweight SwinIR under the names of ``layouts_of``,
+    the first six under our own too. Sizes are read off the tensors. What no tensor tells is as published: residuals of
+    EDSR count 0.1 from 256 channels on; EDSR sees the range of 255, in MMagic's names that of 1; RDN that of 255 in
+    EDSR-PyTorch's names, that of 1 in RDN-pytorch's (its test.py divides by 255) and MMagic's.
 
     Args:
         weights: The tensors under their authors' names.
-        scale: Enlargement factor, for SRCNN, whose weights do not tell it.
+        scale: Enlargement factor, for SRCNN and FSRCNN, whose weights do not tell it.
 
     Raises:
         ValueError: If the factor is needed and not given.
     """
-    return _edsr(weights) or _rdn(weights) or _srcnn(weights, scale)
+    return (
+        _edsr(weights) or _rdn(weights) or _rrdb(weights) or _compact(weights) or _swinir(weights)
+        or _srcnn(weights, scale) or _fsrcnn(weights, scale)
+    )  # fmt: skip
 
 
 def _edsr(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
@@ -39,7 +43,7 @@ def _edsr(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
     features, channels = head.shape[:2]
     node = {
         "_target_": "sr_lab.networks.edsr.EDSR",
-        "scale": _enlargement(weights, r"(?:tail\.0|upsample|upsampler)\.\d+\.weight"),
+        "scale": _enlargement(weights, r"(?:tail\.0|upsample|upsampler)\.\d+\.(?:upsample_conv\.)?weight"),
         "num_channels": channels,
         "num_blocks": blocks,
         "num_features": features,
@@ -49,6 +53,8 @@ def _edsr(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
         shift = weights["sub_mean.bias"].flatten()
         node["value_range"] = 255.0 if float(shift.abs().max()) > 1 else 1.0
         node["mean"] = [round(-value / node["value_range"], 6) for value in shift.tolist()]
+    elif "upsample.0.upsample_conv.weight" in weights:
+        node["value_range"] = 1.0
     return node
 
 
@@ -82,15 +88,108 @@ def _srcnn(weights: Mapping[str, Tensor], scale: int | None) -> dict[str, Any] |
     first, second, third = (weights[f"{name}.weight"] for name in names)
     if third.shape[0] != first.shape[1]:
         return None
-    if scale is None:
-        raise ValueError("these are weights of SRCNN, which do not tell their enlargement factor: give scale=...")
     return {
         "_target_": "sr_lab.networks.srcnn.SRCNN",
-        "scale": scale,
+        "scale": _given(scale, "SRCNN"),
         "num_channels": first.shape[1],
         "num_features": [first.shape[0], second.shape[0]],
         "kernels": [first.shape[-1], second.shape[-1], third.shape[-1]],
     }
+
+
+def _fsrcnn(weights: Mapping[str, Tensor], scale: int | None) -> dict[str, Any] | None:
+    first = _first(weights, ("first_part.0.weight", "feature_extraction.0.weight", "features.0.weight"))
+    shrink = _first(weights, ("mid_part.0.weight", "shrink.0.weight", "features.2.weight"))
+    last = _first(weights, ("last_part.weight", "deconv.weight"))
+    if first is None or shrink is None or last is None:
+        return None
+    layers = [key for key, tensor in weights.items() if tensor.ndim == 4]
+    return {
+        "_target_": "sr_lab.networks.fsrcnn.FSRCNN",
+        "scale": _given(scale, "FSRCNN"),
+        "num_channels": first.shape[1],
+        "num_features": first.shape[0],
+        "num_shrunk": shrink.shape[0],
+        "num_mapping": len(layers) - 4,
+    }
+
+
+def _rrdb(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    head = _first(weights, ("conv_first.weight", "model.0.weight", "head.weight"))
+    blocks = _count(weights, r"(?:RRDB_trunk|body|model\.1\.sub)\.(\d+)\.(?:RDB1|rdb1|blocks\.0)\.")
+    inner = _first(weights, ("RRDB_trunk.0.RDB1.conv1.weight", "body.0.rdb1.conv1.weight",
+                             "model.1.sub.0.RDB1.conv1.0.weight", "body.0.blocks.0.layers.0.weight"))  # fmt: skip
+    stages = _count(weights, r"(?:upconv|conv_up|upsampler\.)(\d+)\.weight")
+    if "model.0.weight" in weights:  # a sequence: head, body, an enlargement every third, the last two
+        numbers = [int(key.split(".")[1]) for key in weights if re.fullmatch(r"model\.\d+\.weight", key)]
+        stages, tail = len(numbers) - 3, weights.get(f"model.{max(numbers)}.weight")
+    else:
+        tail = _first(weights, ("conv_last.weight", "tail.weight"))
+    if head is None or inner is None or tail is None or not blocks:
+        return None
+    features, entering = head.shape[:2]
+    # Two enlargements by 2: x4, of an image that was unshuffled by 2 or 4 first x2 or x1; three: x8.
+    scale = {(2, 1): 4, (2, 4): 2, (2, 16): 1, (3, 1): 8}.get((stages, entering // tail.shape[0]))
+    return None if scale is None else {
+        "_target_": "sr_lab.networks.rrdb.RRDBNet",
+        "scale": scale,
+        "num_channels": tail.shape[0],
+        "num_blocks": blocks,
+        "num_features": features,
+        "growth": inner.shape[0],
+    }  # fmt: skip
+
+
+def _compact(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    numbers = [int(found[1]) for key in weights if (found := re.fullmatch(r"body\.(\d+)\.weight", key))]
+    head = _first(weights, ("body.0.weight",))
+    if (
+        head is None
+        or len(numbers) < 3
+        or any(weights[f"body.{k}.weight"].ndim != (1 if k % 2 else 4) for k in numbers)
+    ):
+        return None
+    inside = "upsampler.0.weight" not in weights  # Real-ESRGAN counts the last convolution with the body
+    last = weights[f"body.{max(numbers)}.weight" if inside else "upsampler.0.weight"]
+    features, channels = head.shape[:2]
+    scale = math.isqrt(last.shape[0] // channels)
+    if scale**2 * channels != last.shape[0]:
+        return None
+    return {
+        "_target_": "sr_lab.networks.compact.Compact",
+        "scale": scale,
+        "num_channels": channels,
+        "num_features": features,
+        "num_convs": (len(numbers) - inside) // 2 - 1,
+    }
+
+
+def _swinir(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """The lightweight one: a single pixel shuffle makes the image, and no convolution comes after it."""
+    head, last = _first(weights, ("conv_first.weight",)), _first(weights, ("upsample.0.weight",))
+    place = "layers.0.residual_group.blocks.0."
+    table, wide = (weights.get(place + name) for name in ("attn.relative_position_bias_table", "mlp.fc1.weight"))
+    if head is None or last is None or table is None or wide is None or "conv_last.weight" in weights:
+        return None
+    features, channels = head.shape[:2]
+    return {
+        "_target_": "sr_lab.networks.swinir.SwinIR",
+        "scale": math.isqrt(last.shape[0] // channels),
+        "num_channels": channels,
+        "num_features": features,
+        "num_groups": _count(weights, r"layers\.(\d+)\."),
+        "num_layers": _count(weights, r"layers\.0\.residual_group\.blocks\.(\d+)\."),
+        "num_heads": table.shape[1],
+        "window": (math.isqrt(table.shape[0]) + 1) // 2,
+        "mlp_ratio": wide.shape[0] / features,
+    }
+
+
+def _given(scale: int | None, name: str) -> int:
+    """The enlargement factor, for weights that do not tell it."""
+    if scale is None:
+        raise ValueError(f"these are weights of {name}, which do not tell their enlargement factor: give scale=...")
+    return scale
 
 
 def _first(weights: Mapping[str, Tensor], names: Sequence[str]) -> Tensor | None:

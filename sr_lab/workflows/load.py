@@ -12,8 +12,9 @@ from sr_lab.artefacts.export.graphs import ONNX
 from sr_lab.artefacts.export.manifest import is_export, read_manifest
 from sr_lab.artefacts.lineage import backbones_seen
 from sr_lab.artefacts.pretrained import is_pretrained, load_pretrained
-from sr_lab.artefacts.public import SUFFIXES, load_public
+from sr_lab.artefacts.public import load_file
 from sr_lab.artefacts.shipped import find_shipped, shipped_models
+from sr_lab.base.files import settle
 from sr_lab.degradations.base import Degradation
 from sr_lab.inference.consistency import ConsistentRestorer, LoadedRestorer
 from sr_lab.inference.engines import ENGINES, EngineNetwork, UnfitEngine, choose_engine, make_engine
@@ -165,15 +166,14 @@ def fetch_artefact(name: str, *, tracking_uri: str | None = None, scale: int | N
     path = Path(name)
     if is_export(path):
         return _exported(path)
-    if path.is_file() and path.suffix.lower() in SUFFIXES:
-        return load_public(path, scale=scale)
+    if settle(path).is_file():
+        return load_file(path, scale=scale)
     try:
         return load_artefact(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"restorer={name}: no such file or folder; give bicubic, {', '.join(shipped_models())}, an artefact's "
-            "folder, a checkpoint, runs:/RUN/PATH, models:/NAME@ALIAS, pretrained/NAME or a public weights file "
-            f"({', '.join(sorted(SUFFIXES))})"
+            "folder, a checkpoint, runs:/RUN/PATH, models:/NAME@ALIAS, pretrained/NAME or a file of public weights"
         ) from error
 
 

@@ -12,7 +12,7 @@ import torch
 from sr_lab.artefacts.artefact import build_network, load_artefact, save_artefact
 from sr_lab.artefacts.ncnn import read_layers, read_ncnn
 from sr_lab.artefacts.pretrained import PACKAGE, PRETRAINED, find_pretrained, load_pretrained, pretrained_state
-from sr_lab.artefacts.public import weights_for
+from sr_lab.artefacts.public import starting_weights
 from sr_lab.cli import main
 from sr_lab.networks.compact import Compact
 from sr_lab.networks.keys import public_state_dict
@@ -149,10 +149,11 @@ def test_other_factors_are_those_of_the_authors(package: Path, tmp_path: Path) -
 
 def test_a_training_starts_from_them(package: Path) -> None:
     node = {"_target_": "sr_lab.networks.compact.Compact", "scale": 4, "num_features": 5, "num_convs": 2}
-    state = weights_for(Path(ANIME.title), Compact(scale=4, num_features=5, num_convs=2), node)
+    state, ours = starting_weights(Path(ANIME.title), Compact(scale=4, num_features=5, num_convs=2), node)
+    assert ours is None
     assert torch.equal(state["body.0.weight"], pretrained_state(ANIME.title)["body.0.weight"])
     with pytest.raises(ValueError, match=r"initial=pretrained/realesr_animevideov3: .* do not fit this Compact"):
-        weights_for(Path(ANIME.title), Compact(scale=4, num_features=6, num_convs=2), node | {"num_features": 6})
+        starting_weights(Path(ANIME.title), Compact(scale=4, num_features=6, num_convs=2), node | {"num_features": 6})
 
 
 def test_names_and_a_missing_package_are_told(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:

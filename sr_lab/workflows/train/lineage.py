@@ -6,8 +6,7 @@ from typing import Any
 
 from sr_lab.artefacts.artefact import load_artefact
 from sr_lab.artefacts.lineage import merged_images, perceptual_backbones, unknown_history
-from sr_lab.artefacts.pretrained import PREFIX, is_pretrained
-from sr_lab.artefacts.public import weights_for
+from sr_lab.artefacts.public import starting_weights
 from sr_lab.base.provenance import git_state
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.degradations.base import Degradation, record
@@ -121,18 +120,10 @@ def _started_from(
         The metadata of an artefact or checkpoint of ours. Of the package index's weights (``pretrained/NAME``), that
         their history is not known; nothing of a file of public weights: what its authors have used cannot be known.
     """
-    parents: list[Mapping[str, Any]] = []
-    if path.is_dir() or path.suffix.lower() == ".ckpt":
-        artefact = load_artefact(path)
-        state = artefact.network.state_dict()
-        parents.append(artefact.metadata)
-    else:
-        state = weights_for(path, network, node)
-        if is_pretrained(path):
-            parents.append({"images": {}, "unknown_history": [f"{PREFIX}{path.name}"]})
+    state, metadata = starting_weights(path, network, node)
     if left := warm_start(network, state):
         news(f"initial={path}: of another scale; these start anew: {', '.join(left)}")
-    return parents
+    return [] if metadata is None else [metadata]
 
 
 def _label(degradation: Degradation) -> str:

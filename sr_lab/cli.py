@@ -20,6 +20,7 @@ from sr_lab.base import signals
 from sr_lab.base.errors import ConfigError
 from sr_lab.base.extras import remedy
 from sr_lab.base.memory import keep_pages
+from sr_lab.base.words import counted
 from sr_lab.config.tree import VARIABLE, config_dir, nearest, own_dirs
 
 PACKAGE = Path(__file__).resolve().parent
@@ -120,7 +121,8 @@ def _stopped(name: str, arguments: list[str], stop: BaseException) -> int:
     if not isinstance(stop, signals.Stopped):
         stop = signals.Stopped(signal.SIGINT)
     again = shlex.join(["srlab", name, *(word for word in arguments if word.lower() != "fresh=true")])
-    print(f"srlab {name}: {stop}{f'; this goes on:  {again}' if stop.goes_on else ''}", file=sys.stderr)
+    if all(os.environ.get(rank, "0") == "0" for rank in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK")):  # one of several
+        print(f"srlab {name}: {stop}{f'; this goes on:  {again}' if stop.goes_on else ''}", file=sys.stderr)
     return stop.exit_code
 
 
@@ -150,7 +152,10 @@ def _run(name: str, arguments: list[str]) -> int:
         codes[title] = _guarded(f"srlab {name}: {title}", functools.partial(work, job.compose))
     if failed := [f"{title}: exit code {code}" for title, code in codes.items() if code]:
         listing = "\n".join(failed)
-        print(f"srlab {name}: {len(failed)} of {len(codes)} jobs did not end with 0:\n{listing}", file=sys.stderr)
+        print(
+            f"srlab {name}: {len(failed)} of {counted(len(codes), 'job')} did not end with 0:\n{listing}",
+            file=sys.stderr,
+        )
     return max(codes.values())
 
 

@@ -62,8 +62,8 @@ def starting_weights(
     """What a training starts from: weights under the names of ``network``, or of its like for another scale.
 
     Args:
-        path: An artefact's folder or a file in it, a checkpoint, a file of public weights, or ``pretrained/NAME``; nothing
-            is executed.
+        path: An artefact's folder or a file in it, a checkpoint, a file of public weights, or ``pretrained/NAME``;
+            nothing in it is executed.
         network: The network that is to start from them.
         node: Its configuration.
 

@@ -123,6 +123,19 @@ def deferred() -> Iterator[Asked]:
 
 
 @contextmanager
+def saying(text: str, *, goes_on: bool = False) -> Iterator[None]:
+    """A signal within it tells this of what was done so far, unless it tells something already.
+
+    Raises:
+        Stopped: With ``text``, see there.
+    """
+    try:
+        yield
+    except Stopped as stop:
+        raise stop if stop.text else stop.saying(text, goes_on=goes_on) from None
+
+
+@contextmanager
 def _installed() -> Iterator[_Handler]:
     """The handler of this process; made and given the signals if there is none yet."""
     global _active

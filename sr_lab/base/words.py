@@ -1,4 +1,4 @@
-"""The one quoting of settings: text that is read back as it was, by ``srlab`` and by the shell before it."""
+"""Words that are told: settings, quoted so that ``srlab`` and the shell before it read them back; counted nouns."""
 
 import re
 import shlex
@@ -51,3 +51,12 @@ def _quoted(text: str) -> str:
     """Text in single quotes; backslashes count only before a quote, and ``${`` would be filled in."""
     text = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
     return "'" + re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", text) + "'"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, with a noun whose plural ends in s.
+
+    >>> counted(1, "image"), counted(1200, "image")
+    ('1 image', '1200 images')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"

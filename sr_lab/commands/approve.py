@@ -9,7 +9,6 @@ Fails where no decision waits. Exit code 4 of srlab promote says that one does.
 
 from omegaconf import DictConfig
 
-from sr_lab.config.words import line, setting
 from sr_lab.workflows import approve
 from sr_lab.workflows.approve import Consent
 
@@ -20,7 +19,7 @@ def run(cfg: DictConfig) -> int:
     done = consent.record
     print(consent.request.reason)
     print(f"{done.who} agrees to decision {str(done.decision)[:12]} on {cfg.name} version {done.target}")
-    print(f"now, with the same policy=...:  {line('promote', setting('name', cfg.name))}")
+    print(f"now, with the same policy=...:  {approve.how_to_go_on(cfg.tracking_uri, cfg.name)}")
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from sr_lab.config.words import setting
+from sr_lab.config.words import counted, setting
 from sr_lab.workflows.audit import AuditReport, audit
 
 
@@ -22,7 +22,7 @@ def run(cfg: DictConfig) -> int:
     report = call(cfg)
     for line in report.lines():
         print(line)
-    looked = f"{report.num_train} training and {report.num_test} test files"
+    looked = f"{counted(report.num_train, 'training file')} and {counted(report.num_test, 'test file')}"
     if report.clean:
         print(f"clean: {looked}")
         return 0
@@ -33,7 +33,7 @@ def run(cfg: DictConfig) -> int:
     counts = f"{len(report.leaks)} leaks, {len(report.duplicates)} duplicates, {len(report.unreadable)} unreadable"
     print(f"{looked}: {counts}.")
     if report.exclusions:
-        print(f"To leave out these {len(report.exclusions)} training files: {how}")
+        print(f"To leave out {counted(len(report.exclusions), 'training file')}: {how}")
     return 1
 
 

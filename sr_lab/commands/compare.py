@@ -15,6 +15,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
+from sr_lab.config.words import counted
 from sr_lab.workflows.compare import PAGE, Comparison, Line, compare
 from sr_lab.workflows.load import choose_device, load_restorer
 
@@ -62,6 +63,6 @@ def _text(names: Sequence[str], lines: Sequence[Line], alpha: float) -> str:
         bounds = "" if line.low is None else f", {1 - 2 * alpha:.0%} interval [{line.low:+.4f}, {line.high:+.4f}]"
         rows.append(
             f"  {line.metric}: {line.ours:.4f} and {line.theirs:.4f}, gain {line.gain:+.4f}{bounds} "
-            f"({line.num_images} images, {line.num_scenes} scenes)"
+            f"({counted(line.num_images, 'image')}, {counted(line.num_scenes, 'scene')})"
         )
     return "\n".join(rows)

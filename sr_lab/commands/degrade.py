@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sr_lab.config.compose import build, plain
 from sr_lab.config.tree import config_dir, find_option, options
+from sr_lab.config.words import counted
 from sr_lab.workflows.degrade import DegradedFolder, degrade
 from sr_lab.workflows.estimate import Estimate, estimate
 from sr_lab.workflows.preview import Preview, preview
@@ -111,7 +112,7 @@ def _tell_folder(result: DegradedFolder) -> int:
         count = f"{len(result.failures)} of {result.num_units} {result.unit}s failed"
         print(f"srlab degrade: {count}; the others are written", file=sys.stderr)
         return 1
-    print(f"{len(result.rows)} low images: {result.low}")
+    print(f"{counted(len(result.rows), 'low image')}: {result.low}")
     if not isinstance(result, ReplayedFolder):
         if result.num_changed_targets:
             print(f"{result.num_changed_targets} changed targets: {result.high}")

@@ -21,6 +21,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
+from sr_lab.config.words import counted
 from sr_lab.workflows.evaluate import (
     COMPARISON,
     REPORT,
@@ -53,7 +54,8 @@ def run(cfg: DictConfig) -> int:
 def call(cfg: DictConfig) -> Scores:
     """The evaluation that ``cfg`` asks for, with its report written; recorded in its run if it names one."""
     report = Path(cfg.report)
-    (report / SUMMARY).unlink(missing_ok=True)
+    if report.is_dir():
+        (report / SUMMARY).unlink(missing_ok=True)
     if not isinstance(cfg.scale, int) or cfg.scale < 1:
         raise ValueError(f"scale={cfg.scale}: a whole number of at least 1")
     if cfg.run is not None and cfg.self_ensemble:
@@ -69,6 +71,10 @@ def call(cfg: DictConfig) -> Scores:
     device = choose_device(cfg.device)
     degradation = None if cfg.degradation is None else build(cfg.degradation)
     names = [cfg.restorer] if isinstance(cfg.restorer, str) else list(cfg.restorer)
+    if not names or not all(str(name).strip() for name in names):
+        raise ValueError("restorer is empty: name one, or several as [A,B]")
+    if report.exists() and not report.is_dir():
+        raise ValueError(f"report={report} is a file: give a folder")
     loaded = [
         load_restorer(
             str(name), scale=cfg.scale, tile=cfg.tile, overlap=cfg.overlap, device=device,
@@ -118,9 +124,8 @@ def table(scores: Scores) -> str:
         *([name, *(scores.words(key).value(scores.mean(key, name)) for key in keys)] for name in scores.names),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        f"{scores.benchmark.folder}, x{scores.scale}, protocol {scores.protocol.name}, {len(scores.scored)} images:"
-    ]
+    count = counted(len(scores.scored), "image")
+    lines = [f"{scores.benchmark.folder}, x{scores.scale}, protocol {scores.protocol.name}, {count}:"]
     lines += [
         "  ".join(
             cell.ljust(width) if column == 0 else cell.rjust(width)

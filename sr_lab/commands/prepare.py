@@ -12,6 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
+from sr_lab.config.words import counted
 from sr_lab.workflows.prepare import PreparedData, prepare
 
 
@@ -19,7 +20,8 @@ def run(cfg: DictConfig) -> int:
     """Returns 0; problems of the data are raised, all of them in one message."""
     result = call(cfg)
     for label, manifest in result.parts.items():
-        print(f"{label}: {len(manifest.entries)} files, {sum(entry.size for entry in manifest.entries) / 1e6:.1f} MB")
+        size = sum(entry.size for entry in manifest.entries)
+        print(f"{label}: {counted(len(manifest.entries), 'file')}, {size / 1e6:.1f} MB")
     state = "written" if result.written else "verified, nothing to do"
     print(f"data version {result.version[:16]}, {state}: {result.manifest}")
     if result.cache is not None:

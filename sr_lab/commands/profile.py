@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
+from sr_lab.config.words import counted
 from sr_lab.workflows.load import load_restorer
 from sr_lab.workflows.profile import ProfileResult, feature_extractor, measure_profile
 
@@ -27,7 +28,7 @@ def run(cfg: DictConfig) -> int:
     for line in result.lines:
         print(line)
     number = len(result.profile)
-    print(f"{number} images, {number / result.seconds:.0f} a second\nprofile: {result.path}")
+    print(f"{counted(number, 'image')}, {number / result.seconds:.0f} a second\nprofile: {result.path}")
     return 0
 
 

@@ -20,9 +20,9 @@ from omegaconf import DictConfig
 
 from sr_lab.base.errors import ConfigError
 from sr_lab.config.compose import build, compose
-from sr_lab.config.words import line, setting
+from sr_lab.config.words import setting
 from sr_lab.workflows.load import choose_device, fetch_artefact
-from sr_lab.workflows.release import Release, contenders, fire, how_to_agree, one_scale, release
+from sr_lab.workflows.release import Release, contenders, fire, how_to_agree, how_to_look, one_scale, release
 
 
 def run(cfg: DictConfig) -> int:
@@ -31,9 +31,9 @@ def run(cfg: DictConfig) -> int:
     done = call(cfg)
     name = str(cfg.name)
     print("\n".join([*done.notes, done.decision.text]))
-    print(f"page: {done.page}\nrecord {done.record.number}: {line('history', setting('name', name))}", flush=True)
+    print(f"page: {done.page}\nrecord {done.record.number}: {how_to_look(cfg.tracking_uri, name)}", flush=True)
     if done.decision.outcome == "needs_approval":
-        print(how_to_agree(name, done.record.target), flush=True)
+        print(how_to_agree(cfg.tracking_uri, name, done.record.target), flush=True)
     if done.decision.outcome == "promote":
         print(f"{name} version {done.record.target} is models:/{name}@champion", flush=True)
         return fire(hook, done.record, name=name, uri=cfg.tracking_uri)

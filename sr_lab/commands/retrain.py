@@ -54,7 +54,7 @@ def run(cfg: DictConfig) -> int:
     else:
         print("promoted before the interruption" if done.released is None else done.released.decision.text)
         if done.outcome == "proposed":
-            print(how_to_agree(cfg.name, done.version), flush=True)
+            print(how_to_agree(str(cfg.tracking_uri), str(cfg.name), done.version), flush=True)
         print(f"{done.outcome}: {cfg.name} version {done.version}\nreport: {done.page}", flush=True)
         if done.outcome == "promoted" and done.released is not None:
             return fire(hook, done.released.record, name=str(cfg.name), uri=cfg.tracking_uri)

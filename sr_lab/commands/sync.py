@@ -14,6 +14,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from sr_lab.config.words import counted
 from sr_lab.workflows.sync import Synced, sync
 
 
@@ -26,7 +27,7 @@ def run(cfg: DictConfig) -> int:
     """Prints what became of each run."""
     synced = call(cfg)
     for outcome in synced.outcomes:
-        line = f"{outcome.directory}  {outcome.name}: {outcome.state}, {outcome.sent} events sent"
+        line = f"{outcome.directory}  {outcome.name}: {outcome.state}, {counted(outcome.sent, 'event')} sent"
         if outcome.left:
             line += f", {outcome.left} left"
         if outcome.state in ("unsent", "refused"):

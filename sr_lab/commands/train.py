@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from sr_lab.base.errors import ConfigError
 from sr_lab.config.compose import build, compose, plain
-from sr_lab.config.words import line, setting
+from sr_lab.config.words import counted, line, setting
 from sr_lab.workflows.train import PAUSED, Run, is_first_process, train
 from sr_lab.workflows.weights import list_weights
 
@@ -40,7 +40,7 @@ def run(cfg: DictConfig) -> int:
             return 0
         if done.was_finished:
             print(
-                f"{done.directory} is finished: {done.result.steps} steps, best {done.result.monitor} "
+                f"{done.directory} is finished: {counted(done.result.steps, 'step')}, best {done.result.monitor} "
                 f"{done.result.best:.4f} at step {done.result.best_step}; max_steps=... longer=true trains on"
             )
             return 0

@@ -14,14 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sr_lab.base.errors import ConfigError
-from sr_lab.config.check import check, join, unknown_arguments
+from sr_lab.config.check import NAMES, check, join, unknown_arguments
 from sr_lab.config.search import join_own_trees
 from sr_lab.config.tree import config_dir, is_group, nearest, options, stamp
 from sr_lab.config.words import setting
 
 join_own_trees()
 
-TEXT = frozenset({"a", "b", "benchmark", "by", "input", "name", "output", "reason", "report", "restorer", "run"})
+TEXT = NAMES | {"restorer"}
 """Keys of commands whose value is text, whatever it looks like."""
 
 

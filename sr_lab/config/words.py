@@ -1,5 +1,5 @@
 """The one quoting of overrides; it lies in the lowest room, since every storey tells commands that can be run."""
 
-from sr_lab.base.words import line, setting, word
+from sr_lab.base.words import counted, line, setting, word
 
-__all__ = ["line", "setting", "word"]
+__all__ = ["counted", "line", "setting", "word"]

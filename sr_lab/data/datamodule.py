@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from sr_lab.base.words import counted
 from sr_lab.data.audit import kept_exclusions
 from sr_lab.data.blocks import Block
 from sr_lab.data.datasets import NUM_OPERATIONS, Augment, Batch, CropDataset, ImageDataset, degrade, to_float
@@ -218,8 +219,9 @@ class SRDataModule(pl.LightningDataModule):
             if wrong and num_channels not in part.channels:  # a mixture with them is said above
                 listed = " or ".join(map(str, wrong))
                 remedy = {3: f"set data.{label}.channels=rgb, or ", 1: f"set data.{label}.channels=y, or "}
+                remedy = remedy if {1, 3}.issuperset(wrong) else {}
                 found.append(
-                    f"the network takes {num_channels} channels, but {label} images have {listed}: "
+                    f"the network takes {counted(num_channels or 0, 'channel')}, but {label} images have {listed}: "
                     f"{remedy.get(num_channels or 0, '')}give the network that number"
                 )
         if not self.parts["train"].items:
@@ -233,7 +235,9 @@ class SRDataModule(pl.LightningDataModule):
             ValueError: naming every problem of the data.
         """
         if problems := self.problems():
-            raise ValueError(f"{len(problems)} problems with the data:\n" + "\n".join(f"- {text}" for text in problems))
+            raise ValueError(
+                f"{counted(len(problems), 'problem')} with the data:\n" + "\n".join(f"- {text}" for text in problems)
+            )
         for part in self.parts.values():
             part.open(self.cache)
 

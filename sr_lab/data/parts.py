@@ -11,10 +11,12 @@ import torch
 from tqdm import tqdm
 
 from sr_lab.base.files import sha256
+from sr_lab.base.words import counted
 from sr_lab.data.cache import DecodedCache, check, open_or_build
 from sr_lab.data.manifest import Entry, FileIndex, Manifest, combined_digest, scan
 from sr_lab.data.sources import Item, Source
 from sr_lab.degradations.base import Degradation
+from sr_lab.images.forms import has_deep_levels
 
 LOG = logging.getLogger(__name__)
 Image = np.ndarray
@@ -108,7 +110,7 @@ class DataPart:
         """What makes the files unfit, whatever the crop; one message each."""
         found = self.unreadable[:_MOST_SHOWN]
         if (left := len(self.unreadable) - _MOST_SHOWN) > 0:
-            found.append(f"and {left} more {self.label} files that cannot be read (srlab audit lists all)")
+            found.append(f"and {counted(left, f'more {self.label} file')} that cannot be read (srlab audit lists all)")
         tiny, unfit = [], []
         groups: dict[int, list[str]] = {}
         for item, entries in self.whole:
@@ -127,7 +129,9 @@ class DataPart:
         if unfit:
             found.append(f"{_counted(unfit, self.label)} of sizes that do not fit scale={self.scale}: {_shown(unfit)}")
         if len(groups) > 1:
-            named = ", ".join(f"{channels} ({names[0]}: {len(names)} files)" for channels, names in groups.items())
+            named = ", ".join(
+                f"{channels} ({names[0]}: {counted(len(names), 'file')})" for channels, names in groups.items()
+            )
             found.append(
                 f"{self.label} images differ in their channels: {named}. Set data.{self.label}.channels=rgb (grey "
                 f"repeated) or y, or leave files out by data.{self.label}.exclude"
@@ -138,6 +142,12 @@ class DataPart:
     def channels(self) -> set[int]:
         """Numbers of channels that occur, after conversion."""
         return {self.source.num_channels(entry.channels) for entry in self.manifest.entries}
+
+    @property
+    def deep(self) -> bool:
+        """Whether one of its first images of 16 bits has more levels than 8 bits hold."""
+        items = [item for item, entries in self.whole if max(entry.bits for entry in entries) == 16]
+        return any(has_deep_levels(self.source.read(item)[0]) for item in items[:3])
 
     @property
     def cache_key(self) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sr_lab.base.words import counted
 from sr_lab.data.cache import Part
 from sr_lab.data.datasets import FLIP_X, FLIP_Y, TRANSPOSE, CropDataset
 from sr_lab.data.sampler import SampleKey
@@ -101,8 +102,8 @@ def memory_problem(crops: CropDataset, device: torch.device) -> str | None:
     if needed <= SHARE * free:
         return None
     return (
-        f"data.images_on=device needs {needed / 1e9:.2f} GB for {len(crops.images)} images, and {device} has "
-        f"{free / 1e9:.2f} GB free, of which the training itself needs at least half: set data.images_on=host"
+        f"data.images_on=device needs {needed / 1e9:.2f} GB for {counted(len(crops.images), 'image')}, and {device} "
+        f"has {free / 1e9:.2f} GB free, of which the training itself needs at least half: set data.images_on=host"
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from sr_lab.base.files import sha256
-from sr_lab.base.words import line, setting
+from sr_lab.base.words import counted, line, setting
 from sr_lab.images import list_images, read_image, rgb_to_y, to_tensor
 from sr_lab.images.folders import by_stem, partners
 
@@ -129,7 +129,7 @@ class FolderSource(Source):
                 items.append(Item(name=f"{label}/{path}" if label else path, path=path, high=file))
         kept = _without(items, self.exclude)
         if not kept:
-            raise ValueError(f"exclude leaves none of the {len(items)} images in {_listed(self._roots)}")
+            raise ValueError(f"exclude leaves none of the {counted(len(items), 'image')} in {_listed(self._roots)}")
         return sorted(kept, key=lambda item: item.name)
 
 
@@ -168,7 +168,8 @@ class PairedSource(Source):
         lonely += [f"{self.low / stem} (no high image)" for stem in low if stem not in used]
         if lonely:
             raise ValueError(
-                f"{len(lonely)} images without a partner of the same name in {_listed(self.roots)}: {_some(lonely)}"
+                f"{counted(len(lonely), 'image')} without a partner of the same name in {_listed(self.roots)}: "
+                f"{_some(lonely)}"
             )
         pairs = {stem: low[name] for stem, name in partner.items() if name is not None}
         return [Item(name=stem, path=stem, high=high[stem], low=pairs[stem]) for stem in sorted(high)]

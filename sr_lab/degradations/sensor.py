@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.base.randomness import Floats, normals, normals_tensor, seeds, upload
+from sr_lab.base.words import counted
 from sr_lab.degradations.canvas import Canvas
 from sr_lab.degradations.operation import Array, Columns, Operation, Sample, Size
 from sr_lab.degradations.ranges import Range, between, bounds
@@ -132,4 +133,6 @@ _SITES = (((0, 0),), ((0, 1), (1, 0)), ((1, 1),))
 
 def _check_channels(channels: int) -> None:
     if channels not in (1, 3):
-        raise ValueError(f"CameraSensor takes grey or RGB images, the image has {channels} channels: leave it out")
+        raise ValueError(
+            f"CameraSensor takes grey or RGB images, the image has {counted(channels, 'channel')}: leave it out"
+        )

@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -13,6 +10,7 @@ from sr_lab.degradations.base import Degradation
 from sr_lab.degradations.resize import Bicubic
 from sr_lab.evaluation.pairs import Pair, find_pairs
 from sr_lab.images import read_image, to_tensor
+from sr_lab.images.forms import has_deep_levels
 from sr_lab.metrics.protocol import Protocol, ProtocolMismatch
 
 
@@ -39,7 +37,7 @@ def decode(pair: Pair, *, device: torch.device | str = "cpu") -> Decoded:
     """
     pixels = read_image(pair.high)
     low = None if pair.low is None else to_tensor(read_image(pair.low)).to(device)
-    return Decoded(to_tensor(pixels).to(device), low, 65535 if _is_deep(pixels) else 255)
+    return Decoded(to_tensor(pixels).to(device), low, 65535 if has_deep_levels(pixels) else 255)
 
 
 class Benchmark:
@@ -106,11 +104,6 @@ class Benchmark:
 
     def _degrade(self, image: Tensor, index: int) -> Tensor:
         return self.degradation.apply(image, self.degradation.draw_keyed([(self.seed, 0, index)]))
-
-
-def _is_deep(pixels: npt.NDArray[Any]) -> bool:
-    """Whether 8 bits would not hold these levels; a 16-bit file may hold an 8-bit image (multiples of 257)."""
-    return bool(pixels.dtype == np.uint16 and (pixels % 257).any())
 
 
 def _check_degradation(degradation: Degradation | None, *, scale: int, protocol: Protocol, given: bool) -> None:

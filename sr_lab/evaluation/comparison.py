@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from sr_lab.base.words import counted
 from sr_lab.evaluation.headings import heading, shorten
 from sr_lab.evaluation.pictures import ERROR_RANGE, Array, Pictures, error_colours
 from sr_lab.evaluation.scores import ImageScores, Scores
@@ -72,7 +73,7 @@ def _subtitle(scores: Scores) -> str:
         if len(scores.names) > 1:
             text += f" (bicubic {value(scores.mean(key, scores.names[1]))})"
         parts.append(text)
-    return f"{len(scores.scored)} images, protocol {scores.protocol.name}: mean " + ",  ".join(parts)
+    return f"{counted(len(scores.scored), 'image')}, protocol {scores.protocol.name}: mean " + ",  ".join(parts)
 
 
 def _draw_row(

@@ -14,6 +14,15 @@ Image = npt.NDArray[Any] | Tensor | Path | str
 """A file's path; an array (H, W, C) or (H, W) of uint8 or uint16; a tensor (C, H, W) or (B, C, H, W) in [0, 1]."""
 
 
+def has_deep_levels(pixels: npt.NDArray[Any]) -> bool:
+    """Whether 8 bits would not hold these levels; a 16-bit file may hold an 8-bit image (multiples of 257).
+
+    >>> has_deep_levels(np.array([257, 514], np.uint16)), has_deep_levels(np.array([256], np.uint16))
+    (False, True)
+    """
+    return bool(pixels.dtype == np.uint16 and (pixels % 257).any())
+
+
 def as_tensor(image: Image) -> Tensor:
     """An image in any form as the tensor that the house works on.
 

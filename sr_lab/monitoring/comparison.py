@@ -8,6 +8,7 @@ import numpy as np
 
 from sr_lab.base.statistics import EnergyTest, energy_test
 from sr_lab.base.statistics.energy import Array
+from sr_lab.base.words import counted
 from sr_lab.monitoring.explanation import Change, explain
 from sr_lab.monitoring.features import Scaling
 from sr_lab.monitoring.profile import Profile
@@ -100,6 +101,6 @@ def check_enough(profile: Profile, what: str, min_images: int) -> None:
     """
     if len(profile) < min_images:
         raise ValueError(
-            f"{what} {len(profile)} usable images, fewer than min_images={min_images}: with so few, no drift found "
-            "would mean little; gather more, or lower min_images"
+            f"{what} {counted(len(profile), 'usable image')}, fewer than min_images={min_images}: with so few, no "
+            "drift found would mean little; gather more, or lower min_images"
         )

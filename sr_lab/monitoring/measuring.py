@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sr_lab.base.files import sha256
+from sr_lab.base.words import counted
 from sr_lab.data.manifest import combined_digest
 from sr_lab.degradations.estimate import ImageEstimate, estimate_image
 from sr_lab.degradations.estimate.arrays import MIN_SIDE, as_levels
@@ -123,7 +124,7 @@ def measure_folder(
     profile = measure_files(files, folder, extractor, workers=workers, progress=progress)
     if not len(profile) and not allow_none:
         name, reason = next(iter(profile.facts["skipped"].items()))
-        raise ValueError(f"{folder}: none of {len(files)} images could be used; {name}: {reason}")
+        raise ValueError(f"{folder}: none of {counted(len(files), 'image')} could be used; {name}: {reason}")
     return profile
 
 

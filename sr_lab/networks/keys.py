@@ -197,6 +197,8 @@ def _what_it_is(path: Path, error: Exception) -> str:
         return "is a web page and no file of weights: download the file itself, not the page that shows it"
     if start.startswith(b"version https://git-lfs"):
         return "is a pointer of Git LFS and no file of weights: git lfs pull brings the file"
+    if start.startswith((b"\x89png", b"\xff\xd8\xff", b"riff", b"bm", b"ii*\0", b"mm\0*")):
+        return "is an image and no file of weights"
     if start and all(byte >= 32 or byte in b"\t\r\n" for byte in start[:-4]) and start[:1].isascii():
         return (
             f"is a text file and no file of weights ({start[:40].decode('utf-8', 'replace')!r}): fetch the file itself"

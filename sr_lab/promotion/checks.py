@@ -109,8 +109,3 @@ def _close(ours: Mapping[str, float], theirs: Mapping[str, float]) -> bool:
     return ours.keys() == theirs.keys() and all(
         math.isclose(value, theirs[key], rel_tol=ROUNDING, abs_tol=1e-12) for key, value in ours.items()
     )
-
-
-def count(number: int, noun: str) -> str:
-    """``1 scene``, ``2 scenes``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from sr_lab.base.statistics import median_bounds
-from sr_lab.promotion.checks import Check, Evidence, Reason, Stop, Verdict, count
+from sr_lab.base.words import counted
+from sr_lab.promotion.checks import Check, Evidence, Reason, Stop, Verdict
 from sr_lab.promotion.measurement import Measurement
 
 WORK = ("parameters", "operations")
@@ -96,12 +97,12 @@ class RatioLimit(Check):
         if len(ours) < self.min_runs:
             raise Stop(
                 "fail",
-                f"{self.resource}: {count(len(ours), 'paired run')} of {self.min_runs} that the policy asks for",
+                f"{self.resource}: {counted(len(ours), 'paired run')} of {self.min_runs} that the policy asks for",
                 num_images=len(ours),
             )
         ratios = np.array(ours) / np.array(theirs)
         low = high = None
-        base = count(len(ratios), "paired run")
+        base = counted(len(ratios), "paired run")
         if not self.noisy:
             found = float(ratios.max())
             text = f"{self.resource}: highest ratio {found:.3f}, must be {self.limit:g} or less ({base})"

@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sr_lab.promotion.checks import Evidence, Reason, count
+from sr_lab.base.words import counted
+from sr_lab.promotion.checks import Evidence, Reason
 from sr_lab.promotion.measurement import Approval, Measurement, digest
 from sr_lab.promotion.policy import Policy
 from sr_lab.promotion.quality import beats
@@ -179,7 +180,7 @@ def _notes(candidate: Measurement, policy: Policy, changes: Collection[str]) -> 
         yield Reason(check="policy", verdict="note", text=text)
     if policy.holdout:
         parts = ", ".join(f"{key}: {part}" for key, part in policy.holdout.items())
-        scenes = f"{count(len(candidate.rows), 'image')} of {count(candidate.num_scenes, 'scene')}"
+        scenes = f"{counted(len(candidate.rows), 'image')} of {counted(candidate.num_scenes, 'scene')}"
         yield Reason(
             check="holdout", verdict="note", text=f"{parts} ({scenes}, {candidate.holdout[:12]})",
             num_images=len(candidate.rows), num_scenes=candidate.num_scenes,

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sr_lab.base.statistics import LEAST, Interval, cluster_means, mean_interval
-from sr_lab.promotion.checks import ROUNDING, Check, Evidence, Reason, Stop, Verdict, count
+from sr_lab.base.words import counted
+from sr_lab.promotion.checks import ROUNDING, Check, Evidence, Reason, Stop, Verdict
 from sr_lab.promotion.measurement import ALL, WORST_DECILE, ImageRow, Measurement
 
 Better = Literal["higher", "lower"]
@@ -84,7 +85,7 @@ class QualityCheck(Check):
         if num_scenes < self.min_scenes and self.too_few == "fail":
             raise Stop(
                 "fail",
-                f"{self.what}: {count(num_images, 'image')} of {count(num_scenes, 'scene')} cannot decide; the "
+                f"{self.what}: {counted(num_images, 'image')} of {counted(num_scenes, 'scene')} cannot decide; the "
                 f"policy asks for {self.min_scenes} scenes: add images to the hold-out, or lower min_scenes of this "
                 "check",
                 num_images=num_images,
@@ -94,12 +95,13 @@ class QualityCheck(Check):
 
     def _remedy(self, model: Measurement) -> str:
         """What to do about a missing value."""
-        if self.metric.endswith("_y") and model.has(f"{self.metric[:-2]}_rgb"):
-            return "it was measured under another protocol, give policy.protocol=rgb_crop protocol=rgb_crop"
-        if self.metric.endswith("_y") and not model.has(self.metric):
+        name, _, suffix = self.metric.rpartition("_")
+        if any(model.has(f"{name}_{other}") for other in ("y", "rgb", "deep") if other != suffix):
+            return f"it was measured under another protocol, give policy.protocol={model.protocol}"
+        if suffix == "y" and not model.has(self.metric):
             return (
                 "luma exists for one or three channels only; for any number of bands give policy.protocol=rgb_crop "
-                "protocol=rgb_crop"
+                "protocol=rgb_crop, for 16 bits deep in both"
             )
         return "measure it again"
 
@@ -140,7 +142,7 @@ class _Compared(QualityCheck):
             return self._judge_few(key, scenes, num_images=len(rows), alpha=evidence.alpha, resolution=resolution)
         interval = mean_interval(scenes, alpha=evidence.alpha, resolution=resolution)
         mean, low, high = float(interval.mean), float(interval.low), float(interval.high)
-        base = f"{count(len(rows), 'image')}, {count(len(scenes), 'scene')}"
+        base = f"{counted(len(rows), 'image')}, {counted(len(scenes), 'scene')}"
         verdict: Verdict = "fail"
         bounds: tuple[float | None, float | None] = (None, None)
         if np.abs(gains).max() <= resolution:
@@ -170,7 +172,7 @@ class _Compared(QualityCheck):
 
     def _judge_few(self, key: str, scenes: Array, *, num_images: int, alpha: float, resolution: float) -> Reason:
         """The burden turned round: of scenes too few to show that nothing is lost, a loss has to be shown."""
-        mean, base = float(scenes.mean()), f"{count(num_images, 'image')}, {count(len(scenes), 'scene')}"
+        mean, base = float(scenes.mean()), f"{counted(num_images, 'image')}, {counted(len(scenes), 'scene')}"
         facts = {"check": key, "estimate": mean, "num_images": num_images, "num_scenes": len(scenes)}
         digits = self.num_digits
         text = f"{self.what}: gain {mean:+.{digits}f}"
@@ -324,7 +326,7 @@ class Floor(QualityCheck):
             found, where = values[index], f"worst image ({rows[index].name})"
         text = (
             f"{self.what}: {where} {found:.4g}, must be {self.value:g} or {'more' if higher else 'less'} "
-            f"({count(len(rows), 'image')}, {count(len(scenes), 'scene')})"
+            f"({counted(len(rows), 'image')}, {counted(len(scenes), 'scene')})"
         )
         verdict: Verdict = "pass" if (found >= self.value if higher else found <= self.value) else "fail"
         return Reason(
@@ -359,7 +361,7 @@ def beats(candidate: Measurement, baseline: Measurement, *, metric: str, better:
         return Reason(check="baseline", verdict="fail", text=text)
     gains = [(value - other) * (1 if better == "higher" else -1) for _, value, other in pairs]
     scenes = cluster_means(gains, [row.scene for row, _, _ in pairs])
-    mean, base = float(scenes.mean()), f"{count(len(pairs), 'image')}, {count(len(scenes), 'scene')}"
+    mean, base = float(scenes.mean()), f"{counted(len(pairs), 'image')}, {counted(len(scenes), 'scene')}"
     low = high = None
     if len(scenes) < LEAST:
         passed = bool((scenes > 0).all())

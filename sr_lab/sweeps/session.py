@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from sr_lab.base.files import claim, write_text
+from sr_lab.base.words import counted
 from sr_lab.sweeps.launchers import Launcher, WorkersFailed, worker_task
 from sr_lab.sweeps.outcome import Row, rows
 from sr_lab.sweeps.plan import Plan
@@ -147,7 +148,9 @@ def watch(
     finally:
         launcher.stop()
     if left := unfinished(study):
-        raise WorkersFailed(f"every worker ended, and {len(left)} trials are left: the same command goes on with them")
+        raise WorkersFailed(
+            f"every worker ended, with {counted(len(left), 'trial')} left: the same command goes on with them"
+        )
     return rows(study, plan)
 
 

@@ -15,7 +15,7 @@ import yaml
 from filelock import Timeout
 
 from sr_lab.base import provenance
-from sr_lab.base.words import line, setting
+from sr_lab.base.words import counted, line, setting
 from sr_lab.tracking.companion import WATCH_SECONDS, ShippingProcess, Watch
 from sr_lab.tracking.places import require_reopenable
 from sr_lab.tracking.reaper import Process
@@ -400,13 +400,16 @@ class Run:
             why = f" ({state.error})" if state.error else ""
             sending = line("sync", setting("directory", self.spool.directory.parent))
             print(
-                f"tracking: {left} events of run {self.name!r} did not reach {uri}{why}\n"
-                f"tracking: they are kept; this sends them:  {sending}",
+                f"tracking: {counted(left, 'event')} of run {self.name!r} did not reach {uri}{why}\n"
+                f"tracking: all are kept; this sends them:  {sending}",
                 file=sys.stderr,
             )
         if state.rejected:
             where = self.spool.directory / "rejected.jsonl"
-            print(f"tracking: {uri} refused {state.rejected} events of run {self.name!r}: {where}", file=sys.stderr)
+            print(
+                f"tracking: {uri} refused {counted(state.rejected, 'event')} of run {self.name!r}: {where}",
+                file=sys.stderr,
+            )
         return left
 
 

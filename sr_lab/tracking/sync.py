@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from filelock import Timeout
 
+from sr_lab.base.words import counted
 from sr_lab.tracking.places import settle
 from sr_lab.tracking.reaper import reap
 from sr_lab.tracking.shipping import AwayError, GoneError, Shipper, close_if_dead
@@ -99,6 +100,6 @@ def _sync(spool: Spool, uri: str | None, seconds: float, away: dict[str, str]) -
     if left:
         return Outcome(**known, state="unsent", sent=sent, left=left, reason=reason or f"not done in {seconds:.0f} s")
     if rejected:
-        where = f"{without_password(target)} refused {rejected} events: {spool.directory / 'rejected.jsonl'}"
+        where = f"{without_password(target)} refused {counted(rejected, 'event')}: {spool.directory / 'rejected.jsonl'}"
         return Outcome(**known, state="refused", sent=sent, reason=where)
     return Outcome(**known, state="sent", sent=sent)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sr_lab.base.words import counted
 from sr_lab.training.base import Batch, TrainingModule
 
 HALF = {"bf16-mixed": torch.bfloat16, "bf16-true": torch.bfloat16, "16-mixed": torch.float16, "16-true": torch.float16}
@@ -74,25 +75,30 @@ def optimizer_problem(module: TrainingModule) -> str | None:
     return None
 
 
-def band_problems(channels: Collection[int], module: TrainingModule, *, monitor: str) -> list[str]:
-    """All that images of other than 1 or 3 channels need and is not set, in one message: network, protocol, monitor.
+def image_problems(channels: Collection[int], deep: bool, module: TrainingModule, *, monitor: str) -> list[str]:
+    """All that unusual images need and is not set, in one message: network, protocol, monitor.
 
     Args:
         channels: Numbers of channels that the images have.
+        deep: Whether they have more levels than 8 bits hold.
         module: What is to be trained.
         monitor: The logged key that chooses the best weights.
     """
-    if len(channels) != 1 or not {1, 3}.isdisjoint(channels):
+    bands = next(iter(channels)) if len(channels) == 1 else 3
+    odd = bands not in (1, 3)
+    if not (odd or deep):
         return []
-    bands = next(iter(channels))
-    settings = [] if module.network.num_channels == bands else [f"num_channels={bands}"]
-    if any(key.endswith("_y") for key in module.named_metrics()):
-        settings.append("protocol=rgb_crop")
-    if monitor.endswith("_y"):
-        settings.append(f"monitor={monitor.removesuffix('_y')}_rgb")
+    settings = [f"num_channels={bands}"] if odd and module.network.num_channels != bands else []
+    protocol, suffix, unfit = ("deep", "_deep", ("_y", "_rgb")) if deep else ("rgb_crop", "_rgb", ("_y",))
+    if any(key.endswith(unfit) for key in module.named_metrics()):
+        settings.append(f"protocol={protocol}")
+    if monitor.endswith(unfit):
+        settings.append(f"monitor={monitor.rpartition('_')[0]}{suffix}")
     if not settings:
         return []
-    return [f"images of {bands} channels have no luma and need their own network: add {' '.join(settings)}"]
+    kind = f"of {bands} channels have no luma and need their own network" if odd else "have 16 bits"
+    lost = f"{', and ' if odd else ', of which '}8-bit protocols lose most levels{' of their 16 bits' if odd else ''}"
+    return [f"images {kind}{lost if deep else ''}: add {' '.join(settings)}"]
 
 
 def step_problems(
@@ -125,7 +131,9 @@ def _step(module: TrainingModule, stage: str, batch: Batch) -> None:
     low, high = batch["low"], batch["high"]
     scale, channels = module.network.scale, module.network.num_channels
     if low.shape[1] != channels:
-        raise ValueError(f"images have {low.shape[1]} channels, the network takes {channels}: set num_channels")
+        raise ValueError(
+            f"images have {counted(low.shape[1], 'channel')}, the network takes {channels}: set num_channels"
+        )
     expected = (low.shape[-2] * scale, low.shape[-1] * scale)
     if expected != tuple(high.shape[-2:]):
         raise ValueError(

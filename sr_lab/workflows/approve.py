@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from sr_lab.base.provenance import user
+from sr_lab.base.words import line
 from sr_lab.tracking.registry import decisions
+from sr_lab.tracking.registry.aliases import place
 from sr_lab.tracking.registry.ledger import Record
 from sr_lab.tracking.store import store_uri
 
-__all__ = ["Consent", "Record", "approve"]
+__all__ = ["Consent", "Record", "approve", "how_to_go_on"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,11 @@ class Consent:
 
     request: Record
     record: Record
+
+
+def how_to_go_on(uri: str, name: str) -> str:
+    """The command that carries an approved decision out."""
+    return line("promote", *place(uri, name))
 
 
 def approve(*, name: str, by: str, version: int | None = None, tracking_uri: str | None = None) -> Consent:

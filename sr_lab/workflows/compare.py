@@ -13,7 +13,9 @@ import torch
 
 from sr_lab.base.files import write_text
 from sr_lab.base.provenance import git_state
+from sr_lab.base.signals import deferred, saying
 from sr_lab.base.statistics import cluster_means, mean_interval
+from sr_lab.base.words import counted
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.headings import heading
@@ -91,18 +93,20 @@ def compare(
 
     Raises:
         ValueError: if there are not two restorers, the settings do not fit together, or an image can be scored on none.
+        Stopped: if the process is asked to end; it says what is written.
     """
     if len(restorers) != 2:
         raise ValueError(f"a comparison is of two restorers, given are {len(restorers)}: {', '.join(restorers)}")
     folder = Path(benchmark)
     source = Benchmark(folder, scale=scale, protocol=protocol, degradation=degradation, seed=seed, device=device)
-    scores = score(
-        restorers,
-        {folder.name: source},
-        metrics=metrics,
-        describe=True,
-        progress=" against ".join(restorers) if progress else None,
-    )
+    with saying("while the images were scored; nothing is written"):
+        scores = score(
+            restorers,
+            {folder.name: source},
+            metrics=metrics,
+            describe=True,
+            progress=" against ".join(restorers) if progress else None,
+        )
     require_scored(scores, scores.names)
     better: dict[str, Literal["higher", "lower"]] = {
         key: "higher" if metric.higher_is_better else "lower" for key, metric in scores.metrics.items()
@@ -117,7 +121,8 @@ def compare(
     first, second = scores.names
     page = Page(
         title=f"{first} against {second}",
-        subtitle=f"{heading('both', str(benchmark), scale)}: {len(scores.images)} images, protocol {protocol.name}.",
+        subtitle=f"{heading('both', str(benchmark), scale)}: {counted(len(scores.images), 'image')}, "
+        f"protocol {protocol.name}.",
         names=scores.names,
         metrics=list(better),
         words={key: metric.words for key, metric in scores.metrics.items()},
@@ -139,9 +144,10 @@ def compare(
     found = Comparison(scores=scores, lines=lines, page=render(page), alpha=alpha, measurements=tuple(models))
     if report is not None:
         numbers = {"a": first, "b": second, "protocol": protocol.name, "sha256": scores.sha256, "alpha": alpha}
-        write_text(report / PAGE, found.page)
         text = json.dumps({**numbers, "lines": [asdict(line) for line in lines]}, indent=2)
-        write_text(report / NUMBERS, text + "\n")
+        with saying(f"{report / PAGE} and {NUMBERS} are written"), deferred():
+            write_text(report / PAGE, found.page)
+            write_text(report / NUMBERS, text + "\n")
     return found
 
 

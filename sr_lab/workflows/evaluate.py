@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sr_lab.base.provenance import git_state
-from sr_lab.base.signals import deferred
+from sr_lab.base.signals import deferred, saying
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.measuring import OutOfMemory
@@ -95,6 +95,7 @@ def evaluate(
     Raises:
         ValueError: if the folder, the degradation, the scale, the metrics or the run do not fit together.
         OutOfMemory: if an image does not fit into the memory.
+        Stopped: if the process is asked to end; it says what is written.
     """
     weights = dict(metadata or {}).get("sha256", {}).get("weights.safetensors")
     if run is not None:
@@ -115,14 +116,15 @@ def evaluate(
         restorers[BICUBIC] = BicubicRestorer(scale=scale)
     if samples > 1:
         metrics = {**metrics, "sample_variance": SampleVariance()}
-    scores = score(
-        restorers,
-        {"": source},
-        metrics=metrics,
-        samples=samples,
-        draw_up_to=num_pictures + 4,
-        progress=f"{name} x{scale}" if progress else None,
-    )
+    with saying("while the images were scored; nothing is written"):
+        scores = score(
+            restorers,
+            {"": source},
+            metrics=metrics,
+            samples=samples,
+            draw_up_to=num_pictures + 4,
+            progress=f"{name} x{scale}" if progress else None,
+        )
     known = {"restorer_metadata": dict(metadata)} if metadata is not None else {}
     scores = replace(
         scores,
@@ -137,9 +139,11 @@ def evaluate(
     )
     if report is not None:
         (report / SUMMARY).unlink(missing_ok=True)
-        scores.report(report, num_pictures=num_pictures)
+        with saying(f"the report in {report} is not whole: it has no {SUMMARY}"):
+            scores.report(report, num_pictures=num_pictures)
     if run is not None and report is not None:
-        with deferred():  # all of it or nothing: a signal waits
+        told = f"the report in {report} is written, and its numbers are recorded in {run}"
+        with saying(told), deferred():  # all of it or nothing: a signal waits
             _record(scores, report, run, weights=weights, step=dict(metadata or {}).get("metrics", {}).get("step", 0))
     return scores
 

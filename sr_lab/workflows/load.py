@@ -97,6 +97,8 @@ def load_restorer(
     if name == "bicubic":
         if scale is None:
             raise ValueError("restorer=bicubic enlarges by any factor: give scale=...")
+        if num_steps is not None:
+            raise ValueError(f"num_steps={num_steps}: bicubic draws no samples, leave it out")
         return _consistent(BicubicRestorer(scale=scale), consistency, degradation, input_noise)
     artefact = fetch_artefact(name, tracking_uri=tracking_uri, scale=scale)
     if scale not in (None, artefact.scale):

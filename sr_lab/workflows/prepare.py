@@ -7,6 +7,7 @@ from typing import Any
 
 from sr_lab.base.files import write_json
 from sr_lab.base.signals import Stopped
+from sr_lab.base.words import counted
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.data.manifest import Manifest
 
@@ -67,7 +68,9 @@ def _prepare(data: SRDataModule, manifest: Path, accept: bool, decode: bool) -> 
         source.fetch()
     problems = [text for part in data.parts.values() for text in part.problems()]
     if problems:
-        raise ValueError(f"{len(problems)} problems with the data:\n" + "\n".join(f"- {text}" for text in problems))
+        raise ValueError(
+            f"{counted(len(problems), 'problem')} with the data:\n" + "\n".join(f"- {text}" for text in problems)
+        )
     parts = {label: part.manifest for label, part in data.parts.items()}
     written = _write(manifest, data, parts, accept=accept)
     if decode:

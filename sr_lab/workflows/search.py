@@ -11,6 +11,7 @@ from typing import Any
 from sr_lab.base.errors import ConfigError
 from sr_lab.base.files import sha256, write_text
 from sr_lab.base.signals import Stopped
+from sr_lab.base.words import counted
 from sr_lab.data.audit import audit
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.images import list_images
@@ -91,7 +92,9 @@ class SearchResult:
         if known := sum(row.same_as is not None for row in self.rows):
             counts.append(f"{known} of them not trained, as their settings were known")
         seconds = sum(row.seconds for row in self.rows)
-        lines = [f"{len(self.rows)} trials: {', '.join(counts) or 'none has ended'}; {seconds:.0f} trial seconds"]
+        lines = [
+            f"{counted(len(self.rows), 'trial')}: {', '.join(counts) or 'none has ended'}; {seconds:.0f} trial seconds"
+        ]
         return lines + [f"front: {row.title}, {row.text(self.plan)}, {dict(row.params)}" for row in self.front]
 
 

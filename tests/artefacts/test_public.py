@@ -112,6 +112,7 @@ def test_what_is_no_file_of_weights_is_called_by_its_name(tmp_path: Path) -> Non
         b"version https://git-lfs.github.com/spec/v1\n": "git lfs pull",
         b"404: Not Found\n": "is a text file and no file of weights .*fetch the file itself",
         b"": "is empty: fetch it again",
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR": "is an image and no file of weights",
         bytes(range(256)) * 4: "is damaged|does not hold weights alone",
     }
     for content, words in texts.items():

@@ -9,7 +9,7 @@ import textwrap
 import pytest
 
 from sr_lab import cli
-from sr_lab.base.signals import Stopped, deferred, handled
+from sr_lab.base.signals import Stopped, deferred, handled, saying
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -41,6 +41,16 @@ def test_a_deferred_signal_waits_for_a_good_moment():
 def test_a_deferred_signal_that_nobody_asked_for_is_raised_at_the_end():
     with pytest.raises(Stopped), deferred():  # installs the handlers itself
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_was_done_is_said_by_the_innermost():
+    def work() -> None:
+        with handled(), saying("nothing is written"), saying("two are done", goes_on=True):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match="stopped by SIGTERM: two are done") as stop:
+        work()
+    assert stop.value.goes_on
 
 
 def test_an_error_on_the_way_is_not_hidden_by_the_signal():

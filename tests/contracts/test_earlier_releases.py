@@ -38,6 +38,9 @@ def test_its_audit_is_told_and_goes_on(release_0_1: Path, monkeypatch: pytest.Mo
     connect("sqlite:///mlflow.db").delete_registered_model_alias("photos", "champion")
     assert main(["rollback", "name=photos", "reason=a slip", "settle=audit"]) == 0
     assert aliases("sqlite:///mlflow.db", "photos")["champion"] == 1
+    capsys.readouterr()
+    assert main(["history", "name=photos"]) == 0, "the chain goes on from the earlier records"
+    assert "restore" in capsys.readouterr().out
 
 
 def test_its_versions_are_loaded_and_registered_again(

@@ -221,7 +221,7 @@ def test_folders_that_cannot_be_fitted(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(ValueError, match="missing"):
         fit(tmp_path / "missing")
     (tmp_path / "bad.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"none of 1 images could be used; bad\.png"):
+    with pytest.raises(ValueError, match=r"none of 1 image could be used; bad\.png"):
         fit(tmp_path)
     with pytest.raises(ValueError, match="num_images=0"):
         fit(folder, num_images=0)

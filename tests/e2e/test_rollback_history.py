@@ -7,6 +7,7 @@ import pytest
 
 from sr_lab.cli import main
 from sr_lab.tracking.registry.aliases import aliases, label, promote
+from sr_lab.tracking.registry.ledger import PREFIX
 from sr_lab.tracking.store import connect
 
 
@@ -57,11 +58,13 @@ def test_back_in_one_command_with_its_record(tmp_path: Path, capsys: pytest.Capt
     assert "pass  psnr: gain 0.1" in text
     assert text.endswith("now: champion is version 1\n")
 
-    client.set_registered_model_tag("m", "audit.0007", client.get_registered_model("m").tags["audit.0001"])
-    client.delete_registered_model_tag("m", "audit.0003")
+    client.set_registered_model_tag("m", "audit.notes", "somebody's own")
+    assert main(["history", *place]) == 0
+    client.set_registered_model_tag("m", f"{PREFIX}0007", client.get_registered_model("m").tags[f"{PREFIX}0001"])
+    client.delete_registered_model_tag("m", f"{PREFIX}0003")
     assert main(["history", *place]) == 1
     assert "record 4 does not fit the one before it" in capsys.readouterr().err
-    client.delete_registered_model_tag("m", "audit.0007")
+    client.delete_registered_model_tag("m", f"{PREFIX}0007")
     client.set_registered_model_alias("m", "champion", "2")
     assert main(["history", *place]) == 1
     assert "the alias champion was changed by something else than srlab" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """The preflight: what it measures, and that it leaves the weights as they were."""
 
+import re
 import shutil
 from collections import namedtuple
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from sr_lab.training import preflight
-from sr_lab.training.preflight import disk_problem, optimizer_problem, precision_problem, step_problems
+from sr_lab.training.preflight import disk_problem, image_problems, optimizer_problem, precision_problem, step_problems
 from sr_lab.training.schedule import warmup_cosine
 
 CPU = torch.device("cpu")
@@ -54,6 +55,22 @@ def test_steps_leave_weights_gradients_metrics_and_randomness_alone(make_module,
     assert all(parameter.grad is None for parameter in module.parameters())
     assert torch.equal(torch.get_rng_state(), random)
     assert int(module.named_metrics()["psnr_rgb"].num_images) == 0
+
+
+@pytest.mark.parametrize(
+    ("channels", "deep", "monitor", "said"),
+    [
+        ({4}, True, "val/psnr_y", "4 channels .*16 bits: add num_channels=4 protocol=deep monitor=val/psnr_deep"),
+        ({4}, False, "val/psnr_y", "4 channels have no luma and need their own network: add num_channels=4 monitor="),
+        ({3}, True, "val/psnr_rgb", "images have 16 bits, of which .*: add protocol=deep monitor=val/psnr_deep"),
+        ({1}, True, "val/loss", "have 16 bits.*: add protocol=deep$"),
+        ({3}, False, "val/psnr_rgb", None),
+        ({1, 3}, False, "val/psnr_rgb", None),
+    ],
+)
+def test_unusual_images_get_one_message_with_all_that_they_need(make_module, channels, deep, monitor, said):
+    problems = image_problems(channels, deep, make_module(), monitor=monitor)  # it measures psnr_rgb
+    assert (problems == []) if said is None else re.search(said, problems[0])
 
 
 def test_every_broken_step_is_named(make_module, make_trainer, data):

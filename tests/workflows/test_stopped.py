@@ -3,12 +3,15 @@
 import os
 import shlex
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sr_lab.artefacts.artefact import save_artefact
 from sr_lab.cli import main
 from sr_lab.images import write_image
+from sr_lab.networks.fsrcnn import FSRCNN
 
 WORDS = {
     "audit": ["audit", "train=photos", "test=more", "report=report.json"],
@@ -50,3 +53,45 @@ def test_a_signal_is_answered_with_what_is_kept_and_the_command_that_goes_on(com
         assert told.strip().endswith(f"this goes on:  {shlex.join(['srlab', *WORDS[command]])}")
     assert main(WORDS[command]) in (0, 1)
     assert "Traceback" not in capsys.readouterr().err
+
+
+ANEW = {
+    "evaluate": [
+        "evaluate", "restorer=bicubic", "benchmark=photos", "scale=2", "report=out", "metrics=[psnr]", "num_pictures=0",
+    ],
+    "compare": [
+        "compare", "a=bicubic", "b=net", "benchmark=photos", "scale=2", "report=out", "metrics=[psnr]",
+        "num_pictures=0",
+    ],
+    "profile": ["profile", "input=photos", "output=out/p.parquet"],
+    "drift": [
+        "drift", "reference=p.parquet", "current=photos", "report=out", "min_images=2",
+    ],
+}  # fmt: skip
+WHERE = {
+    ("evaluate", "sr_lab.evaluation.benchmark.read_image"): "while the images were scored; nothing is written",
+    ("evaluate", "sr_lab.evaluation.report.per_image_csv"): "the report in out is not whole: it has no summary.json",
+    ("compare", "sr_lab.evaluation.benchmark.read_image"): "while the images were scored; nothing is written",
+    ("profile", "sr_lab.monitoring.measuring.sha256"): "while the images were measured; nothing was written",
+    ("drift", "sr_lab.monitoring.measuring.sha256"): "while the images were measured; nothing was written",
+}
+
+
+@pytest.mark.parametrize(("command", "place"), WHERE)
+def test_what_begins_anew_says_what_is_written(command, place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        write_image(f"photos/{number}.png", np.random.default_rng(number).integers(0, 256, (48, 48, 3)).astype("uint8"))
+    if command == "compare":
+        network = FSRCNN(scale=2, num_features=4, num_shrunk=2, num_mapping=1)
+        node = {"_target_": "sr_lab.networks.fsrcnn.FSRCNN", "scale": 2, "num_features": 4, "num_shrunk": 2}
+        save_artefact(Path("net"), network, config={"model": {"network": node | {"num_mapping": 1}}}, metadata={})
+    if command == "drift":
+        assert main([*ANEW["profile"][:2], "output=p.parquet"]) == 0
+    for signum, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, lambda *_, signum=signum, **__: os.kill(os.getpid(), signum))
+            capsys.readouterr()
+            assert main(ANEW[command]) == code
+        assert WHERE[command, place] in capsys.readouterr().err
+        assert not list(tmp_path.glob("out/*.json")) + list(tmp_path.glob("out/*.parquet"))

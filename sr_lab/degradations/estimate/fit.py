@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sr_lab.base.words import counted
 from sr_lab.degradations.estimate.colour import Colour
 from sr_lab.degradations.estimate.single import NEGLIGIBLE, Estimate, ImageEstimate, estimate_file
 from sr_lab.images import list_images
@@ -103,7 +104,7 @@ def fit(folder: Path, *, num_images: int | None = None, progress: Callable[[int,
             progress(done, len(files))
     if not images:
         name, reason = next(iter(skipped.items()))
-        raise ValueError(f"{folder}: none of {len(files)} images could be used; {name}: {reason}")
+        raise ValueError(f"{folder}: none of {counted(len(files), 'image')} could be used; {name}: {reason}")
     return fit_estimates(images, skipped=skipped)
 
 

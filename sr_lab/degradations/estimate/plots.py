@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sr_lab.base.words import counted
 from sr_lab.degradations.estimate.fit import Fit, Span
 from sr_lab.images import list_images, read_image
 
@@ -38,7 +39,7 @@ def plot_fit(fit: Fit, path: Path, *, folder: Path | None = None) -> None:
     axes[3].legend(fontsize=7)
     if folder:
         _samples(figure, grid[1, :].subgridspec(1, 6), fit, folder)
-    figure.suptitle(f"{len(images)} images, {len(fit.skipped)} skipped", fontsize=11)
+    figure.suptitle(f"{counted(len(images), 'image')}, {len(fit.skipped)} skipped", fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=80, format="png")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sr_lab.artefacts.artefact import METADATA, WEIGHTS, Artefact
 from sr_lab.base.words import line, setting
 from sr_lab.tracking.registry.aliases import CHAMPION, PREVIOUS, UNUSED
-from sr_lab.tracking.registry.seal import SEAL
+from sr_lab.tracking.registry.seal import EARLIER, SEAL
 from sr_lab.tracking.store import restore_command
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def require_tags(tags: Mapping[str, str]) -> None:
         ValueError: naming the tag.
     """
     for key, value in tags.items():
-        if key in (SEAL, "run", *LINEAGE_TAGS) or key.startswith(METRIC_PREFIX):
+        if key in (SEAL, EARLIER, "run", *LINEAGE_TAGS) or key.startswith(METRIC_PREFIX):
             raise ValueError(f"tags.{key}: that tag is written from the run itself: give another word")
         if not re.fullmatch(r"[\w./ -]{1,250}", key) or re.search(r"(^|/)\.*(/|$)", key):
             raise ValueError(f"tags: {key!r} is no name of a tag: letters, digits, _ . / - and spaces")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sr_lab.base.words import counted
 from sr_lab.tracking.evaluations import TABLES, Evaluation, read
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class RunFacts:
     tags: Mapping[str, str]
     benchmarks: Sequence[Evaluation] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    untracked: bool = False
 
 
 def run_facts(client: "MlflowClient", run: "MlflowRun") -> RunFacts:
@@ -46,6 +48,9 @@ def run_facts(client: "MlflowClient", run: "MlflowRun") -> RunFacts:
         tags=dict(run.data.tags),
         benchmarks=benchmarks,
         environment=_texts(client, run, "environment"),
+        untracked=any(
+            Path(file.path).name.startswith("untracked") for file in client.list_artifacts(run.info.run_id, "code")
+        ),
     )
 
 
@@ -91,7 +96,7 @@ def model_card(
 def described(network: "Network") -> str:
     """The network in a sentence."""
     count = sum(parameter.numel() for parameter in network.parameters())
-    channels = {1: "grey", 3: "RGB"}.get(network.num_channels, f"{network.num_channels} channels")
+    channels = {1: "grey", 3: "RGB"}.get(network.num_channels, f"{network.num_channels}-channel")
     kind = type(network).__name__
     return f"The network is {kind} with {count:,} parameters. It enlarges {channels} pictures by {network.scale}."
 
@@ -120,8 +125,8 @@ def _data(facts: RunFacts, artefact: "Artefact") -> list[str]:
     if seen:
         trained, chosen = (len(seen.get(key, [])) for key in ("train", "val"))
         parts.append(
-            f"The weights have seen {trained} images to train on and {chosen} to choose by, those of the networks that "
-            "they come from included."
+            f"The weights have seen {counted(trained, 'image')} to train on and {chosen} to choose by, those of the "
+            "networks that they come from included."
         )
     else:
         parts.append("Which images it was trained and selected on is not recorded: it cannot be promoted.")
@@ -172,7 +177,7 @@ def _measured(facts: RunFacts, artefact: "Artefact") -> list[str]:
             gain = benchmark.means.get(f"gain_{key}")
             shown = "" if gain is None else f"{gain:+.4f}"
             rows.append(f"| {key} | {benchmark.means[key]:.4f} | {shown} | {_worst(benchmark, key)} |")
-        count = f"{len(benchmark.rows)} images" if benchmark.rows else "test images"
+        count = counted(len(benchmark.rows), "image") if benchmark.rows else "test images"
         parts.append(f"On the {count} of {benchmark.name}, under the protocol `{benchmark.protocol}`, it reached:")
         parts.append("\n".join(rows))
     if not facts.benchmarks:
@@ -218,7 +223,8 @@ def _lineage(facts: RunFacts, metadata: Mapping[str, Any]) -> list[str]:
         ]
     commit, dirty = metadata.get("commit"), metadata.get("dirty")
     code = f"of commit `{commit}`" if commit else "of an unknown commit"
-    changes = ", with changes that the run keeps as code/dirty.diff" if dirty else ""
+    files = [name for name, kept in (("code/dirty.diff", dirty), ("code/untracked/", facts.untracked)) if kept]
+    changes = f", with changes that the run keeps as {' and '.join(files)}" if files else ""
     packages = facts.environment.get("environment/packages.txt", "").splitlines()
     torch = next((line for line in packages if line.startswith("torch==")), "an unknown torch")
     hashes = [f"- {name}: SHA-256 `{value}`" for name, value in sorted(metadata.get("sha256", {}).items())]

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sr_lab.base.words import line, setting
-from sr_lab.tracking.registry.aliases import CHAMPION, PREVIOUS, history, locked
+from sr_lab.base.words import line
+from sr_lab.tracking.registry.aliases import CHAMPION, PREVIOUS, history, locked, place
 from sr_lab.tracking.registry.ledger import Audit, Record
 from sr_lab.tracking.registry.lock import Lock
 from sr_lab.tracking.store import call, connect, resolve_uri
@@ -119,13 +119,13 @@ def approve(uri: str, name: str, *, by: str, user: str, version: int | None = No
 
     def change(client: "MlflowClient", audit: Audit, lock: Lock) -> Record:
         request, consent = waiting(audit.records)
-        promoting = line("promote", setting("name", name))
+        promoting = line("promote", *place(uri, name))
         if request is None:
             raise ValueError(f"no decision on {name} waits for approval: run  {promoting}  first")
         if version not in (None, request.target):
             raise ValueError(
                 f"version={version} does not wait for approval, version {request.target} does: look at that one "
-                f"({line('history', setting('name', name))})"
+                f"({line('history', *place(uri, name))})"
             )
         if consent is not None:
             raise ValueError(f"{consent.who} has approved it already: run  {promoting}")

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sr_lab.base.errors import SRLabError
-from sr_lab.base.words import line, setting
+from sr_lab.base.words import line
+from sr_lab.tracking.registry.aliases import place
 from sr_lab.tracking.registry.ledger import Record
 from sr_lab.tracking.store import call, connect, resolve_uri, without_password
 
@@ -107,7 +108,7 @@ def tell(hook: Hook | None, record: Record, *, name: str, uri: str) -> str | Non
         state = "has no champion" if record.action == "retire" else f"version {record.target} is the champion"
         return (
             f"{name} {state}, that stands; but the hook failed: {error}. Once more: "
-            f"{line('notify', setting('name', name))} events.command=..."
+            f"{line('notify', *place(uri, name))} events.command=..."
         )
     return None
 

@@ -1,4 +1,7 @@
-"""The record of every decision on a registered model: its tags ``audit.NNNN``, each naming the hash of the one before.
+"""The record of every decision on a registered model: tags of it, each naming the hash of the one before.
+
+MLflow's pages leave out tags that begin with ``mlflow.``: these are written for the program, and srlab history tells
+them to people. Earlier releases called them ``audit.NNNN``; they are read as they are, and the chain goes on from them.
 
 MLflow protects no tag against whoever may edit the model. Nothing here ever writes a number twice, and the chain of
 hashes shows a record that was changed or removed afterwards, except at the very end.
@@ -6,6 +9,7 @@ hashes shows a record that was changed or removed afterwards, except at the very
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PREFIX = "audit."
+PREFIX, EARLIER = "mlflow.srlab.audit.", "audit."
 MAX_CHARACTERS = 4500
 CHANGES = ("promote", "rollback", "restore", "adopt", "retire")
 """The actions after which the champion is another one, or the registry and the audit agree again."""
@@ -78,8 +82,9 @@ class Audit:
         self._client = client
         self._name = name
         tags = client.get_registered_model(name).tags
-        numbers = sorted(int(key.removeprefix(PREFIX)) for key in tags if key.startswith(PREFIX))
-        self._texts = {number: str(tags[f"{PREFIX}{number:04d}"]) for number in numbers}
+        found = {key: re.fullmatch(rf"(?:{PREFIX}|{EARLIER})(\d+)", key) for key in sorted(tags)}
+        self._texts = {int(name[1]): str(tags[key]) for key, name in found.items() if name}
+        self._texts = dict(sorted(self._texts.items()))
 
     @property
     def records(self) -> list[Record]:

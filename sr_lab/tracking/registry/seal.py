@@ -1,4 +1,4 @@
-"""The seal of a registered version: the hash of every file of its model, kept as a tag in the registry.
+"""The seal of a registered version: the hash of every file of its model, kept as a tag that MLflow's pages leave out.
 
 An artefact names the hashes of its own files, which shows damage, and a file that was exchanged. Files that were
 exchanged together with their hashes show by the seal, as it lies in the registry's database and not beside them.
@@ -11,7 +11,8 @@ from pathlib import Path
 from sr_lab.base.files import sha256
 from sr_lab.tracking.registry.beside import WRITTEN_LATER
 
-SEAL = "sha256"
+SEAL, EARLIER = "mlflow.srlab.sha256", "sha256"
+"""Name of the tag, and what earlier releases called it."""
 METADATA = "metadata.json"
 
 
@@ -35,15 +36,21 @@ def seal(folder: Path) -> str:
     return json.dumps(hashes, sort_keys=True)
 
 
+def sealed(tags: Mapping[str, str]) -> str | None:
+    """The seal in the tags of a version; None if it has none."""
+    return tags.get(SEAL, tags.get(EARLIER))
+
+
 def check_seal(folder: Path, tags: Mapping[str, str], *, uri: str) -> None:
     """Compares a model's files with the seal in the tags of its version; files that came later are not looked at.
 
     Raises:
         ValueError: naming the file that was changed or removed since, or if the version was never sealed.
     """
-    if SEAL not in tags:
+    text = sealed(tags)
+    if text is None:
         raise ValueError(f"{uri} has no hashes of its files, so that they cannot be checked: srlab register run=...")
-    for name, digest in json.loads(tags[SEAL]).items():
+    for name, digest in json.loads(text).items():
         file = folder / name
         if not file.is_file():
             raise ValueError(f"{uri}: {name} is gone since the version was registered")

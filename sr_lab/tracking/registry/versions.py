@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sr_lab.artefacts.artefact import FILES, Artefact, load_artefact
-from sr_lab.base.words import line, setting
+from sr_lab.base.words import counted, line, setting
 from sr_lab.tracking.places import settle
 from sr_lab.tracking.registry.admission import (
     LINEAGE_TAGS,
@@ -25,7 +25,7 @@ from sr_lab.tracking.registry.aliases import require_settled
 from sr_lab.tracking.registry.beside import CARD, card_of
 from sr_lab.tracking.registry.card import INTENDED_USE, model_card, run_facts
 from sr_lab.tracking.registry.ledger import Audit
-from sr_lab.tracking.registry.seal import SEAL, check_seal, seal
+from sr_lab.tracking.registry.seal import SEAL, check_seal, seal, sealed
 from sr_lab.tracking.spool import Spool
 from sr_lab.tracking.store import (
     call,
@@ -50,8 +50,7 @@ __all__ = ["Version", "download", "locate", "register"]
 DESCRIPTION_LIMIT = 5000
 PAGE = (
     "Super-resolution models that enlarge pictures by {scale}. The alias champion is the version in use; each version "
-    "says on its page what it is for. Every decision on them is told by  srlab history {name}  from the tags "
-    "audit.NNNN, which are written for the program and not for people."
+    "says on its page what it is for and what was measured. Who decided what on them, and why:  srlab history {name}"
 )
 """What the registry's page says of a registered model."""
 
@@ -109,7 +108,7 @@ def locate(run: str, *, uri: str | None, default_uri: str | None) -> tuple[str, 
     state, left = spool.state, spool.remaining()
     if left or state.run_id is None:
         sending = line("sync", setting("directory", run))
-        raise ValueError(f"run {run}: {left} events are not on the server yet: run  {sending}  first")
+        raise ValueError(f"run {run}: {counted(left, 'event')} not on the server yet: run  {sending}  first")
     return resolve_uri(uri or settle(spool).uri), state.run_id
 
 
@@ -169,9 +168,9 @@ def register(
         found = _version_of(client, name, source)
         _require_settled(client, uri, name)
         with _files(uri, run, source) as files:
-            sealed, artefact = _seal(files, found), load_artefact(files)
+            files_seal, artefact = _seal(files, found), load_artefact(files)
         cautions = require_belonging(run, artefact, folder)
-        lineage = {**_lineage(run), **dict(tags or {}), SEAL: sealed}
+        lineage = {**_lineage(run), **dict(tags or {}), SEAL: files_seal}
         number = int(found.version) if found else _create(client, name, run, source, lineage)
         for key, value in lineage.items():
             client.set_model_version_tag(name, str(number), key, value)
@@ -255,10 +254,11 @@ def _files(uri: str, run: "MlflowRun", source: "LoggedModel") -> Iterator[Path]:
 
 def _seal(folder: Path, version: "ModelVersion | None") -> str:
     """The seal of a version that has one, if the files still are the same; else the files' as they are now."""
-    if version is None or SEAL not in version.tags:
+    known = None if version is None else sealed(version.tags)
+    if version is None or known is None:
         return seal(folder)
     check_seal(folder, version.tags, uri=f"models:/{version.name}/{version.version}")
-    return str(version.tags[SEAL])
+    return known
 
 
 def _version_of(client: "MlflowClient", name: str, source: "LoggedModel") -> "ModelVersion | None":

@@ -9,6 +9,7 @@ import torch
 from sr_lab.artefacts.artefact import Artefact
 from sr_lab.base.files import write_text
 from sr_lab.base.provenance import user
+from sr_lab.base.signals import deferred, saying
 from sr_lab.base.words import line, setting
 from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.digests import digest_of, scenes_of
@@ -24,7 +25,7 @@ from sr_lab.tracking.registry.ledger import Record
 from sr_lab.workflows.release.evidence import Evidence, measured
 from sr_lab.workflows.release.page import page_of
 
-__all__ = ["Contenders", "Release", "contenders", "fire", "how_to_agree", "release"]
+__all__ = ["Contenders", "Release", "contenders", "fire", "how_to_agree", "how_to_look", "release"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +68,14 @@ class Release:
     notes: Sequence[str] = ()
 
 
-def how_to_agree(name: str, version: int | None) -> str:
+def how_to_look(uri: str, name: str) -> str:
+    """The command that shows the records of a registered model."""
+    return line("history", *aliases.place(uri, name))
+
+
+def how_to_agree(uri: str, name: str, version: int | None) -> str:
     """What a person does about a decision that waits for approval."""
-    consent = line("approve", setting("name", name), setting("version", version))
+    consent = line("approve", *aliases.place(uri, name), setting("version", version))
     return f"to agree: {consent} by=YOU  and then this command again"
 
 
@@ -156,6 +162,7 @@ def release(
         ConflictError: if another version became champion meanwhile; then nothing was changed.
         PermissionError: if the server does not allow it to the user; then nothing was changed.
         RuntimeError: if the store does not answer.
+        Stopped: if the process is asked to end; it says whether a decision was made.
     """
     scale = one_scale(models)
     chosen = _fitting(policy, protocol, metrics)
@@ -183,16 +190,17 @@ def release(
         if evidence is None and not notes:
             evidence, notes = _rejected_before(who, policy, benchmarks, settings=settings, metrics=measurable)
     if evidence is None:
-        evidence = measured(
-            restorers,
-            benchmarks,
-            policy=policy,
-            metrics=chosen,
-            models=models,
-            settings=settings,
-            num_runs=num_runs,
-            progress=progress,
-        )
+        with saying("while the models were measured; nothing is decided, written or changed"):
+            evidence = measured(
+                restorers,
+                benchmarks,
+                policy=policy,
+                metrics=chosen,
+                models=models,
+                settings=settings,
+                num_runs=num_runs,
+                progress=progress,
+            )
     if (unmeasured := evidence.facts["not measured"]) != "nothing":
         notes.append(f"not measured: {unmeasured}")
     if (copies := evidence.facts.get("near copies", "none")) != "none":
@@ -201,11 +209,13 @@ def release(
     shown = unscored(restorers, benchmarks)
     html = page_of(decision, policy, evidence, shown, metrics=chosen, num_pictures=num_pictures)
     page = report / f"version-{who.version}.html"
-    write_text(page, html)
     kept = {**evidence.as_dict(), "decision": decision.as_dict(), "policy": policy.as_dict()}
-    decisions.keep(who.uri, who.name, who.version, decision=decision.sha256, evidence=kept, page=html)
     carry_out = aliases.promote if decision.outcome == "promote" else aliases.record
-    record = carry_out(who.uri, who.name, who.version, decision=decision.as_dict(), who=user())
+    told = f"the decision ({decision.outcome}) is made, carried out and recorded: {page}"
+    with saying(told), deferred():  # all of it or nothing: a signal waits
+        write_text(page, html)
+        decisions.keep(who.uri, who.name, who.version, decision=decision.sha256, evidence=kept, page=html)
+        record = carry_out(who.uri, who.name, who.version, decision=decision.as_dict(), who=user())
     return Release(decision=decision, record=record, page=page, notes=notes)
 
 

@@ -12,14 +12,14 @@ from filelock import FileLock, Timeout
 from sr_lab.artefacts.artefact import Artefact, load_artefact
 from sr_lab.base.files import replacing, sha256, write_text
 from sr_lab.base.signals import Stopped
-from sr_lab.base.words import line, setting
+from sr_lab.base.words import counted, line
 from sr_lab.evaluation.pairs import find_pairs
 from sr_lab.evaluation.scenes import find_scenes
 from sr_lab.monitoring.report import CURRENT, PRESET
 from sr_lab.promotion import Decision, Policy
 from sr_lab.promotion.quality import QualityCheck
 from sr_lab.promotion.retraining import RetrainingPolicy, Situation, should_retrain
-from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, aliases, standing
+from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, aliases, place, standing
 from sr_lab.tracking.registry.events import fire
 from sr_lab.tracking.registry.ledger import Record
 from sr_lab.tracking.store import download
@@ -238,7 +238,7 @@ def _look(
     """Looks for drift and opens a retraining if there is one that is allowed; what came of it if there is not."""
     version = standing(uri, name).get(CHAMPION)
     if version is None:
-        promoting = line("promote", setting("name", name))
+        promoting = line("promote", *place(uri, name))
         raise ValueError(f"{name} has no champion to start from: {promoting} first")
     latest = (output / "latest").resolve()
     shutil.rmtree(latest, ignore_errors=True)
@@ -343,4 +343,6 @@ def require_usable(holdout: Path, *, champion: Artefact, policy: Policy) -> None
     checks = [check for check in policy.checks.values() if isinstance(check, QualityCheck) and check.slice in WHOLE]
     least = max((check.min_scenes for check in checks), default=0)
     if (found := len(set(find_scenes(holdout, [pair.name for pair in pairs]).values()))) < least:
-        raise ValueError(f"holdout={holdout} shows {found} scenes, policy {policy.name} asks for {least} or more")
+        raise ValueError(
+            f"holdout={holdout} shows {counted(found, 'scene')}, policy {policy.name} asks for {least} or more"
+        )

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
+from sr_lab.base.words import counted
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.training.base import TrainingModule
-from sr_lab.training.preflight import band_problems, disk_problem, optimizer_problem, precision_problem, step_problems
+from sr_lab.training.preflight import disk_problem, image_problems, optimizer_problem, precision_problem, step_problems
 
 
 def require_ready(
@@ -51,8 +52,9 @@ def require_ready(
     problems += [problem for problem in [*checks, optimizer_problem(module)] if problem]
     data_problems = data.problems(num_channels=module.network.num_channels)
     problems += data_problems
-    channels = set().union(*(part.channels for part in data.parts.values())) if module.named_metrics() else set()
-    problems += band_problems(channels, module, monitor=monitor)
+    if module.named_metrics():
+        channels = set().union(*(part.channels for part in data.parts.values()))
+        problems += image_problems(channels, data.parts["val"].deep, module, monitor=monitor)
     if not data_problems:
         data.prepare_data()
         data.setup("fit")
@@ -65,4 +67,4 @@ def require_ready(
         )
     if problems:
         listing = "\n".join(f"- {problem}" for problem in problems)
-        raise ValueError(f"the preflight found {len(problems)} problem(s), nothing was trained:\n{listing}")
+        raise ValueError(f"the preflight found {counted(len(problems), 'problem')}, nothing was trained:\n{listing}")

@@ -22,7 +22,7 @@ from sr_lab.tracking.registry.aliases import (
     record,
     rollback,
 )
-from sr_lab.tracking.registry.ledger import MAX_CHARACTERS
+from sr_lab.tracking.registry.ledger import MAX_CHARACTERS, PREFIX
 from sr_lab.tracking.store import connect
 
 EVERYWHERE = ["sqlite", "accounts server", "postgres", "postgres server"]
@@ -156,7 +156,7 @@ def test_a_long_reason_is_cut_visibly(store: str, name: str, client: Any) -> Non
     (entry,) = history(store, name)
     assert entry.reason.startswith("ä\nä")
     assert "[cut, 18000 characters, sha256 " in entry.reason
-    size = len(client.get_registered_model(name).tags["audit.0001"])
+    size = len(client.get_registered_model(name).tags[f"{PREFIX}0001"])
     assert 0.9 * MAX_CHARACTERS < size <= MAX_CHARACTERS
 
 
@@ -165,10 +165,10 @@ def test_a_record_that_was_changed_or_removed_shows(store: str, name: str, clien
     go(store, name, 1, None)
     go(store, name, 2, 1)
     if remove:
-        client.delete_registered_model_tag(name, "audit.0002")
+        client.delete_registered_model_tag(name, f"{PREFIX}0002")
     else:
-        text = json.loads(client.get_registered_model(name).tags["audit.0002"])
-        client.set_registered_model_tag(name, "audit.0002", json.dumps({**text, "who": "eve"}, sort_keys=True))
+        text = json.loads(client.get_registered_model(name).tags[f"{PREFIX}0002"])
+        client.set_registered_model_tag(name, f"{PREFIX}0002", json.dumps({**text, "who": "eve"}, sort_keys=True))
     assert [entry.number for entry in history(store, name) if not entry.intact] == [3]
 
 

@@ -13,6 +13,7 @@ from sr_lab.artefacts.artefact import load_artefact, save_artefact
 from sr_lab.cli import main
 from sr_lab.networks.srcnn import SRCNN
 from sr_lab.tracking.models import save_model
+from sr_lab.tracking.registry.seal import SEAL
 from sr_lab.tracking.registry.versions import download, locate, register
 from sr_lab.tracking.run import Run
 from sr_lab.tracking.shipping import Shipper
@@ -123,7 +124,7 @@ def test_from_the_run_to_the_alias_and_back(
     assert len(client.search_model_versions("name = 'tiny'")) == 1
     version = client.get_model_version_by_alias("tiny", "candidate")
     assert version.run_id == run.run_id
-    seal = json.loads(version.tags.pop("sha256"))
+    seal = json.loads(version.tags.pop(SEAL))
     assert {"weights.safetensors", "config.yaml", "metadata.json", "MLmodel", "data/model.pt2"} <= set(seal)
     assert version.tags == {
         "run": run.run_id,

@@ -115,7 +115,7 @@ def test_from_the_run_to_the_alias_and_back(
     run.log_model(model)
     directory = run.spool.directory.parent
     run.finish()
-    with pytest.raises(ValueError, match="events are not on the server yet: run  srlab sync"):
+    with pytest.raises(ValueError, match="events not on the server yet: run  srlab sync"):
         locate(str(directory), uri=None, default_uri="sqlite:///x.db")
     Shipper(run.spool).ship()
     for _ in range(2):

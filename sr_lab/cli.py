@@ -5,6 +5,7 @@ Only the standard library is imported here, so that help and wrong commands answ
 
 import ast
 import contextlib
+import errno
 import functools
 import importlib
 import json
@@ -177,8 +178,24 @@ def _guarded(title: str, work: Callable[[], int | None]) -> int:
         _record(error)
         if os.environ.get("SRLAB_DEBUG"):
             raise
-        print(f"{title}: error: {error}\n(SRLAB_DEBUG=1 shows where)", file=sys.stderr)
+        print(f"{title}: error: {_told(error)}\n(SRLAB_DEBUG=1 shows where)", file=sys.stderr)
         return 1
+
+
+def _told(error: Exception) -> str:
+    """An error's message; that of the system, which names a file and a number, with what to do."""
+    if not (isinstance(error, OSError) and error.filename and str(error).startswith("[Errno")):
+        return str(error)
+    place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
+    hint = {
+        errno.ENOTDIR: "a part of this path is a file: give another place",
+        errno.EISDIR: "it is a folder: name a file",
+        errno.EACCES: "give a place that you may read and write",
+        errno.EPERM: "give a place that you may read and write",
+        errno.EROFS: "give a place that can be written",
+        errno.ENAMETOOLONG: "give a shorter name",
+    }.get(error.errno or 0)
+    return f"{place}: {error.strerror}{f': {hint}' if hint else ''}"
 
 
 def _record(error: Exception) -> None:

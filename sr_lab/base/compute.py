@@ -111,6 +111,10 @@ def start_ray(address: str | None) -> Any:
         ray.init(address=address or "local", log_to_driver=False, logging_level="error", **local)
     except ConnectionError as error:
         raise ValueError(f"launcher.address={address}: no Ray cluster answers there: {error}") from error
+    except Exception as error:  # Ray's own are no class of theirs
+        raise RuntimeError(
+            f"launcher=ray: Ray did not start: {(str(error).splitlines() or ['no reason'])[0]}"
+        ) from error
     return ray
 
 

@@ -59,3 +59,15 @@ def test_no_command_is_a_usage_error():
 def test_wrong_words(arguments, said, capsys):
     assert main(arguments) == 2
     assert said in capsys.readouterr().err
+
+
+def test_an_error_of_the_system_names_the_place_and_what_to_do(monkeypatch, capsys, tmp_path):
+    def fails(name: str, overrides: list[str]) -> list[object]:
+        (tmp_path / "file").write_text("x")
+        (tmp_path / "file" / "below").write_text("y")
+        return []
+
+    monkeypatch.setattr("sr_lab.config.multirun.jobs", fails)
+    assert main(["train", "-m"]) == 1
+    place = tmp_path / "file" / "below"
+    assert f"error: {place}: Not a directory: a part of this path is a file" in capsys.readouterr().err

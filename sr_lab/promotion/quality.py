@@ -96,8 +96,11 @@ class QualityCheck(Check):
     def _remedy(self, model: Measurement) -> str:
         """What to do about a missing value."""
         name, _, suffix = self.metric.rpartition("_")
-        if any(model.has(f"{name}_{other}") for other in ("y", "rgb", "deep") if other != suffix):
-            return f"it was measured under another protocol, give policy.protocol={model.protocol}"
+        options = {"y": "y_crop", "rgb": "rgb_crop", "deep": "deep"}
+        for other, option in options.items():
+            if other != suffix and model.has(f"{name}_{other}"):
+                named = model.protocol if model.protocol.startswith(option) else option  # deep_0_4095 is of deep
+                return f"it was measured under another protocol, give policy.protocol={named} protocol={option}"
         if suffix == "y" and not model.has(self.metric):
             return (
                 "luma exists for one or three channels only; for any number of bands give policy.protocol=rgb_crop "

@@ -84,7 +84,7 @@ def test_preflight_names_every_problem_in_one_message_and_trains_nothing(photos,
 
 def test_a_step_that_cannot_run_is_found_by_the_preflight(photos, tmp_path, capsys):
     assert main(overrides("grey", photos, tmp_path, "num_channels=1")) == 1
-    assert "the network takes 1 channels, but train images have 3" in capsys.readouterr().err
+    assert "the network takes 1 channel, but train images have 3" in capsys.readouterr().err
 
 
 def test_four_bands_are_one_message_whose_settings_train(tmp_path, capsys):

@@ -83,7 +83,7 @@ def test_every_broken_step_is_named(make_module, make_trainer, data):
 
     problems = step_problems(make_trainer(1), make_module(), train=wrong, val=torn)
     assert "training step" in problems[0]
-    assert "1 channels, the network takes 3" in problems[0]
+    assert "1 channel, the network takes 3" in problems[0]
     assert "validation step: OSError: img.png is truncated" in problems[1]
 
 

@@ -150,7 +150,8 @@ def test_other_factors_are_those_of_the_authors(package: Path, tmp_path: Path) -
 def test_a_training_starts_from_them(package: Path) -> None:
     node = {"_target_": "sr_lab.networks.compact.Compact", "scale": 4, "num_features": 5, "num_convs": 2}
     state, ours = starting_weights(Path(ANIME.title), Compact(scale=4, num_features=5, num_convs=2), node)
-    assert ours is None
+    assert ours is not None
+    assert ours["unknown_history"]
     assert torch.equal(state["body.0.weight"], pretrained_state(ANIME.title)["body.0.weight"])
     with pytest.raises(ValueError, match=r"initial=pretrained/realesr_animevideov3: .* do not fit this Compact"):
         starting_weights(Path(ANIME.title), Compact(scale=4, num_features=6, num_convs=2), node | {"num_features": 6})

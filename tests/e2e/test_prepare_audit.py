@@ -129,7 +129,7 @@ def test_audit_finds_a_leak_and_its_list_leaves_it_out(srlab: Call, tmp_path: Pa
     assert sorted(file["path"] for file in manifest["parts"]["train"]["files"]) == ["cup.png", "face.png"]
     (tmp_path / "train/cat.png").unlink()
     clean = srlab(*folders)
-    assert (clean.returncode, clean.stdout) == (0, "clean: 2 training and 1 test files\n")
+    assert (clean.returncode, clean.stdout) == (0, "clean: 2 training files and 1 test file\n")
 
 
 def test_a_missing_folder_is_an_error_that_names_it(srlab: Call, tmp_path: Path) -> None:

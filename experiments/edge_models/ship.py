@@ -8,10 +8,12 @@ python experiments/edge_models/ship.py runs/edge_x4/best --reports OUT ...      
 import argparse
 import json
 import os
+import platform
 from pathlib import Path
 
 from sr_lab.artefacts.artefact import load_artefact, save_artefact
 from sr_lab.artefacts.shipped import MODELS
+from sr_lab.base.provenance import hardware
 from sr_lab.networks.ecbsr import ECBSR
 from sr_lab.tracking.evaluations import Evaluation, name_of
 from sr_lab.tracking.registry.card import RunFacts, model_card
@@ -35,13 +37,20 @@ def main() -> None:
     )
     measured = [read_report(report / "summary.json") for report in given.reports]
     card = model_card(
-        RunFacts(run_id=given.artefact.parent.name, tags={}, benchmarks=measured),
+        RunFacts(run_id=f"edge_x{network.scale}", tags=_machine(), benchmarks=measured),
         title=folder.name,
         artefact=load_artefact(folder),
     )
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{folder}: {network.collapse().num_parameters} parameters, {size / 1000:.0f} kB")
+
+
+def _machine() -> dict[str, str]:
+    """This machine, which is the one that trained."""
+    found = hardware()
+    return {"env.python": platform.python_version(), "env.platform": platform.system(), "env.cpu": str(found["cpu"]),
+            "env.gpu": "none"}  # fmt: skip
 
 
 def read_report(file: Path) -> Evaluation:

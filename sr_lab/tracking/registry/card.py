@@ -227,6 +227,7 @@ def _lineage(facts: RunFacts, metadata: Mapping[str, Any]) -> list[str]:
     changes = f", with changes that the run keeps as {' and '.join(files)}" if files else ""
     packages = facts.environment.get("environment/packages.txt", "").splitlines()
     torch = next((line for line in packages if line.startswith("torch==")), "an unknown torch")
+    listed = f" All {len(packages)} packages are in environment/packages.txt." if packages else ""
     hashes = [f"- {name}: SHA-256 `{value}`" for name, value in sorted(metadata.get("sha256", {}).items())]
     return [
         f"It was trained by the run `{facts.run_id}` with the code {code}{changes}.",
@@ -234,7 +235,7 @@ def _lineage(facts: RunFacts, metadata: Mapping[str, Any]) -> list[str]:
         "\n".join(hashes),
         f"It was trained under Python {facts.tags.get('env.python', 'unknown')} with {torch} on "
         f"{facts.tags.get('env.platform', 'an unknown platform')}, processor {facts.tags.get('env.cpu', 'unknown')}, "
-        f"GPU {facts.tags.get('env.gpu', 'unknown')}. All {len(packages)} packages are in environment/packages.txt.",
+        f"GPU {facts.tags.get('env.gpu', 'unknown')}.{listed}",
     ]
 
 

@@ -33,7 +33,8 @@ from sr_lab.sweeps.plan import Plan
 from sr_lab.sweeps.queue import original
 from sr_lab.sweeps.session import prepare
 from sr_lab.sweeps.space import Float
-from sr_lab.sweeps.worker import RESULT, Worker
+from sr_lab.sweeps.worker import Worker
+from sr_lab.training.run_folder import RunFolder
 
 STUB = Path(__file__).resolve().parents[1] / "tests" / "sweeps" / "stub.py"
 TRAIN = (sys.executable, "-m", "sr_lab.cli", "train")
@@ -161,7 +162,7 @@ def count(plan: Plan, study: optuna.Study, trials: int, database: Path) -> None:
     lines = [_history(plan, row.number) for row in found]
     resumed = sum(line.startswith("start at") and line != "start at 0" for each in lines for line in each)
     wrong = sum(abs(row.values[0] + (row.params["x"] - 0.3) ** 2) > 1e-12 for row in found if row.values)
-    missing = sum(not (plan.trial_folder(row.number) / RESULT).exists() for row in found)
+    missing = sum(not RunFolder(plan.trial_folder(row.number)).result_file.exists() for row in found)
     check = sqlite3.connect(database).execute("PRAGMA integrity_check").fetchone()[0]
     states = [trial.state.name for trial in study.get_trials()]
     print(f"complete {len(finished)}, lost {trials - len(found)}, finished twice {repeats}")

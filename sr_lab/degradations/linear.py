@@ -1,9 +1,9 @@
 """Linear degradations as matrices: what of a degradation an image can be made consistent with, exactly."""
 
 import functools
+from typing import Any
 
 import numpy as np
-import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -169,8 +169,10 @@ def _answers(degradation: Degradation, lines: Tensor, scale: int, axis: int) -> 
     return result
 
 
-def _matrix(degradation: Degradation, length: int, scale: int, axis: int, period: int) -> scipy.sparse.csr_array:
+def _matrix(degradation: Degradation, length: int, scale: int, axis: int, period: int) -> Any:
     """The (length, length * scale) matrix of one axis, from the answers to impulses ``period`` pixels apart."""
+    import scipy.sparse
+
     high = length * scale
     ask = functools.partial(_answers, degradation, scale=scale, axis=axis)
     grey = ask(torch.full((1, high), _GREY))[0]

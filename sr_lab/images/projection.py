@@ -11,8 +11,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
-import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -67,6 +65,8 @@ class Axis:
     @cached_property
     def spectrum(self) -> tuple[FloatArray, FloatArray]:
         """Eigenvalues and eigenvectors of the product of ``shrink`` and its transpose."""
+        import scipy.linalg
+
         values, vectors = scipy.linalg.eigh((self.shrink @ self.shrink.T).toarray())
         return values, vectors
 
@@ -84,6 +84,8 @@ class Axis:
 
     def solve(self, values: FloatArray) -> FloatArray:
         """(D V)^-1 times each column of (n, m)."""
+        import scipy.linalg
+
         widths, diagonals = self._banded
         result: FloatArray = scipy.linalg.solve_banded(widths, diagonals, values, check_finite=False)
         return result
@@ -211,11 +213,15 @@ def bicubic_axis(num_in: int, num_out: int, enlarged: bool = False) -> Axis:
 def _matrix(
     row: npt.NDArray[np.int64], column: npt.NDArray[np.int64], value: FloatArray, shape: tuple[int, int]
 ) -> Matrix:
+    import scipy.sparse
+
     return scipy.sparse.coo_array((value, (row, column)), shape=shape).tocsr()
 
 
 def _tidy(matrix: Matrix) -> Matrix:
     """Entries sorted by row, those at one place added, none of zero."""
+    import scipy.sparse
+
     tidy = scipy.sparse.csr_array(matrix)
     tidy.sum_duplicates()
     tidy.eliminate_zeros()

@@ -134,8 +134,10 @@ def main(*, seconds: float = 20.0, fuzz: int = 0) -> None:
     for _ in range(20):
         without = bare()
         begin = time.perf_counter()
-        connection.request("POST", "/v1/restore", data)
-        connection.getresponse().read()
+        connection.request("POST", "/v1/restore?deadline=3000", data)
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+        answer.read()
         pairs.append((without, time.perf_counter() - begin))
     least = [min(column) * 1e3 for column in zip(*pairs, strict=True)]
     middle = [statistics.median(column) * 1e3 for column in zip(*pairs, strict=True)]
@@ -151,12 +153,14 @@ def main(*, seconds: float = 20.0, fuzz: int = 0) -> None:
     engine = count / (time.perf_counter() - begin)
     print(f"bare engine: {engine:.2f} images/s\n{'':<44}{'p50':>8}{'p95':>9}{'p99':>9}")
     num = max(4, int(engine * seconds / 4))
-    found, spent = clients(port, data, num=4, count=num // 4)
+    found, spent = clients(port, data, num=4, count=num // 4, query="?deadline=3000")
     row("4 clients without a pause (saturation)", found, spent)
     service_rate = len(found) / spent
     print(f"throughput at saturation: {service_rate / engine:.2f} of the bare engine")
     rate = 0.7 * service_rate
-    found, spent = clients(port, data, num=4, count=max(2, int(rate * seconds / 4)), every=4 / rate)
+    found, spent = clients(
+        port, data, num=4, count=max(2, int(rate * seconds / 4)), every=4 / rate, query="?deadline=3000"
+    )
     row("70 % of that", found, spent)
     rss = psutil.Process().memory_info().rss
     found, spent = clients(port, data, num=24, count=max(2, int(2 * service_rate * seconds / 24)), query="?deadline=1")
@@ -164,14 +168,14 @@ def main(*, seconds: float = 20.0, fuzz: int = 0) -> None:
     gc.collect()
     print(f"memory after it: {(psutil.Process().memory_info().rss - rss) / 2**20:+.0f} MiB")
     small = picture(64, 64)
-    found, spent = clients(port, small, num=1, count=40)
+    found, spent = clients(port, small, num=1, count=40, query="?deadline=3000")
     row("thumbnails of 64x64, idle", found, spent)
     large = picture(2500, 2500)
     stop = threading.Thread(target=lambda: clients(port, large, num=1, count=1, query="?deadline=3000"))
     stop.start()
     while not service.runner.seconds() > 1:
         time.sleep(0.05)
-    found, spent = clients(port, small, num=1, count=40)
+    found, spent = clients(port, small, num=1, count=40, query="?deadline=3000")
     row("beside a picture of 2500x2500", found, spent)
     print(f"of which {service.runner.seconds():.0f} s were still to be computed")
     os._exit(0)

@@ -167,7 +167,7 @@ def _jxl(image: npt.NDArray[Any], metadata: Metadata) -> bytes:
         )
         if content is not None
     )
-    data: bytes = imagecodecs.jpegxl_encode(pixels, lossless=True, effort=1, usecontainer=bool(boxes), numthreads=1)
+    data = bytes(imagecodecs.jpegxl_encode(pixels, lossless=True, effort=1, usecontainer=bool(boxes), numthreads=1))
     if not boxes:
         return data
     place = 0

@@ -49,7 +49,7 @@ def _pillow(data: bytes, max_pixels: int) -> Decoded:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is asked next
         with Image.open(io.BytesIO(data)) as image:
-            check_size(*image.size, max_pixels)
+            check_size(image.size[0], image.size[1], max_pixels)
             metadata = Metadata(
                 icc=image.info.get("icc_profile"), exif=_bare(image.info.get("exif")), xmp=image.info.get("xmp")
             )
@@ -63,7 +63,7 @@ def _heic(data: bytes, max_pixels: int) -> Decoded:
     import pillow_heif
 
     image = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
-    check_size(*image.size, max_pixels)
+    check_size(image.size[0], image.size[1], max_pixels)
     pixels = np.array(image)
     metadata = Metadata(
         icc=image.info.get("icc_profile"), exif=_bare(image.info.get("exif")), xmp=image.info.get("xmp") or None

@@ -42,7 +42,7 @@ def png_rows(bands: Iterable[npt.NDArray[Any]], form: Form, metadata: Metadata) 
         np.subtract(lines[:1], row, out=filtered[:1, 1:])
         np.subtract(lines[1:], lines[:-1], out=filtered[1:, 1:])
         row = lines[-1].copy()
-        waiting += deflate.compress(memoryview(filtered).cast("B"))
+        waiting += deflate.compress(filtered.reshape(-1).data)
         if len(waiting) >= _BLOCK:
             yield _chunk(b"IDAT", bytes(waiting))
             waiting.clear()

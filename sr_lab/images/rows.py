@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from sr_lab.images.banded import multiply
+from sr_lab.images.banded import Block, multiply
 from sr_lab.images.resize import band_of
 
 
@@ -23,9 +23,10 @@ def resampled_rows(
     waiting: Tensor | None = None
     start, done = 0, 0
     rows_first = factors[0] <= factors[1]  # in MATLAB's order: the axis that shrinks most, or else the rows
-    blocks = across = None
+    blocks: tuple[Block, ...] = ()
+    across: tuple[Block, ...] = ()
     for band in bands:
-        if blocks is None:
+        if not blocks:
             dtype, device = band.dtype, band.device
             blocks = band_of(before[0], size[0], factors[0], "symmetric", False, dtype, device).blocks
             across = band_of(before[1], size[1], factors[1], "symmetric", False, dtype, device).blocks

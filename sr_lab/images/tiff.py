@@ -161,7 +161,9 @@ def _unmultiplied(image: npt.NDArray[Any], alpha: int, others: list[int]) -> npt
 def _metadata(page: tifffile.TiffPage) -> Metadata:
     """What a page holds beside its pixels, but for its description of itself."""
     tags = page.tags
-    found = {name: _bytes(tags.valueof(tag)) for name, tag in (("icc", 34675), ("xmp", 700), ("iptc", 33723))}
+    found: dict[str, Any] = {
+        name: _bytes(tags.valueof(tag)) for name, tag in (("icc", 34675), ("xmp", 700), ("iptc", 33723))
+    }
     resolution = None
     if (unit := tags.valueof(296, default=2)) in (2, 3) and 282 in tags and 283 in tags:
         across, down = (
@@ -250,7 +252,7 @@ def write_tiff_rows(stream: BinaryIO, bands: Iterable[npt.NDArray[Any]], form: F
 
 def _strip(part: npt.NDArray[Any], order: str) -> bytes:
     """Rows as a strip: each sample less that of the pixel before it, deflated."""
-    difference = part.astype(part.dtype.newbyteorder(order))
+    difference = part.astype(part.dtype.newbyteorder(">" if order == ">" else "<"))
     difference[:, 1:] -= part[:, :-1]
     return deflated(difference.tobytes())
 

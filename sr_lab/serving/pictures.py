@@ -1,5 +1,6 @@
 """Encoded images of requests and answers: what a header tells, decoding, and the format that the client accepts."""
 
+import functools
 import io
 import tempfile
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from sr_lab.images import read_image
+from sr_lab.images import codecs, read_image
 from sr_lab.images.extras import read_extras
 from sr_lab.images.headers import ImageError, read_header
 
@@ -165,7 +166,7 @@ def _npy(image: Pixels) -> bytes:
 
 
 FORMATS = {
-    "png": Format("image/png", _by_opencv(".png"), deep=True),
+    "png": Format("image/png", functools.partial(codecs.encode, format="png"), deep=True),
     "jpeg": Format(
         "image/jpeg",
         _by_opencv(

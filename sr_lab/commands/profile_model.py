@@ -3,8 +3,8 @@
     srlab profile_model restorer=edge
     srlab profile_model restorer=runs/NAME/best engines=[torch,ncnn] sizes=[64,256] prices.core_hour=0.05
 
-A price is that of an hour of the cores that are used here; s/MP out is the time of a megapixel of the result, with what
-tiles compute twice. srlab profile measures folders of images.
+A price is that of an hour of one core; CPU s/MP is the processor's time for a megapixel of the result, with what tiles
+compute twice. srlab profile measures folders of images.
 """
 
 import sys

@@ -33,7 +33,7 @@ class ModelProfile:
         threads: Cores that were used.
         latency: Engine to side of the window to what a call cost.
         unfit: Engine to the reason why it was left out.
-        prices: Name to price of an hour of these cores.
+        prices: Name to price of an hour of one core.
     """
 
     network: str
@@ -49,15 +49,15 @@ class ModelProfile:
     prices: Mapping[str, float]
 
     def per_megapixel(self, engine: str, side: int) -> float:
-        """Seconds of an output megapixel, halos of tiles included."""
+        """Seconds of CPU for an output megapixel, halos of tiles included."""
         core = max(1, side - 2 * self.halo)
-        return self.latency[engine][side].p50 / (core * self.scale) ** 2 * 1e6
+        return self.latency[engine][side].cpu / (core * self.scale) ** 2 * 1e6
 
     @property
     def table(self) -> list[list[str]]:
         """Rows of text, the first one with the titles."""
         rows = [
-            ["engine", "window", "p50 ms", "p95 ms", "CPU ms", "MiB", "s/MP out", *(f"{key}/MP" for key in self.prices)]
+            ["engine", "window", "p50 ms", "p95 ms", "CPU ms", "MiB", "CPU s/MP", *(f"{key}/MP" for key in self.prices)]
         ]
         for engine, sides in self.latency.items():
             for side, cost in sides.items():
@@ -91,7 +91,7 @@ def profile_model(
         name: The artefact, as ``workflows.load.fetch_artefact`` takes it.
         sizes: Sides of the windows.
         engines: Names of engines; None for all that are installed.
-        prices: Name to price of an hour of the cores that are used here.
+        prices: Name to price of an hour of one core.
         scale: Enlargement factor of public weights, which some architectures do not tell.
         num_runs: Calls that are timed for each.
         tracking_uri: The store that knows ``runs:/`` and ``models:/``.

@@ -1,8 +1,9 @@
 """Shrinking as a pair of matrices, and the projection of an image onto those that shrink to a given one.
 
 A linear shrinking whose kernel is separable is D: X -> R X C^T, with a banded matrix for the rows and one for the
-columns. What an image x lacks to shrink to y is smallest in x' = x + D^T (D D^T)^-1 (y - D x), orthogonally projected:
-two small banded systems and three resizes. With V for D^T it is the oblique projection x + V (D V)^-1 (y - D x).
+columns. What an image x lacks to shrink to y is smallest in x' = x + D^T (D D^T)^-1 (y - D x): x is projected, by two
+small banded systems and three resizes. Of MATLAB's bicubic D^T is its enlargement U up to a factor, the mirrored border
+included, so that x + U (D U)^-1 (y - D x) is the same.
 """
 
 import math
@@ -10,7 +11,6 @@ from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -29,20 +29,19 @@ class Axis:
 
     Args:
         shrink: (n, N) matrix: what makes n low pixels of N.
-        lift: (N, n) matrix by which a correction returns; None for the transpose of ``shrink``.
 
     Attributes:
         shape: n and N.
     """
 
-    def __init__(self, shrink: Matrix, lift: Matrix | None = None) -> None:
+    def __init__(self, shrink: Matrix) -> None:
         self.shrink = _tidy(shrink)
-        self.lift = _tidy(self.shrink.T if lift is None else lift)
+        self.lift = _tidy(self.shrink.T)
         self.shape: tuple[int, int] = self.shrink.shape
         self._blocks: dict[tuple[bool, torch.dtype, torch.device], tuple[Block, ...]] = {}
 
     def blocks(self, *, lift: bool, dtype: torch.dtype, device: torch.device) -> tuple[Block, ...]:
-        """``shrink`` or ``lift`` for ``images.banded.multiply``."""
+        """``shrink``, or its transpose ``lift``, for ``images.banded.multiply``."""
         key = (lift, dtype, device)
         if key not in self._blocks:
             matrix = (self.lift if lift else self.shrink).tocoo()
@@ -54,7 +53,7 @@ class Axis:
 
     @cached_property
     def _banded(self) -> tuple[tuple[int, int], FloatArray]:
-        """The product of ``shrink`` and ``lift`` as LAPACK wants a banded matrix: its widths, and its diagonals."""
+        """The product of ``shrink`` and its transpose as LAPACK wants it: widths of the band, and its diagonals."""
         product = (self.shrink @ self.lift).tocoo()
         offset = product.col - product.row
         above, below = max(0, int(offset.max())), max(0, int(-offset.min()))
@@ -83,7 +82,7 @@ class Axis:
         return float(self.shrink.power(2).sum() / self.shape[0])
 
     def solve(self, values: FloatArray) -> FloatArray:
-        """(D V)^-1 times each column of (n, m)."""
+        """(D D^T)^-1 times each column of (n, m)."""
         import scipy.linalg
 
         widths, diagonals = self._banded
@@ -129,9 +128,9 @@ class Shrinking:
         self.rows, self.columns = rows, columns
 
     @classmethod
-    def bicubic(cls, high: tuple[int, int], low: tuple[int, int], *, enlarged: bool = False) -> "Shrinking":
-        """MATLAB's bicubic from a size (height, width) to another; with ``enlarged`` its enlargement lifts."""
-        return cls(*(bicubic_axis(before, after, enlarged) for before, after in zip(high, low, strict=True)))
+    def bicubic(cls, high: tuple[int, int], low: tuple[int, int]) -> "Shrinking":
+        """MATLAB's bicubic from a size (height, width) to another."""
+        return cls(*(bicubic_axis(before, after) for before, after in zip(high, low, strict=True)))
 
     @property
     def noise_gain(self) -> float:
@@ -156,13 +155,13 @@ class Shrinking:
         return multiply(narrow, self.columns.blocks(lift=False, dtype=dtype, device=device), -1)
 
     def lift(self, low: Tensor) -> Tensor:
-        """(B, C, h, w) to (B, C, H, W), by the transpose (or what else lifts): the range of corrections."""
+        """(B, C, h, w) to (B, C, H, W), by the transpose: the range of corrections."""
         dtype, device = _wide(low), low.device
         wide = multiply(low.to(dtype), self.columns.blocks(lift=True, dtype=dtype, device=device), -1)
         return multiply(wide, self.rows.blocks(lift=True, dtype=dtype, device=device), -2)
 
     def solve(self, residual: Tensor, *, weight: float = 0.0) -> Tensor:
-        """(D V)^-1 of a low image, or with ``weight`` (D D^T + weight)^-1; in float64, on the CPU meanwhile."""
+        """(D D^T + weight)^-1 of a low image; in float64, on the CPU meanwhile."""
         values = residual.detach().cpu().double().numpy()
         planes = values.reshape(-1, *values.shape[-2:])
         if weight > 0:
@@ -176,7 +175,7 @@ class Shrinking:
         return result.to(residual.device, _wide(residual))
 
     def part(self, low: Tensor) -> Tensor:
-        """The image (B, C, H, W) within the range of ``lift`` that shrinks to ``low``."""
+        """The smallest image (B, C, H, W) that shrinks to ``low``: it shows nothing that ``low`` does not."""
         return self.lift(self.solve(low))
 
     def project(self, image: Tensor, low: Tensor, *, weight: float = 0.0) -> Tensor:
@@ -204,18 +203,12 @@ class Shrinking:
 
 
 @lru_cache(maxsize=64)
-def bicubic_axis(num_in: int, num_out: int, enlarged: bool = False) -> Axis:
-    """MATLAB's bicubic along one axis; with ``enlarged`` its enlargement lifts, else its transpose."""
-    lift = _matrix(*bicubic_matrix(num_out, num_in), (num_in, num_out)) if enlarged else None
-    return Axis(_matrix(*bicubic_matrix(num_in, num_out), (num_out, num_in)), lift)
-
-
-def _matrix(
-    row: npt.NDArray[np.int64], column: npt.NDArray[np.int64], value: FloatArray, shape: tuple[int, int]
-) -> Matrix:
+def bicubic_axis(num_in: int, num_out: int) -> Axis:
+    """MATLAB's bicubic along one axis."""
     import scipy.sparse
 
-    return scipy.sparse.coo_array((value, (row, column)), shape=shape).tocsr()
+    row, column, value = bicubic_matrix(num_in, num_out)
+    return Axis(scipy.sparse.coo_array((value, (row, column)), shape=(num_out, num_in)))
 
 
 def _tidy(matrix: Matrix) -> Matrix:

@@ -18,9 +18,8 @@ _FLOOR = (0.01 / 255) ** 2
 def unseen_detail(image: Tensor, *, scale: int) -> Tensor:
     """The part of an image that bicubic shrinking removes without a trace: its null-space component.
 
-    n = x - U (D U)^-1 D x, with MATLAB's bicubic shrinking D and enlargement U. So D n = 0 exactly, and a bicubic
-    enlargement, which is in the range of U, has no such part. Inside the image U is the transpose of D up to a
-    factor, and the projection is orthogonal; only in the outermost pixels it is not.
+    n = x - D^T (D D^T)^-1 D x, with MATLAB's bicubic shrinking D. So D n = 0 exactly, and the projection is
+    orthogonal. D^T is MATLAB's enlargement up to a factor, so that a bicubic enlargement has no such part.
 
     Args:
         image: (B, C, H, W), any range.
@@ -38,7 +37,7 @@ def unseen_detail(image: Tensor, *, scale: int) -> Tensor:
     image = image.float()
     if scale == 1:
         return torch.zeros_like(image)
-    shrinking = Shrinking.bicubic((height, width), (height // scale, width // scale), enlarged=True)
+    shrinking = Shrinking.bicubic((height, width), (height // scale, width // scale))
     return image - shrinking.part(shrinking.shrink(image))
 
 

@@ -3,7 +3,7 @@
     python experiments/consistency/study.py DATA/Set5/x4 experiments/consistency \
         bicubic edge pretrained/realesr_animevideov3 pretrained/realesrgan_x4plus
 
-DATA/Set5/x4 holds HR/ and LR/. Writes table.md, results.csv (an image a line) and comparison.png into the folder.
+DATA/Set5/x4 holds HR/ and LR/. Writes table.md, results.csv (an image a line) and comparison.jpg into the folder.
 """
 
 import csv
@@ -71,7 +71,7 @@ def study(folder: Path, output: Path, names: list[str]) -> None:
                 shown.append((name, [rounded(plain), rounded(exact), (exact - plain) * 4 + 0.5, high]))
             print(name, pair.name, {key: round(float(rows[-1][key]), 4) for key in KEYS}, flush=True)
         write(rows, output)
-    picture(shown, output / "comparison.png")
+    picture(shown, output / "comparison.jpg")
 
 
 def write(rows: list[dict[str, object]], output: Path) -> None:
@@ -112,7 +112,7 @@ def picture(shown: list[tuple[str, list[Tensor]]], file: Path) -> None:
             axis.set_title(title, fontsize=8)
         row[0].set_ylabel(name.rpartition("/")[2], fontsize=7)
     figure.tight_layout()
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=110, pil_kwargs={"quality": 88})
 
 
 if __name__ == "__main__":

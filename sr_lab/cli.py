@@ -41,7 +41,7 @@ def docstring(file: Path) -> str:
 
 def overview() -> str:
     """Text of ``srlab --help``."""
-    rows = [f"  {name:<12}{docstring(file).splitlines()[0]}" for name, file in commands().items()]
+    rows = [f"  {name:<15}{docstring(file).splitlines()[0]}" for name, file in commands().items()]
     return "\n".join(
         [
             "usage: srlab COMMAND [key=value ...] [--cfg] [-m]",

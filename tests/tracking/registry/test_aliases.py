@@ -4,11 +4,11 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from registered import decide, make_model
 from services import Server, login
 
 from sr_lab.tracking.registry import aliases
@@ -17,7 +17,6 @@ from sr_lab.tracking.registry.aliases import (
     ConflictError,
     NoPreviousChampionError,
     history,
-    label,
     promote,
     record,
     rollback,
@@ -44,25 +43,6 @@ def store(request: pytest.FixtureRequest, store: str, monkeypatch: pytest.Monkey
 def name(client: Any) -> str:
     """A registered model with three versions."""
     return make_model(client, num_versions=3)
-
-
-def make_model(client: Any, *, num_versions: int) -> str:
-    name = f"m-{uuid.uuid4().hex[:8]}"
-    client.create_registered_model(name)
-    for _ in range(num_versions):
-        client.create_model_version(name, "s3://nowhere/nothing")
-    return name
-
-
-def decide(name: str, version: int, champion: int | None, outcome: str = "promote") -> dict[str, Any]:
-    return {
-        "outcome": outcome,
-        "candidate": label(name, version),
-        "champion": None if champion is None else label(name, champion),
-        "sha256": "d" * 64,
-        "policy_sha256": "p" * 64,
-        "reasons": [{"line": "pass  psnr: fine"}],
-    }
 
 
 def go(store: str, name: str, version: int, champion: int | None) -> None:

@@ -1,14 +1,14 @@
 """Audit and alias disagree on the champion: nothing is decided until a person settles it; every remedy works."""
 
 import shlex
-import uuid
 from typing import Any
 
 import pytest
+from registered import decide, make_model
 
 from sr_lab.cli import main
 from sr_lab.tracking.registry import aliases
-from sr_lab.tracking.registry.aliases import UnsettledError, history, label, promote, record, rollback, settle, standing
+from sr_lab.tracking.registry.aliases import UnsettledError, history, promote, record, rollback, settle, standing
 from sr_lab.workflows.history import history as story
 
 Capture = pytest.CaptureFixture[str]
@@ -17,11 +17,7 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture
 def name(client: Any) -> str:
     """A registered model with four versions; the second is champion after the first."""
-    name = f"settled-{uuid.uuid4().hex[:8]}"
-    client.create_registered_model(name)
-    for _ in range(4):
-        client.create_model_version(name, "s3://nowhere/nothing")
-    return name
+    return make_model(client, num_versions=4)
 
 
 @pytest.fixture
@@ -29,17 +25,6 @@ def released(store: str, name: str) -> str:
     go(store, name, 1, None)
     go(store, name, 2, 1)
     return name
-
-
-def decide(name: str, version: int, champion: int | None, outcome: str = "promote") -> dict[str, Any]:
-    return {
-        "outcome": outcome,
-        "candidate": label(name, version),
-        "champion": None if champion is None else label(name, champion),
-        "sha256": "d" * 64,
-        "policy_sha256": "p" * 64,
-        "reasons": [{"line": "pass  psnr: fine"}],
-    }
 
 
 def go(store: str, name: str, version: int, champion: int | None) -> None:
@@ -86,7 +71,7 @@ def test_nothing_is_decided_while_the_champion_is_lost(
     assert main(["promote", f"name={name}", "version=4", f"tracking_uri={store}"]) == 1
     assert "the audit says that version 2 is the champion" in capsys.readouterr().err
     assert main(["notify", f"name={name}", "events.command=exit", f"tracking_uri={store}"]) == 1
-    assert "srlab rollback name=settled-" in capsys.readouterr().err
+    assert f"srlab rollback name={name}" in capsys.readouterr().err
     assert history(store, name) == records
     assert aliases.aliases(store, name) == found
 

@@ -178,7 +178,11 @@ class NetworkRestorer:
         """
         if isinstance(network := self.network, GenerativeNetwork):
             overlap = _OVERLAP if self.overlap is None else self.overlap
-            settings = {"num_steps": self.num_steps, "tile": self.tile, "overlap": min(overlap, (self.tile - 1) // 2)}
+            settings: dict[str, Any] = {
+                "num_steps": self.num_steps,
+                "tile": self.tile,
+                "overlap": min(overlap, (self.tile - 1) // 2),
+            }
             return self._by_channels(low, lambda image: network.sample(image, seeds=[seed], **settings))
         height, width = low.shape[-2:]
         if max(height, width) <= self.tile:

@@ -47,7 +47,7 @@ class EdgeConv(nn.Module):
     def kernel(self) -> tuple[Tensor, Tensor]:
         """Weight (channels_out, channels_in, 3, 3) and bias (channels_out,) of the one convolution that this is."""
         wide = torch.einsum("omhw,mi->oihw", self.narrow.weight, self.widen.weight[:, :, 0, 0])
-        mixed = self.mix.weight[:, :, 0, 0].unflatten(0, (3, -1)) * self.strength[:, :, None]
+        mixed = torch.unflatten(self.mix.weight[:, :, 0, 0], 0, (3, -1)) * self.strength[:, :, None]
         edges = torch.einsum("boi,bhw->oihw", mixed, self.masks)
         weight = self.plain.weight + wide + edges + self.through
         assert self.plain.bias is not None

@@ -72,7 +72,8 @@ class Block(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h, w)."""
         features = features + self.modulation(features)
-        return features + self.mixer(features)
+        mixed: Tensor = features + self.mixer(features)
+        return mixed
 
 
 class SAFMN(Network):

@@ -8,6 +8,7 @@ from sr_lab.tracking.registry import versions
 from sr_lab.tracking.registry.card import INTENDED_USE
 from sr_lab.tracking.registry.outside import run_of_pretrained
 from sr_lab.tracking.registry.versions import Version
+from sr_lab.tracking.store import store_uri
 
 __all__ = ["Version", "register"]
 
@@ -48,7 +49,7 @@ def register(
         RuntimeError: If the store does not answer.
     """
     if is_pretrained(run):
-        store = uri or default_uri
+        store = store_uri(uri or default_uri)
         run = run_of_pretrained(run, uri=store)
         uri = store
     store, run_id = versions.locate(run, uri=uri, default_uri=default_uri)

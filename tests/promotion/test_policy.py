@@ -24,7 +24,8 @@ def load(name: str, *changes: str) -> Policy:
 
 
 def test_every_policy_is_tested():
-    assert sorted(path.stem for path in CONF.glob("*.yaml")) == sorted(NAMES)
+    other = {"rollout"}  # of another class, with tests of its own
+    assert sorted({path.stem for path in CONF.glob("*.yaml")} - other) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

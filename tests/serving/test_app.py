@@ -108,7 +108,7 @@ def test_what_cannot_be_in_time_is_refused_or_restored_by_the_fast_model(served)
     runner = served.service.runner
     image, slow = picture(), served.source.load("1")
     group = runner.group(slow, slow.plan(40, 50), 3, "uint8")
-    runner.queue.costs[group] = 5.0  # two tiles: 10 s
+    runner.queue.costs[group] = 16.0 / len(slow.plan(40, 50).tiles)  # 16 s, and a quarter for safety
     served.service.shelf.get("photos")
     answer = served.client.post("/v1/restore?deadline=3", content=encoded(image))
     assert (answer.status_code, answer.headers["x-tier"]) == (200, "fast")
@@ -125,7 +125,7 @@ def test_a_full_queue_says_when_to_come_again(served):
     group = service.runner.group(model, plan, 3, "uint8")
     service.runner.queue.costs[group] = 1.0
     num = len(plan.tiles)
-    held = Work(id="held", group=group, num_tiles=10 * num, deadline=service.clock() + 10 * num * 1.25 + 1)
+    held = Work(id="held", group=group, num_tiles=10 * num, deadline=service.clock() + 10.6 * num * 1.25)
     service.runner.insert(held, model, plan)
     try:
         answer = served.client.post(f"/v1/restore?deadline={2 * num}&tier=best", content=encoded(picture()))

@@ -97,14 +97,13 @@ def test_a_sentence_tells_how_many_and_the_first():
     assert icc.endswith("the first is c.png")
 
 
-@pytest.mark.parametrize("command", ["restore", "degrade", "replay"])
+@pytest.mark.parametrize("command", ["degrade", "replay"])
 def test_what_is_dropped_is_said_once_a_run(tmp_path, monkeypatch, capsys, command):
     monkeypatch.chdir(tmp_path)
     for name, data in (("a.png", CASES["PNG with alpha"][0]), ("b.tif", CASES["GeoTIFF"][0])):
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / "in" / name).write_bytes(data)
     words = {
-        "restore": ["restore", "restorer=bicubic", "scale=2"],
         "degrade": ["degrade", "degradation=bicubic", "scale=2"],
         "replay": ["degrade", "replay=first/manifest.parquet"],
     }

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -19,8 +20,10 @@ SEED = 6174
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One thread: on tiny tensors a second one costs more than it gives."""
+    """One thread: on tiny tensors a second one costs more than it gives; Ctrl-C works where a shell ignores it."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,7 @@ class PictureRestorer:
 
     Example:
         >>> import numpy as np
+        >>> from sr_lab.inference.restorers import BicubicRestorer
         >>> bicubic = PictureRestorer(BicubicRestorer(scale=2), name="bicubic")
         >>> bicubic(np.zeros((3, 4), np.uint8)).shape
         (6, 8, 1)

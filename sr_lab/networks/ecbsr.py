@@ -76,7 +76,7 @@ class ECBSR(Network):
     Example:
         >>> trained = ECBSR(scale=2, num_channels=1, num_blocks=2, num_features=8)
         >>> trained.collapse().num_parameters
-        1580
+        1564
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """dvc.yaml and the workflows call only commands that exist, on files that exist."""
 
 import ast
+import contextlib
 import functools
 import re
 import shlex
@@ -164,7 +165,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_NO_ANALYTICS", "1")
         patch.setenv("DVC_SITE_CACHE_DIR", str(folder / ".site"))
-        with Repo.init(str(folder), no_scm=True) as repo:
+        with contextlib.chdir(folder), Repo.init(str(folder), no_scm=True) as repo:
             for stage in PIPELINE["stages"]:
                 repo.commit(stage, force=True)
         yield folder
@@ -174,7 +175,7 @@ def would_run(folder: Path) -> set[str]:
     """The stages of ``dvc repro --dry``."""
     from dvc.repo import Repo
 
-    with Repo(str(folder)) as repo:
+    with contextlib.chdir(folder), Repo(str(folder)) as repo:
         return {stage.name for stage in repo.reproduce(dry=True)}
 
 

@@ -238,7 +238,6 @@ def test_bytes_that_differ_from_the_manifest_are_reported(
         ([], "give input=DIR, replay=MANIFEST"),
         (["input=a", "preview=b"], "input= and preview= are given"),
         (["preview=b", "estimate=a"], "preview= and estimate= are given"),
-        (["estimate=a", "num_images=all"], "num_images=all: a whole number of at least 1"),
         (["replay=m"], "replay= needs input=DIR"),
         (["replay=m", "input=a", "degradation=dn"], "the manifest holds the degradation"),
         (["replay=none.parquet", "input=a"], "none.parquet does not exist"),
@@ -255,6 +254,11 @@ def test_errors_name_field_and_remedy(
     assert degrade(*(text.replace("PHOTOS", str(photos)) for text in arguments), f"output={output}") == 1
     assert message in capsys.readouterr().err
     assert [name for name in files(tmp_path) if name.startswith("out")] == []
+
+
+def test_a_number_that_is_none_is_a_wrong_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert degrade("estimate=a", "num_images=all", f"output={tmp_path / 'out'}") == 2
+    assert "num_images=all: give a number" in capsys.readouterr().err
 
 
 def test_foreign_files_in_the_output_and_a_nested_output_are_refused(

@@ -124,7 +124,7 @@ def test_a_sweep_does_not_select_on_the_hold_out(photos, tmp_path, monkeypatch, 
         (
             "+space.a={_target_: sr_lab.sweeps.space.Float, key: optimizer.lr, low: low, high: 1}",
             "val/psnr_y",
-            "low=low, high=1, step=None: give numbers",
+            "space.a.low=low: give a number",
         ),
         (
             "+space.a={_target_: sr_lab.sweeps.space.Choice, key: losses, values: l1}",

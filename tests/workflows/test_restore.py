@@ -131,7 +131,8 @@ def test_a_profile_is_converted_only_where_it_cannot_be_kept(restore):
     assert restore("in", "kept")[0] == 0
     assert restore("in", "changed", "format=bmp")[0] == 0
     kept, changed = read_image("kept/photo.png"), read_image("changed/photo.bmp")
-    assert np.array_equal(kept, to_levels(resize_bicubic(to_tensor(gradient()), scale=2.0), np.uint8))
+    enlarged = to_levels(resize_bicubic(to_tensor(gradient()), scale=2.0), np.uint8)
+    assert np.abs(kept.astype(int) - enlarged).max() <= 1  # halves of a level are rounded either way
     assert np.abs(kept.astype(int) - changed).max() > 8
 
 

@@ -1,5 +1,7 @@
 """The models in the package: whole, small, found by name, trained on nothing that they are measured on."""
 
+import re
+
 import pytest
 import torch
 
@@ -14,8 +16,7 @@ def test_a_shipped_model_is_whole_and_says_what_it_is(name: str) -> None:
     assert name.endswith(f"_x{artefact.scale}")
     assert len(artefact.metadata["images"]["train"]) > 400
     text = "".join((MODELS / name / file).read_text() for file in FILES if file != "weights.safetensors")
-    assert "/home" not in text
-    assert "/work" not in text
+    assert not re.search(r"""[\s"']/\w""", text), "no path of the machine that trained it"
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_models() if name.startswith("edge")])

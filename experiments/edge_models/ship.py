@@ -29,12 +29,11 @@ def main() -> None:
     artefact = load_artefact(given.artefact)
     network = artefact.network
     assert isinstance(network, ECBSR)
+    network = network.collapse()
     config = json.loads(json.dumps(artefact.config).replace(os.environ.get("SR_LAB_SHARED", "../shared"), "../shared"))
     config["model"]["network"]["collapsed"] = True
     metadata = {**artefact.metadata, "collapsed_from": artefact.metadata["sha256"]["weights.safetensors"]}
-    folder = save_artefact(
-        MODELS / f"{given.name}_x{network.scale}", network.collapse(), config=config, metadata=metadata
-    )
+    folder = save_artefact(MODELS / f"{given.name}_x{network.scale}", network, config=config, metadata=metadata)
     measured = [read_report(report / "summary.json") for report in given.reports]
     card = model_card(
         RunFacts(run_id=f"edge_x{network.scale}", tags=_machine(), benchmarks=measured),
@@ -43,7 +42,7 @@ def main() -> None:
     )
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     size = sum(file.stat().st_size for file in folder.iterdir())
-    print(f"{folder}: {network.collapse().num_parameters} parameters, {size / 1000:.0f} kB")
+    print(f"{folder}: {network.num_parameters} parameters, {size / 1000:.0f} kB")
 
 
 def _machine() -> dict[str, str]:

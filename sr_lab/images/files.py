@@ -51,6 +51,11 @@ class Picture:
     alpha: bool
     metadata: Metadata
 
+    @property
+    def colours(self) -> npt.NDArray[Any]:
+        """The pixels without transparency."""
+        return np.ascontiguousarray(self.pixels[:, :, :-1] if self.alpha else self.pixels)
+
 
 def read_image(path: Path | str, *, max_pixels: int | None = None) -> npt.NDArray[Any]:
     """Decode an image file, whatever its suffix, and turn it upright by its EXIF orientation.
@@ -72,8 +77,7 @@ def read_image(path: Path | str, *, max_pixels: int | None = None) -> npt.NDArra
     Raises:
         ImageError: if the file is missing, empty, truncated, damaged, too large, or not an image.
     """
-    picture = read_picture(path, max_pixels=max_pixels)
-    return np.ascontiguousarray(picture.pixels[:, :, :-1] if picture.alpha else picture.pixels)
+    return read_picture(path, max_pixels=max_pixels).colours
 
 
 def read_picture(path: Path | str, *, max_pixels: int | None = None) -> Picture:
@@ -90,15 +94,25 @@ def read_picture(path: Path | str, *, max_pixels: int | None = None) -> Picture:
     if not data:
         raise ImageError(f"{path} is empty (0 bytes); fetch it again or remove it")
     try:
-        if is_tiff:
-            image, orientation, alpha, metadata = read_tiff(path, max_pixels=max_pixels)
-        elif is_foreign(data):
-            image, orientation, alpha, metadata = read_foreign(data, max_pixels=max_pixels)
-        else:
-            image, orientation, alpha = _decode(data, max_pixels)
-            metadata = read_metadata(data)
+        if not is_tiff:
+            return decode_picture(data, max_pixels=max_pixels)
+        image, orientation, alpha, metadata = read_tiff(path, max_pixels=max_pixels)
     except ImageError as error:
         raise ImageError(f"{path} {error}") from error
+    return Picture(np.ascontiguousarray(_upright(image, orientation)), alpha, metadata)
+
+
+def decode_picture(data: bytes, *, max_pixels: int) -> Picture:
+    """As ``read_picture``, of the bytes of a file other than TIFF.
+
+    Raises:
+        ImageError: With the words that follow the image's name.
+    """
+    if is_foreign(data):
+        image, orientation, alpha, metadata = read_foreign(data, max_pixels=max_pixels)
+    else:
+        image, orientation, alpha = _decode(data, max_pixels)
+        metadata = read_metadata(data)
     return Picture(np.ascontiguousarray(_upright(image, orientation)), alpha, metadata)
 
 

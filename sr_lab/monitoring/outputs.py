@@ -8,12 +8,10 @@ from torch import Tensor
 
 from sr_lab.degradations.estimate.arrays import as_levels, luma
 from sr_lab.images import resize_bicubic, to_array, to_tensor, to_uint8
+from sr_lab.metrics.consistency import LIMIT
 from sr_lab.metrics.psnr import psnr
 from sr_lab.monitoring.measuring import Pixels
 from sr_lab.monitoring.naturalness import naturalness
-
-MAX_CONSISTENCY = 60.0
-"""Decibels above which the rounding of the input decides."""
 
 
 class RestoredOutputs:
@@ -55,7 +53,7 @@ class RestoredOutputs:
         restored = to_uint8(self.restore(low))
         again = resize_bicubic(restored.float() / 255, size=(low.shape[2], low.shape[3]))
         values = {
-            "consistency": min(float(psnr(again.clamp(0, 1), low)), MAX_CONSISTENCY),
+            "consistency": min(float(psnr(again.clamp(0, 1), low)), LIMIT),
             "naturalness": naturalness(luma(as_levels(to_array(restored.float() / 255)))),
         }
         if self.variance is not None:

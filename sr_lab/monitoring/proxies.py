@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from sr_lab.images import resize_bicubic, rgb_to_y
+from sr_lab.metrics.consistency import LIMIT
 from sr_lab.metrics.hallucination import unseen_detail
 from sr_lab.metrics.psnr import psnr
 from sr_lab.monitoring.naturalness import MIN_SIDE, naturalness
@@ -22,7 +23,7 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 SIDE = 64
 """Side, in pixels of the input, of the square that is compared: the cost of a pair does not grow with the image."""
-_EDGE, _LIMIT = 4, 60.0
+_EDGE = 4
 
 
 def proxy_gains(
@@ -62,7 +63,7 @@ def proxy_gains(
     given = _tensor(square)
     edge = _EDGE if min(square.shape[:2]) > 4 * _EDGE else 0
     seen = [
-        min(float(psnr(resize_bicubic(image, scale=1 / scale), given, border=edge)), _LIMIT) for image in (ours, theirs)
+        min(float(psnr(resize_bicubic(image, scale=1 / scale), given, border=edge)), LIMIT) for image in (ours, theirs)
     ]
     unseen = [unseen_detail(image, scale=scale) for image in (ours, theirs)]
     gains = {

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from sr_lab.images import resize_bicubic
+from sr_lab.images.resize import bicubic_matrix
 
 Pixels = npt.NDArray[Any]
 LIMIT = 60.0
@@ -103,5 +102,7 @@ def _growing(length: int, scale: int) -> Pixels:
 
 @functools.lru_cache(64)
 def _matrix(length: int, made: int) -> Pixels:
-    unit = torch.eye(length, dtype=torch.float64)[None, None]
-    return resize_bicubic(unit, size=(made, length))[0, 0].float().numpy()
+    rows, columns, values = bicubic_matrix(length, made)
+    matrix = np.zeros((made, length))
+    np.add.at(matrix, (rows, columns), values)
+    return matrix.astype(np.float32)

@@ -15,6 +15,7 @@ import tifffile
 
 from sr_lab.images import codecs, read_image
 from sr_lab.images.extras import read_extras
+from sr_lab.images.files import decode_picture
 from sr_lab.images.headers import ImageError, read_header
 
 Pixels = npt.NDArray[Any]
@@ -83,6 +84,11 @@ def decode(data: bytes, *, max_pixels: int) -> Pixels:
     """
     if data.startswith(_NPY):
         return _read_npy(data)
+    if not data.startswith(_TIFF):
+        try:
+            return decode_picture(data, max_pixels=max_pixels).colours
+        except ImageError as error:
+            raise ImageError(f"the image {error}") from None
     with tempfile.NamedTemporaryFile(prefix="srlab-") as file:
         file.write(data)
         file.flush()
@@ -145,12 +151,6 @@ def _by_opencv(suffix: str, *options: int) -> Callable[[Pixels], bytes]:
     return encode
 
 
-def _jxl(image: Pixels) -> bytes:
-    import imagecodecs
-
-    return bytes(imagecodecs.jpegxl_encode(image if image.shape[2] > 1 else image[:, :, 0], effort=1, lossless=True))
-
-
 def _avif(image: Pixels) -> bytes:
     from PIL import Image
 
@@ -175,9 +175,9 @@ FORMATS = {
             *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
         ),
     ),
-    "webp": Format("image/webp", _by_opencv(".webp", cv2.IMWRITE_WEBP_QUALITY, 101)),
+    "webp": Format("image/webp", functools.partial(codecs.encode, format="webp")),
     "avif": Format("image/avif", _avif),
-    "jxl": Format("image/jxl", _jxl, deep=True),
+    "jxl": Format("image/jxl", functools.partial(codecs.encode, format="jxl"), deep=True),
     "npy": Format("application/x-npy", _npy, deep=True, bands=True),
 }
 """By their names: png, webp, jxl and npy without loss, jpeg and avif with."""

@@ -207,13 +207,13 @@ class Service:
         if not FORMATS[ask.form].holds(facts):
             what = "16 bits" if facts.deep else f"{facts.channels} channels"
             raise Problem(406, f"{FORMATS[ask.form].media} cannot hold {what}; accept image/png or npy", kind="format")
-        models = await self._models(ask, facts, data)
+        models, low = await self._models(ask, facts, data)
         scale = models[0][1].scale
         if self.keys is not None:
             self.keys.spend(ask.caller, facts.pixels * scale**2 / 1e6)
         held = len(data) + facts.pixels * facts.channels * (2 if facts.deep else 1) * (1 + scale**2)
         with self._memory(held):
-            return await self._restore(ask, data, facts, models)
+            return await self._restore(ask, data, low, facts, models)
 
     def _facts(self, data: bytes, most: int) -> Facts:
         try:
@@ -227,16 +227,17 @@ class Service:
             )  # fmt: skip
         return facts
 
-    async def _models(self, ask: Ask, facts: Facts, data: bytes) -> list[tuple[str, Served]]:
-        """Tiers with their models, the preferred one first."""
-        name = ask.model
+    async def _models(self, ask: Ask, facts: Facts, data: bytes) -> tuple[list[tuple[str, Served]], Pixels | None]:
+        """Tiers with their models, the preferred one first; and the image, where the route has looked at it."""
+        name, low = ask.model, None
         if name is None and self.route is not None:
             asked = Asked(facts=facts, plan=ask.caller.plan, deadline=self._deadline(ask), scale=ask.scale)
             if self.route.needs_pixels:
-                asked = replace(asked, low=await self._in_codec(self._decode, data))
+                low = await self._timed("decode", self._in_codec(self._decode, data))
+                asked = replace(asked, low=low)
             name = self.route.choose(asked)
         if name is None and ask.scale is not None:
-            name = next((each for each in self.shelf.names if self._get(each).scale == ask.scale), None)
+            name = await asyncio.to_thread(self._of_scale, ask.scale)
         name = name or self.main
         if name not in self.shelf.names:
             raise Problem(404, f"there is no model {name}: one of {', '.join(self.shelf.names)}", kind="model")
@@ -258,7 +259,11 @@ class Service:
             raise Problem(
                 422, f"{best.label} restores {best.num_channels} channels, the image has {facts.channels}", kind="bands"
             )
-        return chosen
+        return chosen, low
+
+    def _of_scale(self, scale: int) -> str | None:
+        """The first model that enlarges so; a lazy one is loaded to be asked."""
+        return next((each for each in self.shelf.names if self._get(each).scale == scale), None)
 
     def _get(self, name: str) -> Served:
         try:
@@ -285,7 +290,9 @@ class Service:
                 self.measures.shed.labels("memory").inc()
             raise
 
-    async def _restore(self, ask: Ask, data: bytes, facts: Facts, models: list[tuple[str, Served]]) -> Answer:
+    async def _restore(
+        self, ask: Ask, data: bytes, low: Pixels | None, facts: Facts, models: list[tuple[str, Served]]
+    ) -> Answer:
         choice, other = self._choice(ask, models)
         if other is not None and choice.answers == "candidate":
             models = [(models[0][0], other), *models[1:]]
@@ -296,7 +303,8 @@ class Service:
             other = None
         work = admitted.offer.work
         try:
-            low = await self._timed("decode", self._in_codec(self._decode, data))
+            if low is None:
+                low = await self._timed("decode", self._in_codec(self._decode, data))
             if (low.shape[2], low.dtype == np.uint16) != (facts.channels, facts.deep):
                 # Few headers tell less than the truth: the place in the queue is taken again by what it is.
                 self.runner.cancel(work.id)

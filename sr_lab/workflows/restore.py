@@ -128,7 +128,8 @@ def restore(
             "output or format=jpg, or check_disk=false to try"
         )
     _claim(places, made_by, metadata)
-    make = functools.partial(_work, places, load, device, wanted)
+    loaded = restorer if isinstance(mapper, Here) else None
+    make = functools.partial(_work, places, load, device, wanted, loaded)
     sizes = {name: found.width * found.height / 1e6 for name, found in extras}
     told = sizes if all(sizes.values()) else None
     failures = spread(mapper, list(places.names), make, title="restore", sizes=told)
@@ -166,10 +167,13 @@ def network_scale(name: str, wanted: float | None, *, tracking_uri: str | None =
     return fetch_artefact(name, tracking_uri=tracking_uri).scale
 
 
-def _work(places: Places, load: Load, device: Callable[[], torch.device], wanted: Wanted) -> RestoreImages:
-    """The restorer at work, made in the process that uses it."""
+def _work(
+    places: Places, load: Load, device: Callable[[], torch.device], wanted: Wanted, loaded: Restorer | None
+) -> RestoreImages:
+    """The restorer at work, made in the process that uses it; ``loaded`` is there already, on the CPU."""
     chosen = device()
-    return RestoreImages(places=places, restorer=load(chosen), device=chosen, wanted=wanted)
+    restorer = loaded if loaded is not None and chosen.type == "cpu" else load(chosen)
+    return RestoreImages(places=places, restorer=restorer, device=chosen, wanted=wanted)
 
 
 def _noted(wanted: Wanted, made_by: Mapping[str, Any], metadata: Mapping[str, Any]) -> Wanted:

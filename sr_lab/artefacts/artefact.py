@@ -6,8 +6,7 @@ network included) and ``metadata.json`` (commit, data version, metrics, and the 
 
 import importlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,12 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from sr_lab.artefacts.folder import CONFIG, METADATA, WEIGHTS, naming_damage, read_folder
 from sr_lab.base.files import naming, replacing_folder, settle, sha256
 from sr_lab.base.trusted import is_within, trust_hint, trusted_packages
 from sr_lab.networks.base import Network
 from sr_lab.networks.keys import read_weights
 
-WEIGHTS, CONFIG, METADATA = "weights.safetensors", "config.yaml", "metadata.json"
-FILES = (WEIGHTS, CONFIG, METADATA)
 NETWORKS = "sr_lab.networks"
 
 
@@ -83,26 +81,14 @@ def load_artefact(path: Path) -> Artefact:
         return from_checkpoint(path, content)
     if not path.exists():
         raise FileNotFoundError(f"no artefact or checkpoint at {path}")
-    folders = [path] if (path / METADATA).exists() else sorted(file.parent for file in path.rglob(METADATA))
-    if len(folders) != 1:
-        raise ValueError(f"{path} holds {len(folders)} artefacts (a folder with {', '.join(FILES)}): name one")
-    folder = folders[0]
-    missing = [name for name in FILES if not (folder / name).is_file()]
-    if missing:
-        raise ValueError(f"artefact {folder} lacks {', '.join(missing)}")
-    with _naming(folder / METADATA) as file:
-        metadata = dict(json.loads(file.read_text(encoding="utf-8")))
-        hashes = {name: metadata["sha256"][name] for name in (WEIGHTS, CONFIG)}
-    for name, digest in hashes.items():
-        if digest != sha256(folder / name):
-            raise ValueError(f"{folder / name} is not the file that was saved: its hash differs from {METADATA}")
-    with _naming(folder / CONFIG) as file:
-        config = dict(yaml.safe_load(file.read_text(encoding="utf-8")))
-        node = dict(config["model"]["network"])
-    network = build_network(node)
-    with _naming(folder / WEIGHTS) as file:
-        network.load_state_dict(load_file(file))
-    return Artefact(network.eval(), config, metadata)
+    found = read_folder(path)
+    network = build_network(found.node)
+    with naming_damage(found.folder / WEIGHTS) as file:
+        try:
+            network.load_state_dict(load_file(file))
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+    return Artefact(network.eval(), dict(found.config), dict(found.metadata))
 
 
 def from_checkpoint(path: Path, content: Mapping[str, Any]) -> Artefact:
@@ -186,15 +172,6 @@ def complete_config(node: Mapping[str, Any], network: Network) -> dict[str, Any]
             "that its artefact could not be loaded: a network is made by its arguments alone"
         )
     return whole
-
-
-@contextmanager
-def _naming(file: Path) -> Iterator[Path]:
-    """Whatever else a file of an artefact holds is a ``ValueError`` that names it."""
-    try:
-        yield file
-    except (ValueError, TypeError, KeyError, RuntimeError, yaml.YAMLError, SafetensorError) as error:
-        raise ValueError(f"{file} was not written by srlab: {error}") from error
 
 
 def _completed(node: Mapping[str, Any], network: Network) -> dict[str, Any]:

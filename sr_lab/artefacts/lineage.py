@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
-from sr_lab.artefacts.artefact import WEIGHTS, Artefact
+from sr_lab.artefacts.artefact import Artefact
+from sr_lab.artefacts.folder import WEIGHTS
 from sr_lab.backbones import Net
 from sr_lab.losses.base import Loss
 

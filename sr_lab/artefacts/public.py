@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sr_lab.artefacts.artefact import FILES, METADATA, Artefact, build_network, from_checkpoint, load_artefact
+from sr_lab.artefacts.artefact import Artefact, build_network, from_checkpoint, load_artefact
+from sr_lab.artefacts.folder import FILES, METADATA
 from sr_lab.artefacts.pretrained import PREFIX, is_pretrained, pretrained_state
 from sr_lab.networks.base import Network
 from sr_lab.networks.community import load_community

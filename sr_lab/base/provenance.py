@@ -147,7 +147,7 @@ def hardware() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": platform.node(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cpu_cores": os.cpu_count(),
         "cpu_cores_usable": num_cores(),
         "memory_gigabytes": round(psutil.virtual_memory().total / 2**30, 1),
@@ -202,7 +202,8 @@ def _path_of(name: str, file: Path) -> str:
     return "/".join([*parts, file.name] if file.name == "__init__.py" else [*parts[:-1], file.name])
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Name of the processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

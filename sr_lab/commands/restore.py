@@ -22,8 +22,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
-from sr_lab.workflows.load import choose_device, load_restorer
-from sr_lab.workflows.restore import Planned, RestoredFolder, Wanted, network_scale, restore
+from sr_lab.workflows.restore import Loader, Planned, RestoredFolder, Wanted, find_device, restore
 
 _COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
 
@@ -31,6 +30,8 @@ _COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
     result = call(cfg)
+    if result.told:
+        print(result.told, file=sys.stderr)
     for caution in result.cautions:
         print(f"caution: {caution}", file=sys.stderr)
     for message in result.failures:
@@ -51,23 +52,25 @@ def run(cfg: DictConfig) -> int:
 
 def call(cfg: DictConfig) -> RestoredFolder:
     """Restores; see the module's docstring."""
-    settings = _settings(cfg)
+    loader = _loader(cfg)
+    settings = loader.settings
     wanted = _wanted(cfg, settings["scale"])
-    kept = ("name", "tile", "overlap", "seed", "num_steps")
+    kept = ("name", "overlap", "seed", "num_steps")
     asked = {"width": cfg.width, "height": cfg.height, "background": cfg.background, "strip": cfg.strip or None}
     return restore(
         input=cfg.input,
         output=cfg.output,
-        load=functools.partial(_load, settings),
+        load=loader,
         made_by={
             **{key: settings[key] for key in kept},
+            "tile": settings["tile"] or 512,  # as it was recorded before tiles were chosen by engine
             "scale": wanted.scale,
             **asked,
             "quality": None if cfg.quality == Wanted.quality else cfg.quality,
             "network_scale": None if wanted.scale == settings["scale"] else settings["scale"],
             **_kept_of_consistency(settings),
         },
-        device=functools.partial(choose_device, cfg.device),
+        device=functools.partial(find_device, cfg.device),
         format=cfg.format,
         wanted=wanted,
         launcher=build(cfg.launcher),
@@ -94,15 +97,15 @@ def _sizes(image: Planned) -> str:
     return f"{image.size[0]}x{image.size[1]} -> {image.target[0]}x{image.target[1]}"
 
 
-def _settings(cfg: DictConfig) -> dict[str, Any]:
-    """What ``load_restorer`` takes, but for the device."""
+def _loader(cfg: DictConfig) -> Loader:
+    """What loads the restorer, and knows its scale."""
     name, keys = str(cfg.restorer), ("tile", "overlap", "tracking_uri", "seed", "num_steps", "engine")
     if name == "bicubic" and cfg.scale is None and cfg.width is None and cfg.height is None:
         raise ValueError("restorer=bicubic enlarges by any factor: give scale=...")
-    scale = network_scale(name, cfg.scale, tracking_uri=cfg.tracking_uri)
-    settings = {"name": name, "scale": scale, **{key: cfg[key] for key in keys}}
+    loader = Loader({"name": name, "scale": cfg.scale, **{key: cfg[key] for key in keys}})
     if cfg.consistency is None:
-        return settings
+        return loader
+    scale = loader.settings["scale"]
     if cfg.scale not in (None, scale) or cfg.width is not None or cfg.height is not None or scale != int(scale):
         raise ValueError(
             f"consistency={cfg.consistency} holds for the size that the restorer itself makes, x{scale}: leave scale, "
@@ -111,7 +114,8 @@ def _settings(cfg: DictConfig) -> dict[str, Any]:
     cfg = cfg.copy()
     cfg.scale = scale  # the degradation's, too
     degradation = None if cfg.degradation is None else build(cfg.degradation)
-    return settings | {"consistency": cfg.consistency, "input_noise": cfg.input_noise, "degradation": degradation}
+    loader.settings |= {"consistency": cfg.consistency, "input_noise": cfg.input_noise, "degradation": degradation}
+    return loader
 
 
 def _kept_of_consistency(settings: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +142,3 @@ def _wanted(cfg: DictConfig, own: float) -> Wanted:
         strip=cfg.strip,
         quality=cfg.quality,
     )
-
-
-def _load(settings: dict[str, Any], device: Any) -> Any:
-    return load_restorer(**settings, device=device)

@@ -4,23 +4,24 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from torch import Tensor
 
 from sr_lab.base.files import replacing
 from sr_lab.images.codecs import encode
-from sr_lab.images.colour import to_array
 from sr_lab.images.folders import IMAGE_SUFFIXES
 from sr_lab.images.foreign import is_foreign, read_foreign
 from sr_lab.images.headers import Header, ImageError, read_header
 from sr_lab.images.jpeg import decode_jpeg
 from sr_lab.images.metadata import Metadata, read_metadata
 from sr_lab.images.tiff import check_size, read_tiff, write_tiff
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CORE_HEADER = (12).to_bytes(4, "little")
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -116,7 +117,7 @@ def decode_picture(data: bytes, *, max_pixels: int) -> Picture:
     return Picture(np.ascontiguousarray(_upright(image, orientation)), alpha, metadata)
 
 
-def write_image(path: Path | str, image: npt.NDArray[Any] | Tensor) -> None:
+def write_image(path: Path | str, image: "npt.NDArray[Any] | Tensor") -> None:
     """Write an image in the format of the suffix; the file appears whole or not at all, and so do missing folders.
 
     PNG, WebP, TIFF and BMP are written without loss, JPEG with quality 95 and full colour resolution. uint16 needs PNG
@@ -131,7 +132,7 @@ def write_image(path: Path | str, image: npt.NDArray[Any] | Tensor) -> None:
         OSError: if the file cannot be written.
     """
     path = Path(path)
-    array = to_array(image) if isinstance(image, Tensor) else np.asarray(image)
+    array = np.asarray(image) if isinstance(image, np.ndarray) else _array(image)
     if array.ndim == 2:
         array = array[:, :, None]
     suffix = {".jpeg": ".jpg", ".tiff": ".tif"}.get(path.suffix.lower(), path.suffix.lower())
@@ -154,6 +155,15 @@ def write_image(path: Path | str, image: npt.NDArray[Any] | Tensor) -> None:
             write_tiff(partial, array)
         else:
             partial.write_bytes(_encode(path, array, suffix))
+
+
+def _array(image: Any) -> npt.NDArray[Any]:
+    """The array of a tensor, or of what numpy takes for one."""
+    from torch import Tensor
+
+    from sr_lab.images.colour import to_array
+
+    return to_array(image) if isinstance(image, Tensor) else np.asarray(image)
 
 
 def _most_pixels() -> int:

@@ -4,13 +4,11 @@ import errno
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from sr_lab.base.files import replacing, sha256
 from sr_lab.base.memory import free_memory
@@ -22,9 +20,8 @@ from sr_lab.images.files import Picture, read_image, read_picture
 from sr_lab.images.formats import FORMATS, Form, cannot_hold
 from sr_lab.images.metadata import Metadata
 from sr_lab.images.profile import to_srgb
-from sr_lab.inference.consistency import ConsistentRestorer
 from sr_lab.inference.places import MADE_OF, Places
-from sr_lab.inference.stream import choose_tile, restored_bands, target_of
+from sr_lab.inference.stream import Restorer, choose_tile, restored_bands, target_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class RestoreImages:
     Args:
         places: Where they are taken from and written to; one that was made of the same input (by SHA-256) is passed
             over.
-        restorer: Maps a low image (1, C, h, w) in [0, 1] to the restored one.
+        restorer: What enlarges.
         device: Where the restorer wants its input.
         wanted: What the images are to become; None for the restorer's own scale.
     """
@@ -66,16 +63,15 @@ class RestoreImages:
         self,
         *,
         places: Places,
-        restorer: Callable[[Tensor], Tensor],
-        device: torch.device,
+        restorer: Restorer,
+        device: Any,
         wanted: Wanted | None = None,
     ) -> None:
         self.source, self.target, self.places = Store(places.source), Store(places.target), places
         self.restorer, self.device = restorer, device
-        self.wanted = wanted or Wanted(scale=restorer.scale)  # type: ignore[attr-defined]
+        self.wanted = wanted or Wanted(scale=restorer.scale)
         self._tile: int | None = None
 
-    @torch.inference_mode()
     def __call__(self, name: str) -> None:
         """Restores the image called ``name``, as deep (8 or 16 bit) as it was.
 
@@ -177,7 +173,7 @@ class RestoreImages:
                 raise ValueError(
                     f"{name}: {found.width}x{found.height} pixels were written, not {form.width}x{form.height}"
                 )
-            if isinstance(self.restorer, ConsistentRestorer) and not picture.alpha:
+            if hasattr(self.restorer, "kept") and not picture.alpha:
                 held = self.restorer.kept(read_image(partial), picture.pixels)
                 self.target.write_bytes(consistency_file(self.places, name), json.dumps({"decibels": held}).encode())
         if local is None:

@@ -1,11 +1,20 @@
 """How far a network sees: the halo that its tiles need, found by measurement."""
 
+import contextlib
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from sr_lab.base.files import read_json, write_json
+from sr_lab.base.places import user_cache
+from sr_lab.inference.hashes import network_hash
+from sr_lab.inference.tiles import Halo
+
+__all__ = ["Halo", "known_halo", "measure_halo"]
 
 ROUNDING = 2e-6
 """Largest difference, of values in [0, 1], that can be rounding: sums taken in another order."""
@@ -15,19 +24,34 @@ LIMIT = 64
 """Most pixels that are tried; a wider halo would cost more than it is worth."""
 
 
-@dataclass(frozen=True)
-class Halo:
-    """What a network's tiles have to see beyond their cores.
+VERSION = 1
+"""Of what is kept: another number makes what was measured before count no more."""
 
-    Attributes:
-        pixels: Low-resolution pixels to each side.
-        error: Largest difference between tile and whole on the probe, in [0, 1].
-        exact: Whether that is rounding alone.
+
+def known_halo(network: nn.Module, *, device: torch.device | str = "cpu", folder: Path | None = None) -> Halo:
+    """``measure_halo`` of a network, measured once and kept under its hash.
+
+    Args:
+        network: with ``scale``, ``num_channels`` and perhaps ``stride``, in evaluation mode on ``device``.
+        device: where it is.
+        folder: where halos are kept; None for the user's cache.
     """
-
-    pixels: int
-    error: float
-    exact: bool
+    kind = torch.device(device).type
+    file = (folder or user_cache() / "halos") / f"{network_hash(network, VERSION, kind)}.json"
+    try:
+        return Halo(**read_json(file))
+    except (OSError, ValueError, TypeError):  # not there, or not whole
+        pass
+    halo = measure_halo(
+        network,
+        scale=int(network.scale),  # type: ignore[arg-type]
+        num_channels=int(network.num_channels),  # type: ignore[arg-type]
+        stride=int(getattr(network, "stride", 1)),
+        device=device,
+    )
+    with contextlib.suppress(OSError):  # a cache that cannot be written is measured again
+        write_json(file, asdict(halo))
+    return halo
 
 
 @torch.inference_mode()

@@ -7,16 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from sr_lab.images import resize_bicubic, rgb_to_y
-from sr_lab.inference.halo import Halo, measure_halo
-from sr_lab.inference.tiles import TilePlan, plan_tiles
+from sr_lab.inference.halo import known_halo
+from sr_lab.inference.tiles import BICUBIC_HALO, Halo, TilePlan, plan_network, plan_tiles
 from sr_lab.networks.base import GenerativeNetwork
 from sr_lab.networks.moments import sample_moments
 
 Restorer = Callable[[Tensor], Tensor]
 """Maps a low image (1, C, h, w), values in [0, 1], to (1, C, h * scale, w * scale), not rounded."""
 
-BICUBIC_HALO = 4
-"""Low-resolution pixels that bicubic enlargement sees to each side, with room for the border."""
 _OVERLAP = 32
 
 
@@ -44,9 +42,14 @@ class BicubicRestorer:
     Args:
         scale: enlargement factor.
 
+    Attributes:
+        anywhere: it reaches any size by itself.
+
     Raises:
         ValueError: if it is not a positive number.
     """
+
+    anywhere = True
 
     def __init__(self, *, scale: int) -> None:
         if not isinstance(scale, int | float) or scale <= 0:
@@ -132,18 +135,12 @@ class NetworkRestorer:
 
     @property
     def halo(self) -> Halo:
-        """What the tiles see beyond their cores: half of ``overlap``, or what is measured, once."""
+        """What the tiles see beyond their cores: half of ``overlap``, or what is measured, once for each network."""
         if self._halo is None:
             if self.overlap is not None:
                 self._halo = Halo(self.overlap // 2, error=float("nan"), exact=False)
             else:
-                self._halo = measure_halo(
-                    self.network,
-                    scale=self.scale,
-                    num_channels=self.num_channels,
-                    stride=self.stride,
-                    device=self.device,
-                )
+                self._halo = known_halo(self.network, device=self.device)
         return self._halo
 
     def __call__(self, low: Tensor) -> Tensor:
@@ -156,11 +153,15 @@ class NetworkRestorer:
         Raises:
             ValueError: if the tile is too small for what the network sees.
         """
-        side = tile or self.tile
-        if max(height, width) <= side:
-            return plan_tiles(height, width, tile=side, halo=0, stride=min(self.stride, side), fixed=fixed)
-        halo = self.halo.pixels if self.overlap is not None else max(self.halo.pixels, BICUBIC_HALO)  # colour, alpha
-        return plan_tiles(height, width, tile=side, halo=halo, stride=self.stride, fixed=fixed)
+        return plan_network(
+            height,
+            width,
+            tile=tile or self.tile,
+            halo=lambda: self.halo,
+            overlap=self.overlap,
+            stride=self.stride,
+            fixed=fixed,
+        )
 
     def piece(self, low: Tensor) -> Tensor:
         """One window, (B, C, h, w) to (B, C, h * scale, w * scale), by the network whatever its channels.

@@ -1,20 +1,22 @@
 """Restoring an image band by band, so that memory does not grow with it: whole rows of tiles, ready to be encoded."""
 
+import functools
 import logging
 import math
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from sr_lab.images import resize_bicubic, to_levels, to_tensor
 from sr_lab.images.alpha import bleed
-from sr_lab.images.rows import resampled_rows
-from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, TileRestorer
+from sr_lab.images.plain import as_float, as_levels, bicubic
+from sr_lab.inference.engine_restorer import EngineRestorer
 from sr_lab.inference.tiles import TilePlan
+
+Restorer = Any
+"""An ``EngineRestorer``, or what maps a tensor (1, C, h, w) to the restored one; the latter alone loads PyTorch."""
 
 LOG = logging.getLogger(__name__)
 BAND_BYTES = 128 * 2**20
@@ -57,11 +59,11 @@ def target_of(
 
 def restored_bands(
     pixels: npt.NDArray[Any],
-    restorer: Callable[[Tensor], Tensor],
+    restorer: Restorer,
     *,
     alpha: bool,
     target: Target,
-    device: torch.device | str = "cpu",
+    device: Any = "cpu",
     tile: int | None = None,
 ) -> Iterator[npt.NDArray[Any]]:
     """The restored image, rounded to the levels of ``pixels``, band by band from the top.
@@ -84,50 +86,61 @@ def restored_bands(
     size, factors = target
     if alpha:
         bleed(pixels)
-    work = _Window(restorer, alpha=alpha, dtype=pixels.dtype, device=torch.device(device))
-    if isinstance(restorer, BicubicRestorer):
-        yield from _bicubic(work, pixels, target)
+    if getattr(restorer, "anywhere", False):
+        yield from _bicubic(pixels, target)
         return
-    scale = int(restorer.scale)  # type: ignore[attr-defined]
+    work = _Window(restorer, alpha=alpha, device=device)
+    scale = int(restorer.scale)
     height, width = pixels.shape[:2]
     if size == (height * scale, width * scale):
-        for _, parts in _rows(work, pixels, scale, tile, work.levels, pixels.dtype.itemsize):
+        finish = functools.partial(as_levels, dtype=pixels.dtype)
+        for _, parts in _rows(work, pixels, scale, tile, finish, pixels.dtype.itemsize):
             yield np.concatenate(parts, axis=1)
         return
-    bands = (torch.cat(parts, dim=-1) for _, parts in _rows(work, pixels, scale, tile, torch.clone, 4))
+    bands = (np.concatenate(parts, axis=-1) for _, parts in _rows(work, pixels, scale, tile, np.copy, 4))
     small = (factors[0] / scale, factors[1] / scale)
-    for band in resampled_rows(bands, before=(height * scale, width * scale), size=size, factors=small):
-        yield work.levels(band)
+    yield from _resampled(bands, (height * scale, width * scale), size, small, pixels.dtype)
 
 
 class _Window:
     """What is done to one window: colours by the restorer, transparency by bicubic interpolation."""
 
-    def __init__(
-        self, restorer: Callable[[Tensor], Tensor], *, alpha: bool, dtype: np.dtype[Any], device: torch.device
-    ) -> None:
-        self.restorer, self.alpha, self.dtype, self.device = restorer, alpha, dtype, device
-        self.tiled = hasattr(restorer, "piece") and not getattr(restorer, "generative", False)
-        self.apply: Callable[[Tensor], Tensor] = restorer.piece if self.tiled else restorer  # type: ignore[attr-defined]
+    def __init__(self, restorer: Restorer, *, alpha: bool, device: Any) -> None:
+        self.restorer, self.alpha = restorer, alpha
+        windows = hasattr(restorer, "piece") or hasattr(restorer, "window")
+        self.tiled = windows and not getattr(restorer, "generative", False)
+        self.apply: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] = (
+            restorer.window if hasattr(restorer, "window") else _by_tensors(restorer, device, piece=self.tiled)
+        )
 
-    @torch.inference_mode()
-    def __call__(self, window: npt.NDArray[Any]) -> Tensor:
-        """(h, w, C) to (1, C, h * scale, w * scale), on the CPU, not rounded."""
+    def __call__(self, window: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(h, w, C) to (C, h * scale, w * scale), float32, not rounded."""
         if not self.alpha:
-            return self.apply(to_tensor(window).to(self.device)).cpu()
-        colours = self.apply(to_tensor(window[:, :, :-1]).to(self.device)).cpu()
-        return torch.cat((colours, self._enlarged(window[:, :, -1], colours.shape[-1] // window.shape[1])), dim=1)
+            restored: npt.NDArray[Any] = self.apply(as_float(window)[None])[0]
+            return restored
+        colours = self.apply(as_float(window[:, :, :-1])[None])[0]
+        return np.concatenate((colours, self._enlarged(window[:, :, -1:], colours.shape[-1] // window.shape[1])))
 
     @staticmethod
-    def _enlarged(alpha: npt.NDArray[Any], scale: int) -> Tensor:
-        low = to_tensor(np.ascontiguousarray(alpha))
+    def _enlarged(alpha: npt.NDArray[Any], scale: int) -> npt.NDArray[Any]:
+        low = as_float(alpha)
         if alpha.min() == alpha.max():
-            return low.repeat_interleave(scale, -2).repeat_interleave(scale, -1)
-        return resize_bicubic(low, scale=float(scale))
+            return np.asarray(low.repeat(scale, -2).repeat(scale, -1))
+        return np.asarray(bicubic(low[None], scale)[0])
 
-    def levels(self, band: Tensor) -> npt.NDArray[Any]:
-        """(rows, width, C) of the image's own type."""
-        return to_levels(band, self.dtype)
+
+def _by_tensors(restorer: Restorer, device: Any, *, piece: bool) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
+    """A restorer of tensors as a function of arrays."""
+    import torch
+
+    apply = restorer.piece if piece else restorer
+
+    def run(low: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        with torch.inference_mode():
+            restored: npt.NDArray[Any] = apply(torch.from_numpy(low).to(device)).float().cpu().numpy()
+        return restored
+
+    return run
 
 
 def _rows(
@@ -135,7 +148,7 @@ def _rows(
     pixels: npt.NDArray[Any],
     scale: int,
     tile: int | None,
-    finish: Callable[[Tensor], Any],
+    finish: Callable[[npt.NDArray[Any]], Any],
     value_bytes: int,
 ) -> Iterator[tuple[int, list[Any]]]:
     """First row of each band, and its parts from the left, each finished. Tiles are halved on short memory."""
@@ -143,7 +156,7 @@ def _rows(
     if not work.tiled:
         yield 0, [finish(work(pixels))]
         return
-    restorer: TileRestorer = work.restorer  # type: ignore[assignment]
+    restorer = work.restorer
     done, side = 0, _narrowed(restorer, height, width, tile, channels * value_bytes * scale**2)
     while done < height:
         plan = restorer.plan(height, width, tile=side)
@@ -164,7 +177,7 @@ def _rows(
             side = _halved(restorer, plan, error)
 
 
-def _narrowed(restorer: TileRestorer, height: int, width: int, tile: int | None, pixel_bytes: int) -> int | None:
+def _narrowed(restorer: Restorer, height: int, width: int, tile: int | None, pixel_bytes: int) -> int | None:
     """A side at which a band of a wide image takes no more than ``BAND_BYTES``, where such tiles can be."""
     rows = BAND_BYTES // (width * pixel_bytes) // 16 * 16
     own = tile or getattr(restorer, "tile", None)
@@ -177,9 +190,11 @@ def _narrowed(restorer: TileRestorer, height: int, width: int, tile: int | None,
     return min(side, own)
 
 
-def _halved(restorer: TileRestorer, plan: TilePlan, error: BaseException) -> int:
+def _halved(restorer: Restorer, plan: TilePlan, error: BaseException) -> int:
     """The side of smaller tiles, where it was memory that failed and they can be smaller."""
-    short = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+    torch = sys.modules.get("torch")
+    short = isinstance(error, MemoryError) or "allocate memory" in str(error)
+    short = short or (torch is not None and isinstance(error, torch.OutOfMemoryError))
     side = max(plan.shape) // 2
     if not short:
         raise error
@@ -191,22 +206,37 @@ def _halved(restorer: TileRestorer, plan: TilePlan, error: BaseException) -> int
     if side < max(LEAST_TILE, stride):
         text = f"memory does not suffice for a tile of {max(plan.shape)} pixels, and smaller ones cannot be: {error}"
         raise RuntimeError(text) from error
-    if torch.cuda.is_available():
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
     LOG.warning("memory was short for tiles of %d pixels: going on with %d", max(plan.shape), side)
     return side
 
 
-def _bicubic(work: _Window, pixels: npt.NDArray[Any], target: Target) -> Iterator[npt.NDArray[Any]]:
+def _bicubic(pixels: npt.NDArray[Any], target: Target) -> Iterator[npt.NDArray[Any]]:
     """MATLAB's bicubic to any size, without tiles: the rows themselves are the bands."""
     size, factors = target
-    bands = (to_tensor(pixels[top : top + 32]) for top in range(0, len(pixels), 32))
-    before = (pixels.shape[0], pixels.shape[1])
-    for band in resampled_rows(bands, before=before, size=size, factors=factors):
-        yield work.levels(band)
+    bands = (as_float(pixels[top : top + 32]) for top in range(0, len(pixels), 32))
+    yield from _resampled(bands, (pixels.shape[0], pixels.shape[1]), size, factors, pixels.dtype)
 
 
-def choose_tile(restorer: Callable[[Tensor], Tensor], free: int) -> int | None:
+def _resampled(
+    bands: Iterator[npt.NDArray[Any]],
+    before: tuple[int, int],
+    size: tuple[int, int],
+    factors: tuple[float, float],
+    dtype: np.dtype[Any],
+) -> Iterator[npt.NDArray[Any]]:
+    """Bands (C, rows, width) in another size, in levels."""
+    import torch
+
+    from sr_lab.images.rows import resampled_rows
+
+    tensors = (torch.from_numpy(band)[None] for band in bands)
+    for band in resampled_rows(tensors, before=before, size=size, factors=factors):
+        yield as_levels(band[0].numpy(), dtype)
+
+
+def choose_tile(restorer: Restorer, free: int) -> int | None:
     """A side of tiles whose restoration takes at most half of the free memory; None where the restorer has no tiles.
 
     What a pixel takes is measured on a small window, once for each restorer.
@@ -215,8 +245,14 @@ def choose_tile(restorer: Callable[[Tensor], Tensor], free: int) -> int | None:
         restorer: What enlarges.
         free: Bytes of memory that may be taken.
     """
+    if isinstance(restorer, EngineRestorer):
+        return restorer.side(free, LEAST_TILE)
+    from sr_lab.inference.restorers import NetworkRestorer
+
     if not isinstance(restorer, NetworkRestorer) or restorer.generative:
         return None
+    import torch
+
     from sr_lab.inference.costs import peak_memory
 
     low = torch.zeros(1, restorer.num_channels, 48, 48, device=restorer.device)

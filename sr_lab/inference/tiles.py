@@ -5,15 +5,35 @@ Where every core keeps ``halo`` pixels of distance from the edges of its window 
 network makes of the whole: seams are not hidden, there are none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+BICUBIC_HALO = 4
+"""Low-resolution pixels that bicubic enlargement sees to each side, with room for the border."""
+
+
+@dataclass(frozen=True)
+class Halo:
+    """What a network's tiles have to see beyond their cores.
+
+    Attributes:
+        pixels: Low-resolution pixels to each side.
+        error: Largest difference between tile and whole on the probe, in [0, 1].
+        exact: Whether that is rounding alone.
+    """
+
+    pixels: int
+    error: float
+    exact: bool
 
 
 @dataclass(frozen=True)
@@ -73,12 +93,14 @@ class TilePlan:
         rows, columns = _mirrored(tile.top, tall, self.height), _mirrored(tile.left, wide, self.width)
         return image[rows[:, None], columns]
 
-    def cut_tensor(self, image: Tensor, tile: Tile) -> Tensor:
+    def cut_tensor(self, image: "Tensor", tile: Tile) -> "Tensor":
         """As ``cut``, of a tensor (..., height, width)."""
         tall, wide = self.shape
         if tile.top + tall <= self.height and tile.left + wide <= self.width:
             return image[..., tile.top : tile.top + tall, tile.left : tile.left + wide]
         rows, columns = _mirrored(tile.top, tall, self.height), _mirrored(tile.left, wide, self.width)
+        import torch
+
         return image.index_select(-2, torch.from_numpy(rows).to(image.device)).index_select(
             -1, torch.from_numpy(columns).to(image.device)
         )
@@ -129,6 +151,26 @@ def plan_tiles(height: int, width: int, *, tile: int, halo: int, stride: int = 1
         for left, wide_core in columns
     )
     return TilePlan(height=height, width=width, shape=(tall, wide), halo=halo, tiles=tiles)
+
+
+def plan_network(
+    height: int, width: int, *, tile: int, halo: Callable[[], Halo], overlap: int | None, stride: int, fixed: bool
+) -> TilePlan:
+    """How an image is cut for a network: not at all where it fits into a tile.
+
+    Args:
+        height: Rows of the image.
+        width: Columns of the image.
+        tile: See ``plan_tiles``.
+        halo: Tells what the network sees; asked only where the image is cut.
+        overlap: What neighbouring tiles share, where somebody said it; else there is room for colour and alpha, too.
+        stride: See ``plan_tiles``.
+        fixed: See ``plan_tiles``.
+    """
+    if max(height, width) <= tile:
+        return plan_tiles(height, width, tile=tile, halo=0, stride=min(stride, tile), fixed=fixed)
+    pixels = overlap // 2 if overlap is not None else max(halo().pixels, BICUBIC_HALO)
+    return plan_tiles(height, width, tile=tile, halo=pixels, stride=stride, fixed=fixed)
 
 
 def _axis(length: int, window: int, halo: int, stride: int) -> list[tuple[int, tuple[int, int]]]:

@@ -31,9 +31,9 @@ from sr_lab.evaluation.scoring import score
 from sr_lab.images import list_images, read_image, to_tensor
 from sr_lab.inference.costs import OPERATIONS, PARAMETERS, counted_work
 from sr_lab.inference.engines import ENGINES
-from sr_lab.inference.engines.files import open_files
 from sr_lab.inference.latency import measure_latency
 from sr_lab.inference.restorers import NetworkRestorer
+from sr_lab.inference.runtimes import onnx_session, open_files
 from sr_lab.metrics.protocol import YCrop
 from sr_lab.metrics.psnr import PSNR
 from sr_lab.networks.graph import NotPlain, Plain, plain_layers
@@ -351,16 +351,15 @@ def _judged(
 
 def _damage(model: bytes, patches: Sequence[Array], exclude: Sequence[str]) -> list[tuple[str, float]]:
     """What each convolution alone costs in integers: mean squared error on some patches, the worst first."""
-    from sr_lab.inference.engines.onnx import session
-
     few = list(patches)[:: max(1, len(patches) // 6)]
     threads = torch.get_num_threads()
     names = convolutions(model)
-    whole = session(model, threads=threads)
+    whole = onnx_session(model, threads=threads)
     expected = [whole.run(None, {"low": patch})[0] for patch in few]
     found = []
     for name in (name for name in names if name not in exclude):
-        alone = session(quantised(model, few, exclude=[other for other in names if other != name]), threads=threads)
+        others = [other for other in names if other != name]
+        alone = onnx_session(quantised(model, few, exclude=others), threads=threads)
         errors = [
             float(np.square(alone.run(None, {"low": p})[0] - e).mean()) for p, e in zip(few, expected, strict=True)
         ]

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from sr_lab.artefacts.artefact import WEIGHTS, Artefact, load_artefact
+from sr_lab.artefacts.artefact import Artefact, load_artefact
 from sr_lab.artefacts.export.graphs import ONNX
 from sr_lab.artefacts.export.manifest import is_export, read_manifest
+from sr_lab.artefacts.folder import WEIGHTS
 from sr_lab.artefacts.lineage import backbones_seen
 from sr_lab.artefacts.pretrained import is_pretrained, load_pretrained
 from sr_lab.artefacts.public import load_file
@@ -57,6 +58,7 @@ def load_restorer(
     consistency: str | None = None,
     degradation: Degradation | None = None,
     input_noise: float | str = 0.0,
+    artefact: Artefact | None = None,
 ) -> LoadedRestorer:
     """The restorer called ``name``: it maps low images (B, C, h, w) in [0, 1] to (B, C, h * scale, w * scale).
 
@@ -81,6 +83,7 @@ def load_restorer(
             ``ConsistentRestorer``. None: the restorer's own image.
         degradation: What made the low images, for ``consistency``; None for MATLAB's bicubic.
         input_noise: Noise in the low images, for ``consistency``: 8-bit levels, or ``auto``.
+        artefact: What ``name`` means, where it was fetched before; None fetches it.
 
     Returns:
         The restorer. Its ``scale`` is the factor, its ``metadata`` what is known of its training (None for bicubic).
@@ -100,7 +103,7 @@ def load_restorer(
         if num_steps is not None:
             raise ValueError(f"num_steps={num_steps}: bicubic draws no samples, leave it out")
         return _consistent(BicubicRestorer(scale=scale), consistency, degradation, input_noise)
-    artefact = fetch_artefact(name, tracking_uri=tracking_uri, scale=scale)
+    artefact = artefact or fetch_artefact(name, tracking_uri=tracking_uri, scale=scale)
     if scale not in (None, artefact.scale):
         raise ValueError(f"restorer={name} enlarges by {artefact.scale}, and scale={scale} is asked for")
     chosen = choose_device(device) if isinstance(device, str) else device

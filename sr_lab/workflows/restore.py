@@ -4,12 +4,11 @@ import dataclasses
 import functools
 import json
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from sr_lab.artefacts.shipped import DEFAULT_SCALE, shipped_models
 from sr_lab.base.compute import Here, Mapper, spread
@@ -19,13 +18,12 @@ from sr_lab.images.extras import DROPPED, Extras, dropped_sentences
 from sr_lab.images.formats import FORMATS, Form
 from sr_lab.inference.batch import RestoreImages, Wanted, consistency_file, estimated_bytes
 from sr_lab.inference.places import RECORD, Places, find_places
-from sr_lab.inference.restorers import Restorer
-from sr_lab.inference.stream import target_of
-from sr_lab.workflows.load import fetch_artefact
+from sr_lab.inference.stream import Restorer, target_of
+from sr_lab.workflows.kept import kept_restorer, told_scale
 
-__all__ = ["Load", "Planned", "RestoredFolder", "Wanted", "network_scale", "restore"]
+__all__ = ["Load", "Loader", "Planned", "RestoredFolder", "Wanted", "find_device", "network_scale", "restore"]
 
-Load = Callable[[torch.device], Restorer]
+Load = Callable[[str], Restorer]
 """Loads a restorer onto a device; it is called in each process that restores."""
 
 
@@ -59,6 +57,7 @@ class RestoredFolder:
         needed_bytes: About how much room the images take that are not there yet; of photos in this format.
         free_bytes: How much room there is; None where nobody knows, as in an object store.
         consistency: Of consistent restorers: decibels of each written image, degraded again, against its input.
+        told: What was measured for this restoration, in a sentence: the engine that was chosen; empty otherwise.
     """
 
     output: str
@@ -69,6 +68,50 @@ class RestoredFolder:
     needed_bytes: int = 0
     free_bytes: int | None = None
     consistency: Mapping[str, float] = field(default_factory=dict)
+    told: str = ""
+
+
+class Loader:
+    """Loads a restorer by its name and settings, once in each process; PyTorch is imported where nothing else does.
+
+    Args:
+        settings: What ``workflows.load.load_restorer`` takes, but for the device; with ``scale`` as it is wanted, or
+            None. ``tile`` may be None.
+
+    Attributes:
+        settings: The same, with the scale of the restorer itself.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._artefact: Any = None
+        self.settings = dict(settings)
+        uri = settings.get("tracking_uri")
+        scale = network_scale(settings["name"], settings["scale"], load=self._load, tracking_uri=uri)
+        self.settings["scale"] = scale
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to other processes: they load for themselves."""
+        return {**vars(self), "_artefact": None}
+
+    def __call__(self, device: str) -> Restorer:
+        """The restorer on a device: cpu or cuda."""
+        settings = self.settings
+        plain = settings.get("consistency") is None and settings.get("num_steps") is None
+        if device == "cpu" and plain and settings["name"] != "bicubic" and settings["engine"] not in (None, "torch"):
+            name, wanted = settings["name"], ("scale", "engine", "tile", "overlap")
+            if (kept := kept_restorer(name, **{key: settings[key] for key in wanted})) is not None:
+                return kept
+        from sr_lab.workflows.load import load_restorer
+
+        return load_restorer(**{**settings, "tile": settings["tile"] or 512}, device=device, artefact=self._artefact)
+
+    def _load(self, scale: int | None) -> int:
+        """The factor of what only loading tells; it is not loaded again."""
+        from sr_lab.workflows.load import fetch_artefact
+
+        name, uri = self.settings["name"], self.settings.get("tracking_uri")
+        self._artefact = fetch_artefact(name, tracking_uri=uri, scale=scale)
+        return int(self._artefact.scale)
 
 
 def restore(
@@ -77,7 +120,7 @@ def restore(
     output: str | Path,
     load: Load,
     made_by: Mapping[str, Any],
-    device: Callable[[], torch.device],
+    device: Callable[[], str],
     format: str | None = None,
     wanted: Wanted | None = None,
     launcher: Mapper | None = None,
@@ -112,13 +155,14 @@ def restore(
     places = find_places(input, output, format)
     extras = Store(places.source).extras(places.names)
     _check_format(places, extras)
-    restorer = load(torch.device("cpu"))
+    restorer = load("cpu")
     metadata = getattr(restorer, "metadata", None) or {}
-    wanted = wanted or Wanted(scale=restorer.scale)  # type: ignore[attr-defined]
+    wanted = wanted or Wanted(scale=restorer.scale)
     wanted = _noted(wanted, made_by, metadata)
     planned = _planned(places, extras, restorer, wanted)
     needed, free = _room(places, extras, planned)
-    result = functools.partial(RestoredFolder, str(output), len(places.names))
+    told = str(getattr(restorer, "told", ""))
+    result = functools.partial(RestoredFolder, str(output), len(places.names), told=told)
     cautions = (*_cautions(places, extras, wanted), *_twins(places))
     if dry_run:
         return result((), cautions, planned, needed, free)
@@ -131,19 +175,22 @@ def restore(
     loaded = restorer if isinstance(mapper, Here) else None
     make = functools.partial(_work, places, load, device, wanted, loaded)
     sizes = {name: found.width * found.height / 1e6 for name, found in extras}
-    told = sizes if all(sizes.values()) else None
-    failures = spread(mapper, list(places.names), make, title="restore", sizes=told)
+    counted = sizes if all(sizes.values()) else None
+    failures = spread(mapper, list(places.names), make, title="restore", sizes=counted)
     held = _held(places) if made_by.get("consistency") else {}
     return result(failures, cautions, needed_bytes=needed, free_bytes=free, consistency=held)
 
 
-def network_scale(name: str, wanted: float | None, *, tracking_uri: str | None = None) -> float:
+def network_scale(
+    name: str, wanted: float | None, *, load: Callable[[int | None], int] | None = None, tracking_uri: str | None = None
+) -> float:
     """The factor by which a restorer itself enlarges, where ``wanted`` is to be reached.
 
     Args:
         name: Of a restorer. Of a model that comes with the package for several scales, the least is taken that is not
             below ``wanted``, or else the largest.
         wanted: Factor that is to be reached; None for any.
+        load: Tells the factor of what has to be loaded for it, where it is given a scale or None; None loads it.
         tracking_uri: See ``load_restorer``.
 
     Raises:
@@ -159,20 +206,42 @@ def network_scale(name: str, wanted: float | None, *, tracking_uri: str | None =
     if scales:
         enough = [scale for scale in scales if scale >= (wanted or DEFAULT_SCALE)]
         return enough[0] if enough else scales[-1]
+    if (told := told_scale(name)) is not None:
+        return told
+    load = load or functools.partial(_scale_of, name, tracking_uri)
     if wanted is not None and wanted == int(wanted):
         try:
-            return fetch_artefact(name, tracking_uri=tracking_uri, scale=int(wanted)).scale
+            return load(int(wanted))
         except ValueError:
             pass  # of another scale than that: it is resampled
-    return fetch_artefact(name, tracking_uri=tracking_uri).scale
+    return load(None)
+
+
+def find_device(name: str = "auto") -> str:
+    """``cpu`` or ``cuda``; PyTorch is asked only where there may be a GPU.
+
+    Raises:
+        ValueError: See ``workflows.load.choose_device``.
+    """
+    if name == "cpu" or (name == "auto" and sys.platform == "linux" and not Path("/dev/nvidiactl").exists()):
+        return "cpu"
+    from sr_lab.workflows.load import choose_device
+
+    return choose_device(name).type
+
+
+def _scale_of(name: str, tracking_uri: str | None, scale: int | None) -> int:
+    from sr_lab.workflows.load import fetch_artefact
+
+    return fetch_artefact(name, tracking_uri=tracking_uri, scale=scale).scale
 
 
 def _work(
-    places: Places, load: Load, device: Callable[[], torch.device], wanted: Wanted, loaded: Restorer | None
+    places: Places, load: Load, device: Callable[[], str], wanted: Wanted, loaded: Restorer | None
 ) -> RestoreImages:
     """The restorer at work, made in the process that uses it; ``loaded`` is there already, on the CPU."""
     chosen = device()
-    restorer = loaded if loaded is not None and chosen.type == "cpu" else load(chosen)
+    restorer = loaded if loaded is not None and chosen == "cpu" else load(chosen)
     return RestoreImages(places=places, restorer=restorer, device=chosen, wanted=wanted)
 
 
@@ -189,7 +258,7 @@ def _noted(wanted: Wanted, made_by: Mapping[str, Any], metadata: Mapping[str, An
 def _planned(
     places: Places, extras: list[tuple[str, Extras]], restorer: Restorer, wanted: Wanted
 ) -> tuple[Planned, ...]:
-    work = RestoreImages(places=places, restorer=restorer, device=torch.device("cpu"), wanted=wanted)
+    work = RestoreImages(places=places, restorer=restorer, device="cpu", wanted=wanted)
     planned = []
     for name, found in extras:
         size = (found.width, found.height) if found.width and found.height else None

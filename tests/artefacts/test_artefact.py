@@ -6,7 +6,8 @@ import pytest
 import torch
 import yaml
 
-from sr_lab.artefacts.artefact import CONFIG, METADATA, WEIGHTS, build_network, load_artefact, save_artefact
+from sr_lab.artefacts.artefact import build_network, load_artefact, save_artefact
+from sr_lab.artefacts.folder import CONFIG, METADATA, WEIGHTS
 from sr_lab.networks.edsr import EDSR
 
 NODE = {"_target_": "sr_lab.networks.edsr.EDSR", "scale": 2, "num_blocks": 1, "num_features": 4}

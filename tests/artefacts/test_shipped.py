@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 
-from sr_lab.artefacts.artefact import FILES, load_artefact
+from sr_lab.artefacts.artefact import load_artefact
+from sr_lab.artefacts.folder import FILES
 from sr_lab.artefacts.shipped import MODELS, find_shipped, shipped_models
 from sr_lab.workflows.load import load_restorer
 

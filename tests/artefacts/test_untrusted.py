@@ -11,7 +11,8 @@ import pytest
 import torch
 import yaml
 
-from sr_lab.artefacts.artefact import CONFIG, FILES, METADATA, WEIGHTS, build_network, load_artefact, save_artefact
+from sr_lab.artefacts.artefact import build_network, load_artefact, save_artefact
+from sr_lab.artefacts.folder import CONFIG, FILES, METADATA, WEIGHTS
 from sr_lab.networks.community import load_community
 from sr_lab.tracking.registry.seal import SEAL, check_seal, seal
 

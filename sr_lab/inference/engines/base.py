@@ -5,15 +5,11 @@ import importlib.util
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
 from torch import nn
 
-Array = npt.NDArray[np.float32]
+from sr_lab.inference.runtimes import Array, UnfitEngine
 
-
-class UnfitEngine(ValueError):
-    """An engine that is not installed, cannot hold a network, or computes something else than it."""
+__all__ = ["Array", "Engine", "UnfitEngine"]
 
 
 class Engine(ABC):

@@ -1,13 +1,9 @@
 """Choosing an engine: the fastest installed one that computes the same image on this machine, measured once."""
 
-import hashlib
-import json
 import logging
-import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -17,11 +13,13 @@ from torch import nn
 
 from sr_lab.base.files import read_json, write_json
 from sr_lab.base.places import user_cache
+from sr_lab.base.provenance import cpu_name
 from sr_lab.inference.engines.base import Array, Engine, UnfitEngine
 from sr_lab.inference.engines.ncnn import NcnnEngine
 from sr_lab.inference.engines.onnx import OnnxEngine
 from sr_lab.inference.engines.openvino import OpenVinoEngine
 from sr_lab.inference.engines.torch import TorchEngine
+from sr_lab.inference.hashes import network_hash
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +29,12 @@ ENGINES: dict[str, type[Engine]] = {
 }
 TOLERANCE = 2e-4
 """Largest difference to PyTorch's float values that counts as the same image: a twentieth of a level of 255."""
-SIDES = (24, 72)
-"""Sides of the tiles that are compared and timed; the larger one where the smaller takes less than ``QUICK``."""
+SIDES = (24, 72, 160)
+"""Sides of the tiles that are timed: a larger one where PyTorch takes less than ``QUICK`` seconds for the smaller."""
 QUICK = 0.05
-ROUNDS = 3
-VERSION = 1
+ROUNDS, SECONDS = (3, 12), 2.0
+"""Least and most rounds, and what all of them may take beyond the least, so that a busy machine counts less."""
+VERSION = 2
 """Of what is kept: another number makes what was measured before count no more."""
 
 
@@ -119,15 +118,19 @@ def _measured(
             unfit[name] = str(error)
     if "torch" not in engines:
         raise UnfitEngine(unfit["torch"])
-    if _seconds(engines["torch"], tile) < QUICK:
-        side = SIDES[1]
-        tile = _tile(network, side)
+    for larger in SIDES[1:]:
+        if _seconds(engines["torch"], tile) >= QUICK:
+            break
+        side, tile = larger, _tile(network, larger)
     seconds = {name: float("inf") for name in engines}
     for engine in engines.values():
         engine(tile)  # what is compiled or laid out at the first call
-    for _ in range(ROUNDS):
+    spent, rounds = 0.0, 0
+    while rounds < ROUNDS[0] or (spent < SECONDS and rounds < ROUNDS[1]):
         for name, engine in engines.items():
-            seconds[name] = min(seconds[name], _seconds(engine, tile))
+            spent += (taken := _seconds(engine, tile))
+            seconds[name] = min(seconds[name], taken)
+        rounds += 1
     fastest = min(seconds, key=lambda name: seconds[name])
     return engines, Choice(fastest, seconds, unfit, side)
 
@@ -176,20 +179,5 @@ def _seconds(engine: Engine, tile: Array) -> float:
 
 def _key(network: nn.Module, installed: Mapping[str, type[Engine]], threads: int) -> str:
     """Of everything that decides which engine is fastest."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     versions = sorted(engine.version() for engine in installed.values())
-    digest.update(json.dumps([VERSION, type(network).__name__, versions, processor(), threads]).encode())
-    return digest.hexdigest()[:32]
-
-
-@cache
-def processor() -> str:
-    """Name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return network_hash(network, VERSION, versions, cpu_name(), threads)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sr_lab.artefacts.artefact import METADATA, WEIGHTS, Artefact
+from sr_lab.artefacts.artefact import Artefact
+from sr_lab.artefacts.folder import METADATA, WEIGHTS
 from sr_lab.base.words import line, setting
 from sr_lab.tracking.registry.aliases import CHAMPION, PREVIOUS, UNUSED
 from sr_lab.tracking.registry.seal import EARLIER, SEAL

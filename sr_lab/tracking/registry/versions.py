@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sr_lab.artefacts.artefact import FILES, Artefact, load_artefact
+from sr_lab.artefacts.artefact import Artefact, load_artefact
+from sr_lab.artefacts.folder import FILES
 from sr_lab.base.words import counted, line, setting
 from sr_lab.tracking.places import settle
 from sr_lab.tracking.registry.admission import (

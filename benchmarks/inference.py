@@ -3,13 +3,15 @@
     python benchmarks/inference.py                   # 256x256, x4: edge, Compact-16, EDSR-baseline, RRDBNet
     python benchmarks/inference.py --networks edge compact --side 128 --rounds 5
     python benchmarks/inference.py --folder 100      # srlab restore of 100 photos beside bare engine calls and codecs
-    python benchmarks/inference.py --start           # from nothing to the first written image, by a bundle
+    python benchmarks/inference.py --edge            # a window in colour beside the bare call of its engine
+    python benchmarks/inference.py --tiles           # what a pixel costs by tiles of each side
+    python benchmarks/inference.py --start           # from nothing to the first written image: srlab restore, a bundle
 
 Contenders of one network take turns, in processes of their own, so that what the machine does meanwhile meets all of
 them and memory is each one's own. Time is CPU time, the least of the rounds; ratios are against eager PyTorch in its
 usual order, with the allocator as glibc has it (``torch eager``), and told to keep its pages (``torch eager, pages``).
-Memory is the most that the process held, less what it held before the engine was built. Random weights: they change no
-time.
+Memory is the most that the process held, less what it held before the engine was built. Random weights, but for the
+edge model: they change no time.
 """
 
 import argparse
@@ -24,9 +26,8 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-EDGE = {"_target_": "sr_lab.networks.ecbsr.ECBSR", "num_channels": 1, "num_blocks": 5, "num_features": 32}
-NETWORKS: dict[str, dict[str, Any]] = {
-    "edge": {**EDGE, "collapsed": True},
+NETWORKS: dict[str, dict[str, Any] | None] = {
+    "edge": None,  # the one that comes with the package
     "compact": {"_target_": "sr_lab.networks.compact.Compact"},
     "edsr": {"_target_": "sr_lab.networks.edsr.EDSR"},
     "rrdb": {"_target_": "sr_lab.networks.rrdb.RRDBNet"},
@@ -41,18 +42,28 @@ def resident(name: str) -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
+def build(network: str) -> Any:
+    """The network at x4: random weights, but for the edge model."""
+    import torch
+
+    from sr_lab.artefacts.artefact import build_network
+    from sr_lab.workflows.load import fetch_artefact
+
+    torch.manual_seed(0)
+    node = NETWORKS[network]
+    return fetch_artefact("edge_x4").network if node is None else build_network({**node, "scale": 4}).eval()
+
+
 def contender(network: str, name: str) -> Any:
     """A function from a tile (1, C, h, w) to its image, and its channels."""
     import torch
 
-    from sr_lab.artefacts.artefact import build_network
     from sr_lab.base.memory import keep_pages
 
     torch.set_num_threads(1)
     if name not in ("torch eager", "spandrel"):
         keep_pages()
-    torch.manual_seed(0)
-    built = build_network({**NETWORKS[network], "scale": 4}).eval()
+    built = build(network)
     if name in ("torch eager", "torch eager, pages"):
         call = built
     elif name == "spandrel":
@@ -131,70 +142,133 @@ def compare(network: str, side: int, rounds: int) -> None:
 def folder(count: int) -> None:
     """``srlab restore`` of a folder beside the bare engine and codec calls, in CPU time of this process."""
     import numpy as np
-    import torch
     from scoring import photo
 
-    from sr_lab.artefacts.artefact import build_network, save_artefact
     from sr_lab.base.memory import keep_pages
     from sr_lab.cli import main
-    from sr_lab.images import read_image, rgb_to_y, to_levels, to_tensor, write_image
-    from sr_lab.images.resize import resize_bicubic
-    from sr_lab.inference.engines import choose_engine
+    from sr_lab.images import read_image, write_image
+    from sr_lab.images.codecs import encode
+    from sr_lab.images.plain import as_float, as_levels, bicubic, luma
+    from sr_lab.workflows.kept import kept_restorer
 
-    torch.set_num_threads(1)
     keep_pages()
     with tempfile.TemporaryDirectory() as place:
-        low, node = Path(place) / "low", {**NETWORKS["edge"], "scale": 2}
+        low = Path(place) / "low"
         for number in range(count):
             write_image(low / f"{number:03d}.png", np.roll(photo(320, 480), 7 * number, axis=1))
-        network = build_network(node).eval()
-        artefact = save_artefact(Path(place) / "edge", network, config={"model": {"network": node}}, metadata={})
-        engine, choice = choose_engine(network)
-        print(choice.sentence)
-        settings = [f"input={low}", f"restorer={artefact}"]
+        settings = [f"input={low}", "restorer=edge_x2"]
         main(["restore", *settings, f"output={place}/warm"])
+        restorer = kept_restorer("edge_x2", scale=2, engine="auto", tile=None, overlap=None)
+        if restorer is None:
+            raise SystemExit("PyTorch is the fastest engine here: nothing to compare")
         start = time.process_time()
         main(["restore", *settings, f"output={place}/ours"])
         ours = time.process_time() - start
-        start = time.process_time()
-        engine_seconds = 0.0
+        spent = dict.fromkeys(("decode", "engine", "colours", "encode"), 0.0)
         for file in sorted(low.iterdir()):
-            with torch.inference_mode():
-                image = to_tensor(read_image(file))
-                begin = time.process_time()
-                luma = torch.from_numpy(engine(rgb_to_y(image).numpy()))
-                engine_seconds += time.process_time() - begin
-                enlarged = resize_bicubic(image, scale=2.0)
-                restored = enlarged + (luma - rgb_to_y(enlarged)) * (255 / 219)
-                write_image(Path(place) / "bare" / file.name, to_levels(restored, np.uint8))
-        bare = time.process_time() - start
-    print(f"{count} photos of 480x320, edge x2: srlab restore {ours:.2f} s, engine + colours + codecs {bare:.2f} s")
-    print(f"(engine alone {engine_seconds:.2f} s); restore reaches {bare / ours:.2f} of the bare calls")
+            begin = time.process_time()
+            image = as_float(read_image(file))[None]
+            grey = luma(image)
+            decoded = time.process_time()
+            made = restorer.run(grey)
+            computed = time.process_time()
+            enlarged = bicubic(image, 2)
+            levels = as_levels((enlarged + (made - luma(enlarged)) * np.float32(255 / 219))[0], np.uint8)
+            coloured = time.process_time()
+            (Path(place) / "bare.png").write_bytes(encode(levels, "png"))
+            ends = (decoded, computed, coloured, time.process_time())
+            for name, first, last in zip(spent, (begin, *ends), ends, strict=False):
+                spent[name] += last - first
+    bare, whole = sum(spent.values()) - spent["colours"], sum(spent.values())
+    print(f"{count} photos of 480x320, edge x2: srlab restore {ours:.2f} s of CPU; bare calls: {whole:.2f} s")
+    print(", ".join(f"{name} {seconds:.2f} s" for name, seconds in spent.items()))
+    print(f"restore reaches {bare / ours:.2f} of engine and codecs alone, {whole / ours:.2f} with the colours' share")
+
+
+def edge(rounds: int) -> None:
+    """A window of colours as ``srlab restore`` computes it, beside the bare call of its engine."""
+    import numpy as np
+
+    from sr_lab.base.memory import keep_pages
+    from sr_lab.images.plain import luma
+    from sr_lab.workflows.kept import kept_restorer
+
+    keep_pages()
+    window = np.random.default_rng(0).random((1, 3, 256, 256), dtype=np.float32)
+    grey = luma(window)
+    for engine in ("onnx", "openvino", "ncnn"):
+        restorer = kept_restorer("edge_x4", scale=4, engine=engine, tile=None, overlap=None)
+        if restorer is None:
+            continue
+        best = [float("inf")] * 2
+        for _ in range(3 * rounds):
+            for place, call in enumerate((lambda: restorer.window(window), lambda: restorer.run(grey))):  # noqa: B023
+                start = time.process_time()
+                call()
+                best[place] = min(best[place], time.process_time() - start)
+        told = f"{1000 * best[0]:.0f} ms, its engine {1000 * best[1]:.0f} ms: {best[0] / best[1]:.2f}x"
+        print(f"edge_x4, 256x256 in colour, {engine}: {told}")
 
 
 def start() -> None:
-    """Wall and CPU time of a bundle's process, from nothing to the written image."""
-    import resource
-
+    """Wall and CPU time of a process, from nothing to the written image: ``srlab restore``, and a bundle."""
     from scoring import photo
 
-    from sr_lab.artefacts.artefact import build_network, save_artefact
     from sr_lab.cli import main
     from sr_lab.images import write_image
 
     with tempfile.TemporaryDirectory() as place:
-        node = {**NETWORKS["edge"], "scale": 4}
-        config = {"model": {"network": node}}
-        artefact = save_artefact(Path(place) / "edge", build_network(node), config=config, metadata={})
-        main(["export", f"restorer={artefact}", "target=bundle", f"output={place}/bundle", "num_runs=1"])
+        os.environ["SRLAB_CACHE"] = f"{place}/cache"
         write_image(Path(place) / "low.png", photo(128, 128))
+        command = [sys.executable, "-m", "sr_lab.cli", "restore", f"input={place}/low.png"]
+        for kind in ("first on this machine", "again", "again", "again"):
+            _process(f"srlab restore, {kind}", [*command, f"output={place}/{len(list(Path(place).iterdir()))}.png"])
+        main(["export", "restorer=edge_x4", "target=bundle", f"output={place}/bundle", "num_runs=1"])
         for kind in ("cold", "warm", "warm"):
-            used, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-            command = [sys.executable, f"{place}/bundle/restore.py", f"{place}/low.png", f"{place}/high.png"]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            now = resource.getrusage(resource.RUSAGE_CHILDREN)
-            cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
-            print(f"bundle, {kind}: {time.perf_counter() - begin:.2f} s, {cpu:.2f} s of CPU, 128x128 to 512x512")
+            bundle = [sys.executable, f"{place}/bundle/restore.py", f"{place}/low.png", f"{place}/high.png"]
+            _process(f"bundle, {kind}", bundle)
+
+
+def _process(title: str, command: list[str]) -> None:
+    import resource
+
+    used, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
+    print(f"{title}: {time.perf_counter() - begin:.2f} s, {cpu:.2f} s of CPU, 128x128 to 512x512", flush=True)
+
+
+def tiles(rounds: int) -> None:
+    """What a pixel of a large image costs by tiles of each side, the halo counted."""
+    import numpy as np
+
+    from sr_lab.base.memory import keep_pages
+    from sr_lab.inference.engines import ENGINES, make_engine
+    from sr_lab.inference.halo import known_halo
+
+    keep_pages()
+    sides = (96, 128, 192, 256, 384, 512)
+    print(
+        f"{'network':<9}{'engine':<10}"
+        + "".join(f"{side:>9}" for side in sides)
+        + "   ns a pixel, its halo's share in it"
+    )
+    for network in ("edge", "compact"):
+        built = build(network)
+        halo = known_halo(built).pixels
+        for name in ENGINES:
+            engine, row = make_engine(built, name, threads=1), []
+            for side in sides:
+                tile = np.random.default_rng(0).random((1, built.num_channels, side, side), dtype=np.float32)
+                engine(tile)
+                best = float("inf")
+                for _ in range(rounds):
+                    begin = time.process_time()
+                    engine(tile)
+                    best = min(best, time.process_time() - begin)
+                row.append(1e9 * best / (side - 2 * halo) ** 2)
+            print(f"{network:<9}{name:<10}" + "".join(f"{each:>9.0f}" for each in row), flush=True)
 
 
 def main_() -> None:
@@ -203,6 +277,8 @@ def main_() -> None:
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=int, metavar="PHOTOS")
+    parser.add_argument("--edge", action="store_true")
+    parser.add_argument("--tiles", action="store_true")
     parser.add_argument("--start", action="store_true")
     parser.add_argument("--worker", nargs=2, metavar=("NETWORK", "CONTENDER"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -210,6 +286,10 @@ def main_() -> None:
         worker(asked.worker[0], asked.worker[1], asked.side)
     elif asked.folder:
         folder(asked.folder)
+    elif asked.edge:
+        edge(asked.rounds)
+    elif asked.tiles:
+        tiles(asked.rounds)
     elif asked.start:
         start()
     else:

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from sr_lab.inference.latency import peak_resident
 from sr_lab.inference.restorers import Restorer
+from sr_lab.networks.graph.network import GraphNetwork
 
 LATENCY, MEMORY = "latency_s", "memory_bytes"
 
@@ -80,6 +82,11 @@ def counted_work(restorer: Restorer, low: Tensor) -> dict[str, list[float]]:
     network = getattr(restorer, "network", None)
     if not isinstance(network, nn.Module):
         return {}
+    if isinstance(network, GraphNetwork):
+        if network.work is None:
+            return {}
+        pixels = low.shape[0] * low.shape[-2] * low.shape[-1]
+        return {PARAMETERS: [network.work[0]], OPERATIONS: [network.work[1] * pixels]}
     with FlopCounterMode(display=False) as counter:
         restorer(low)
     return {
@@ -92,10 +99,15 @@ def peak_memory(restorer: Restorer, low: Tensor) -> int:
     """Bytes of the weights and of all that is alive at the worst moment of one restoration.
 
     On a GPU what the allocator gave out. On the CPU the tensors that exist at the same time: the same in every run, but
-    without the scratch memory inside an operation.
+    without the scratch memory inside an operation. Of an export, whose graph shows no tensors, the resident memory
+    that it takes, scratch included: more, if anything.
     """
     network = getattr(restorer, "network", None)
     weights = 0
+    if isinstance(network, GraphNetwork):
+        with _LiveTensors() as alive:
+            resident = peak_resident(lambda: restorer(low)) or 0
+        return int(network.graph.nbytes + max(resident, alive.peak))
     if isinstance(network, nn.Module):
         weights = sum(int(tensor.nbytes) for tensor in (*network.parameters(), *network.buffers()))
     if low.device.type == "cuda":

@@ -16,13 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from sr_lab.base.files import replacing_folder
+from sr_lab.networks.graph.network import GraphNetwork
 from sr_lab.tracking.store import prepare_mlflow
 
 TOLERANCE = 1e-4
 
 
 def save_model(directory: Path, network: nn.Module, *, artefact: Path, example_size: int = 24) -> Path:
-    """Write an MLflow model folder: a pt2 graph for any batch and image size, beside it the artefact's files.
+    """Write an MLflow model folder: a graph for any batch and image size, beside it the artefact's files.
+
+    The graph is pt2; of an export the ONNX graph that it is (``mlflow.onnx``).
 
     ``mlflow.pytorch.load_model`` reads it with ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false``, and it is an artefact's
     folder itself. The network is left as it is; its evaluation mode on the CPU is exported. The exported graph is
@@ -48,8 +51,11 @@ def save_model(directory: Path, network: nn.Module, *, artefact: Path, example_s
     num_channels = int(getattr(network, "num_channels", 3))
     twin = copy.deepcopy(network).cpu().float().eval()
     with replacing_folder(directory) as temporary:
-        _export(temporary, twin, num_channels, example_size, metadata)
-        _compare(temporary, twin, num_channels, example_size)
+        if isinstance(twin, GraphNetwork):
+            _write_graph(temporary, twin, metadata)
+        else:
+            _export(temporary, twin, num_channels, example_size, metadata)
+            _compare(temporary, twin, num_channels, example_size)
         for file in sorted(artefact.iterdir()):
             shutil.copyfile(file, temporary / file.name)
     return directory
@@ -73,6 +79,27 @@ def _export(directory: Path, network: nn.Module, num_channels: int, size: int, m
             pip_requirements=[_pin(name) for name in ("mlflow", "numpy", "torch")],
             metadata=metadata,
         )
+
+
+def _write_graph(directory: Path, network: GraphNetwork, metadata: dict[str, Any]) -> None:
+    """A network that is an ONNX graph already: ``mlflow.onnx.load_model`` reads it."""
+    prepare_mlflow()
+    import mlflow.onnx
+    import onnx
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    height, width = network.size or (-1, -1)
+    spec = TensorSpec(np.dtype(np.float32), (-1, network.num_channels, height, width))
+    high = TensorSpec(np.dtype(np.float32), (-1, network.num_channels, -1, -1))
+    mlflow.onnx.save_model(
+        onnx.load_from_string(network.model),
+        str(directory),
+        signature=ModelSignature(inputs=Schema([spec]), outputs=Schema([high])),
+        pip_requirements=[_pin(name) for name in ("mlflow", "numpy", "onnx", "onnxruntime")],
+        save_as_external_data=False,
+        metadata=metadata,
+    )
 
 
 @contextlib.contextmanager

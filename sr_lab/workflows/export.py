@@ -201,7 +201,7 @@ def _facts(
 ) -> dict[str, Any]:
     """What the files are and where they came from."""
     metadata = artefact.metadata
-    known = ("commit", "data_version", "protocol", "metrics", "perceptual_backbones")
+    known = ("commit", "data_version", "protocol", "metrics", "perceptual_backbones", "unknown_history")
     source = {
         **parent_of(name, artefact),
         "network": type(artefact.network).__name__,

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 
 from sr_lab.artefacts.artefact import Artefact, load_artefact
-from sr_lab.artefacts.export.graphs import ONNX
-from sr_lab.artefacts.export.manifest import is_export, read_manifest
-from sr_lab.artefacts.folder import WEIGHTS
+from sr_lab.artefacts.export.manifest import is_export
+from sr_lab.artefacts.export.opened import load_export
 from sr_lab.artefacts.lineage import backbones_seen
 from sr_lab.artefacts.pretrained import is_pretrained, load_pretrained
 from sr_lab.artefacts.public import load_file
@@ -136,6 +135,10 @@ def on_engine(network: Network, engine: str, device: torch.device) -> Network:
     """
     if engine != "auto" and engine not in ENGINES:
         raise ValueError(f"engine={engine}: auto, {', '.join(ENGINES)}")
+    if isinstance(network, GraphNetwork):  # an export, which is computed by ONNX Runtime
+        if engine in ("auto", "onnx"):
+            return network
+        raise UnfitEngine(f"engine={engine}: this is an ONNX graph, which ONNX Runtime computes: give engine=onnx")
     if isinstance(network, GenerativeNetwork) or device.type != "cpu":
         if engine in ("auto", "torch"):
             return network
@@ -170,7 +173,7 @@ def fetch_artefact(name: str, *, tracking_uri: str | None = None, scale: int | N
         return load_pretrained(name, scale=scale)
     path = Path(name)
     if is_export(path):
-        return _exported(path)
+        return load_export(path)
     if settle(path).is_file():
         return load_file(path, scale=scale)
     try:
@@ -193,38 +196,6 @@ def _consistent(
     if consistency != "exact":
         raise ValueError(f"consistency={consistency}: exact, or null")
     return ConsistentRestorer(restorer, degradation=degradation, input_noise=input_noise)
-
-
-def _exported(folder: Path) -> Artefact:
-    """The network of an export's ONNX graph, with the lineage of what was exported."""
-    manifest = read_manifest(folder)
-    if manifest["target"] not in ("onnx", "bundle"):
-        raise ValueError(
-            f"{folder} holds files of {manifest['target']}, which srlab does not restore by: give an export of "
-            "target=onnx or bundle"
-        )
-    size = manifest["size"]
-    network = GraphNetwork.of(
-        (folder / ONNX).read_bytes(), scale=manifest["scale"], num_channels=manifest["channels"], size=size
-    )
-    node = {
-        "_target_": "sr_lab.networks.graph.network.GraphNetwork",
-        "scale": network.scale,
-        "num_channels": network.num_channels,
-        "num_bytes": network.graph.numel(),
-        "size": size,
-    }
-    source = manifest["source"]
-    known = {key: source[key] for key in ("data_version", "protocol", "perceptual_backbones") if key in source}
-    metadata = {
-        **known,
-        "images": manifest["images"],
-        "parents": [{"name": source["name"], "weights": source["weights"]}],
-        "registry": source["registry"],
-        "precision": manifest["precision"],
-        "sha256": {WEIGHTS: manifest["files"][ONNX]},
-    }
-    return Artefact(network, {"model": {"network": node}}, metadata)
 
 
 def _known(artefact: Artefact) -> Mapping[str, Any]:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from sr_lab.artefacts.export.manifest import is_export
 from sr_lab.artefacts.pretrained import is_pretrained
 from sr_lab.tracking.registry import versions
 from sr_lab.tracking.registry.card import INTENDED_USE
-from sr_lab.tracking.registry.outside import run_of_pretrained
+from sr_lab.tracking.registry.outside import run_of_export, run_of_pretrained
 from sr_lab.tracking.registry.versions import Version
 from sr_lab.tracking.store import store_uri
 
@@ -29,7 +30,8 @@ def register(
     Registering the same model again makes no second version, and writes the card anew.
 
     Args:
-        run: The folder of a run, or its id in MLflow; or ``pretrained/NAME``, public weights of the package index.
+        run: The folder of a run, or its id in MLflow; ``pretrained/NAME``, public weights of the
+            package index; or the folder of an export (``srlab export``), which shares the history of its source.
         name: The registered model; it is made if it does not exist.
         alias: The alias that points at the version afterwards. ``champion`` and ``previous`` are moved by promotion and
             rollback only, and are refused here.
@@ -48,9 +50,9 @@ def register(
         PermissionError: If the server does not allow it to the user.
         RuntimeError: If the store does not answer.
     """
-    if is_pretrained(run):
+    if is_pretrained(run) or is_export(Path(run)):
         store = store_uri(uri or default_uri)
-        run = run_of_pretrained(run, uri=store)
+        run = run_of_pretrained(run, uri=store) if is_pretrained(run) else run_of_export(Path(run), uri=store)
         uri = store
     store, run_id = versions.locate(run, uri=uri, default_uri=default_uri)
     return versions.register(

@@ -16,6 +16,8 @@ from sr_lab.commands import promote
 from sr_lab.config.compose import compose
 from sr_lab.evaluation import scoring
 from sr_lab.images import resize_bicubic, to_array, to_tensor, write_image
+from sr_lab.networks.base import Network
+from sr_lab.networks.compact import Compact
 from sr_lab.networks.srcnn import SRCNN
 from sr_lab.tracking.registry.aliases import ConflictError, aliases, history
 from sr_lab.tracking.registry.ledger import Record
@@ -78,12 +80,15 @@ class Registry:
 
     def add(self, amount: float, *, images: dict[str, list[str]] | None) -> int:
         """Registers a version as candidate; gives its number."""
+        return self.keep(sharpener(amount), {"model": {"network": NODE}}, images=images)
+
+    def keep(self, network: Network, config: dict[str, Any], *, images: dict[str, list[str]] | None) -> int:
+        """The same of any network."""
         self._count += 1
         folder = self.folder / f"run{self._count}"
         metadata = {"data_version": "d" * 64, "metrics": {"val/psnr_y": 30.0}}
         known = {} if images is None else {"images": images}
-        config = {"model": {"network": NODE}}
-        model = save_artefact(folder / "model", sharpener(amount), config=config, metadata=metadata | known)
+        model = save_artefact(folder / "model", network, config=config, metadata=metadata | known)
         (model / "MLmodel").write_text("flavors: {}\n")
         run = Run(
             uri=self.uri, experiment="e", name="r", directory=folder / "tracking", ship=False, system_seconds=0,
@@ -371,3 +376,42 @@ def test_compare_shows_both_side_by_side(photos: Path, net: Registry, tmp_path: 
     (one / "a.png").write_bytes((photos / "holdout" / "00.png").read_bytes())
     assert main(["compare", "a=bicubic", f"b={model}", f"benchmark={one}", *place]) == 0
     assert "not known" in Path("out/compare.html").read_text(encoding="utf-8"), "one image has no interval"
+
+
+def test_an_export_in_int8_is_judged_like_any_candidate_and_shares_the_lineage(
+    photos: Path, net: Registry, capsys: Capture, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    torch.manual_seed(0)
+    node = {"_target_": "sr_lab.networks.compact.Compact", "scale": 2, "num_features": 4, "num_convs": 1}
+    network = Compact(scale=2, num_features=4, num_convs=1)
+    for parameter in network.parameters():  # not far from its nearest-neighbour base
+        parameter.data.mul_(0.5)
+    net.keep(network.eval(), {"model": {"network": node}}, images={"train": [], "val": []})
+    assert go(net, photos) == 0
+    champion = net.aliases["champion"]
+    words = [f"restorer=models:/{net.name}@champion", f"tracking_uri={net.uri}", "precision=int8", "num_runs=1"]
+    output = tmp_path / "int8"
+    judged = [f"benchmark={photos / 'holdout'}", f"calibration={photos / 'holdout'}", "worst_loss=1", "mean_loss=1"]
+    assert main(["export", *words, *judged, f"output={output}"]) == 0
+    capsys.readouterr()
+    for _ in range(2):  # the same export is one version
+        assert main(["register", f"run={output}", f"name={net.name}", f"uri={net.uri}"]) == 0
+    number = net.aliases["candidate"]
+    assert number == champion + 1
+    version = net.client.get_model_version(net.name, str(number))
+    assert version.tags["export.of"] == f"{net.name}/{champion}"
+    assert version.tags["export.precision"] == "int8"
+    assert f"export of version {champion} of {net.name} in int8" in version.description
+    assert f"{network.num_parameters:,} parameters" in version.description
+
+    assert go(net, photos, "policy.checks.psnr_floor.value=60") == 3, "refused as any candidate is"
+    assert "fail  psnr_floor" in capsys.readouterr().out
+    assert net.aliases["champion"] == champion
+    assert go(net, photos, "policy.checks.psnr.margin=1", "policy.accept_identical=true") == 0
+    assert net.aliases["champion"] == number
+    restored = tmp_path / "by_the_champion.png"
+    settings_ = [f"restorer=models:/{net.name}@champion", f"tracking_uri={net.uri}", f"output={restored}"]
+    assert main(["restore", f"input={photos / 'val' / '00.png'}", *settings_]) == 0
+    assert restored.exists()

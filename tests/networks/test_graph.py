@@ -12,6 +12,7 @@ from sr_lab.networks.edsr import EDSR
 from sr_lab.networks.fsrcnn import FSRCNN
 from sr_lab.networks.graph import NotPlain, plain_layers
 from sr_lab.networks.graph.ncnn import ncnn_files
+from sr_lab.networks.graph.network import GraphNetwork
 from sr_lab.networks.graph.onnx import onnx_model
 from sr_lab.networks.rdn import RDN
 from sr_lab.networks.rrdb import RRDBNet
@@ -106,3 +107,8 @@ def test_a_skip_of_repeated_channels_is_plain():
 def test_what_is_not_plain_is_named(network):
     with pytest.raises(NotPlain, match=type(network).__name__):
         plain_layers(network)
+
+
+def test_a_graph_is_not_traced_but_refused():
+    with pytest.raises(NotPlain, match="GraphNetwork is not a chain of plain layers: an ONNX graph is no module"):
+        plain_layers(GraphNetwork(scale=2, num_channels=1, num_bytes=3))

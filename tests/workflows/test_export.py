@@ -17,7 +17,8 @@ import sr_lab
 from sr_lab.artefacts.artefact import build_network, save_artefact
 from sr_lab.artefacts.export.bundle import find_web
 from sr_lab.cli import main
-from sr_lab.images import write_image
+from sr_lab.images import read_image, to_levels, to_tensor, write_image
+from sr_lab.workflows.load import load_restorer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -217,6 +218,29 @@ def png(image):
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
+
+
+def test_the_bundle_projects_as_restore_does_and_by_tiles(runtime, bundle, luma, tmp_path):
+    low = photo(150, 70)
+    plain, exact, tiled = (
+        runtime.Restorer(bundle, threads=1, tile=tile, consistency=kind)(low)[0]
+        for tile, kind in ((512, None), (512, "exact"), (72, "exact"))
+    )
+    assert runtime.Restorer(bundle, threads=1, tile=72, consistency="exact").tile < 150
+    assert np.abs(tiled.astype(int) - exact).max() <= 1
+    theirs = load_restorer(str(luma), device="cpu", consistency="exact")
+    with torch.inference_mode():
+        expected = theirs(to_tensor(low))
+    assert np.abs(to_levels(expected, np.uint8).astype(int) - exact).max() <= 1
+    assert theirs.kept(exact, low) > 55 > theirs.kept(plain, low) + 5, "decibels of what a file of 8 bits keeps"
+    write_image(tmp_path / "low.png", low)
+    words = [str(tmp_path / "low.png"), str(tmp_path / "high.png"), "--consistency", "exact"]
+    assert runtime.main(words) == 0
+    assert np.array_equal(read_image(tmp_path / "high.png"), exact)
+    body = base64.b64encode((tmp_path / "low.png").read_bytes()).decode()
+    answer = runtime.handler({"body": body, "isBase64Encoded": True, "consistency": "exact"})
+    assert np.array_equal(runtime.decode(base64.b64decode(answer["body"]))[0], exact)
+    assert runtime.handler({"body": body, "isBase64Encoded": True, "consistency": "nearly"})["statusCode"] == 400
 
 
 def test_the_handler_answers_within_its_time_or_says_that_it_did_not(runtime, luma, monkeypatch):

@@ -1,10 +1,12 @@
 """The bundle: a graph with all that is needed to restore by it, and no PyTorch."""
 
+import ast
 import shutil
 from pathlib import Path
 
 RUNTIME = Path(__file__).parent / "runtime"
-SCRIPT = "restore.py"
+IMAGES = Path(__file__).parents[2] / "images"
+SCRIPT, PLAIN = "restore.py", ("plain", "consistent")
 PAGE = ("index.html", "page.js", "worker.js")
 WEB = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 """What the page needs of onnxruntime-web."""
@@ -13,7 +15,19 @@ INSTALL = "npm install onnxruntime-web"
 
 def write_runtime(folder: Path) -> None:
     """The one file that restores, from the command line, as a function, or as a small server."""
-    shutil.copyfile(RUNTIME / SCRIPT, folder / SCRIPT)
+    (folder / SCRIPT).write_text(runtime(), encoding="utf-8")
+
+
+def runtime() -> str:
+    """The text of that file: what it imports of sr_lab, modules that need numpy alone, stands in it."""
+    text = (RUNTIME / SCRIPT).read_text(encoding="utf-8")
+    for name in PLAIN:
+        source = (IMAGES / f"{name}.py").read_text(encoding="utf-8")
+        first = ast.parse(source).body[1]  # what follows the docstring
+        body = "\n".join(source.splitlines()[first.lineno - 1 :])
+        line = next(line for line in text.splitlines() if line.startswith(f"from sr_lab.images.{name} import "))
+        text = text.replace(f"{line}\n", f"{body}\n")
+    return text
 
 
 def write_page(folder: Path, web: Path) -> None:

@@ -16,7 +16,8 @@ from sr_lab.tracking.store import restore_command
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
-LINEAGE_TAGS = ("git.commit", "git.dirty", "data.training", "data.validation", "data.test", "protocol")
+EXPORT_TAGS = ("export.of", "export.weights", "export.precision", "export.judged")
+LINEAGE_TAGS = ("git.commit", "git.dirty", "data.training", "data.validation", "data.test", "protocol", *EXPORT_TAGS)
 METRIC_PREFIX = "test/"
 TAG_LIMIT = 4500
 

@@ -95,7 +95,8 @@ def model_card(
 
 def described(network: "Network") -> str:
     """The network in a sentence."""
-    count = sum(parameter.numel() for parameter in network.parameters())
+    work = getattr(network, "work", None)  # of a graph, which has no parameters of its own
+    count = int(work[0]) if work else sum(parameter.numel() for parameter in network.parameters())
     channels = {1: "grey", 3: "RGB"}.get(network.num_channels, f"{network.num_channels}-channel")
     kind = type(network).__name__
     return f"The network is {kind} with {count:,} parameters. It enlarges {channels} pictures by {network.scale}."
@@ -220,6 +221,16 @@ def _lineage(facts: RunFacts, metadata: Mapping[str, Any]) -> list[str]:
                 f"- {name}: SHA-256 `{value}`"
                 for name, value in sorted({**source["sha256"], **metadata.get("sha256", {})}.items())
             ),
+        ]
+    if (precision := metadata.get("precision")) is not None:
+        (parent,), version = metadata["parents"], metadata.get("registry")
+        of = f"version {version['version']} of {version['name']}" if version else f"`{Path(str(parent['name'])).name}`"
+        judged = facts.tags.get("export.judged")
+        return [
+            f"It was not trained: it is an export of {of} in {precision} (weights `{parent['weights']}`), registered "
+            f"by the run `{facts.run_id}`; export.json beside it tells how it was checked."
+            + (f" Against the network in float it was judged at {judged}." if judged else ""),
+            "\n".join(f"- {name}: SHA-256 `{value}`" for name, value in sorted(metadata.get("sha256", {}).items())),
         ]
     commit, dirty = metadata.get("commit"), metadata.get("dirty")
     code = f"of commit `{commit}`" if commit else "of an unknown commit"

@@ -23,6 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from sr_lab.images.consistent import project, projection_halo
+from sr_lab.images.plain import as_float, as_levels, bicubic, by_channels
+
 HERE = Path(__file__).resolve().parent
 BODY_LIMIT = 6 * 1024 * 1024
 """Bytes of a buffered answer of AWS Lambda, base64 and JSON included."""
@@ -49,9 +52,19 @@ class Restorer:
         folder: of the bundle.
         threads: cores to use; None for all.
         tile: side of a window in low-resolution pixels.
+        consistency: ``exact``: the image is projected so that, shrunk again by bicubic interpolation, it is its input.
     """
 
-    def __init__(self, folder: Path = HERE, *, threads: int | None = None, tile: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path = HERE,
+        *,
+        threads: int | None = None,
+        tile: int | None = None,
+        consistency: str | None = None,
+    ) -> None:
+        if consistency not in (None, "", "exact"):
+            raise Refused(f"consistency={consistency}: exact, or nothing")
         import onnxruntime
 
         self.manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -59,6 +72,10 @@ class Restorer:
         self.halo = int(self.manifest["halo"])
         size = self.manifest.get("size")
         self.fixed = tuple(size) if size else None
+        self.consistent = consistency == "exact"
+        if self.consistent and size:
+            raise Refused("consistency=exact needs a bundle of any size, and this one is of a fixed size")
+        self.halo += projection_halo(self.scale) if self.consistent else 0
         self.tile = min(size) if size else max(tile or int(self.manifest["tile"]), 2 * self.halo + 16)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or os.cpu_count() or 1
@@ -105,14 +122,8 @@ class Restorer:
 
     def window(self, low: Any) -> Any:
         """One window (1, C, h, w) in [0, 1], whatever the channels of the graph."""
-        channels = low.shape[1]
-        if channels == self.channels:
-            return self.run(low)
-        if channels == 1:
-            return self.run(np.repeat(low, 3, axis=1)).mean(axis=1, keepdims=True, dtype=np.float32)
-        enlarged = bicubic(low, self.scale)
-        gain = self.run(luma(low)) - luma(enlarged)
-        return enlarged + gain * np.float32(255 / 219)
+        restored = by_channels(low, self.channels, self.scale, self.run)
+        return project(restored, low) if self.consistent else restored
 
     def run(self, low: Any) -> Any:
         """The graph."""
@@ -153,50 +164,6 @@ def mirrored(start: int, count: int, length: int) -> Any:
     """Indices into an axis that is continued by reflection."""
     index = np.arange(start, start + count) % max(2 * length - 2, 1)
     return np.minimum(index, 2 * length - 2 - index) if length > 1 else np.zeros(count, np.int64)
-
-
-def as_float(image: Any) -> Any:
-    """(h, w, C) of levels as (C, h, w) in [0, 1]."""
-    return np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
-
-
-def as_levels(image: Any, dtype: Any) -> Any:
-    """(C, h, w) in [0, 1] as (h, w, C) of levels, halves up."""
-    most = np.iinfo(dtype).max
-    wide = image if most == 255 else image.astype(np.float64)
-    return (np.clip(wide * wide.dtype.type(most), 0, most) + wide.dtype.type(0.5)).astype(dtype).transpose(1, 2, 0)
-
-
-def luma(image: Any) -> Any:
-    """(1, 3, h, w) as the luma of BT.601 in studio range, as MATLAB's rgb2ycbcr computes it."""
-    weights = np.array([65.481, 128.553, 24.966]) / 255
-    red, green, blue = (image[:, channel : channel + 1] for channel in range(3))
-    one, two, three = weights.astype(np.float32)
-    return red * one + green * two + blue * three + np.float32(16 / 255)
-
-
-def bicubic(image: Any, scale: int) -> Any:
-    """(1, C, h, w) enlarged as MATLAB's imresize does it: cubic convolution with a = -0.5, mirrored borders."""
-    for side in (2, 3):
-        length = image.shape[side]
-        centre = (np.arange(length * scale) + 0.5) / scale - 0.5
-        index = np.floor(centre - 1).astype(np.int64)[:, None] + np.arange(4)
-        away = np.abs(centre[:, None] - index)
-        weights = np.where(
-            away <= 1,
-            (1.5 * away - 2.5) * away * away + 1,
-            np.where(away <= 2, ((-0.5 * away + 2.5) * away - 4) * away + 2, 0.0),
-        )
-        weights /= weights.sum(axis=1, keepdims=True)
-        index %= 2 * length
-        index = np.minimum(index, 2 * length - 1 - index)
-        shape = [1, 1, 1, 1]
-        shape[side] = -1
-        image = sum(
-            np.take(image, index[:, tap], axis=side) * weights[:, tap].astype(np.float32).reshape(shape)
-            for tap in range(4)
-        )
-    return image
 
 
 def decode(data: bytes) -> tuple[Any, dict[str, Any]]:
@@ -271,15 +238,17 @@ def encode(image: Any, suffix: str = ".png", kept: dict[str, Any] | None = None)
 
 
 _lock = threading.Lock()
-_kept: list[Restorer] = []
+_kept: dict[str, Restorer] = {}
 
 
-def restorer() -> Restorer:
+def restorer(consistency: str | None = None) -> Restorer:
     """The one restorer of a process, made when it is first asked for."""
+    kind = consistency or os.environ.get("RESTORE_CONSISTENCY", "")
     with _lock:
-        if not _kept:
-            _kept.append(Restorer(threads=int(os.environ.get("RESTORE_THREADS", 0)) or None))
-        return _kept[0]
+        if kind not in _kept:
+            threads = int(os.environ.get("RESTORE_THREADS", 0)) or None
+            _kept[kind] = Restorer(threads=threads, consistency=kind)
+        return _kept[kind]
 
 
 def handler(event: dict[str, Any], context: Any = None) -> dict[str, Any]:
@@ -287,7 +256,7 @@ def handler(event: dict[str, Any], context: Any = None) -> dict[str, Any]:
 
     Args:
         event: ``body`` with an image in base64; or ``input_url``, and ``output_url`` to which the result is put. Also
-            ``budget`` in seconds.
+            ``budget`` in seconds, and ``consistency``: exact.
         context: has ``get_remaining_time_in_millis``; where the time would not do, the image is bicubic, and the answer
             says so (``X-Restored-By``).
     """
@@ -299,7 +268,7 @@ def handler(event: dict[str, Any], context: Any = None) -> dict[str, Any]:
         given += [float(asked["budget"])] if "budget" in asked else []
         image, kept = decode(asked["image"])
         budget = max(0.0, min(given) - (time.monotonic() - start)) if given else None
-        restored, made = restorer()(image, budget=budget)
+        restored, made = restorer(asked.get("consistency"))(image, budget=budget)
         data = encode(restored, ".png", kept)
         headers = {
             "Content-Type": "image/png",
@@ -319,15 +288,18 @@ def handler(event: dict[str, Any], context: Any = None) -> dict[str, Any]:
         return {"statusCode": error.status, "headers": {"Content-Type": "application/json"}, "body": body}
 
 
+_ASKED = ("input_url", "output_url", "budget", "consistency")
+
+
 def _asked(event: dict[str, Any]) -> dict[str, Any]:
     """What an event asks for, with the bytes of its image."""
-    asked: dict[str, Any] = {key: event[key] for key in ("input_url", "output_url", "budget") if key in event}
+    asked: dict[str, Any] = {key: event[key] for key in _ASKED if key in event}
     body = event.get("body")
     if "input_url" not in asked and isinstance(body, str):
         if not event.get("isBase64Encoded"):
             try:
                 found = json.loads(body)
-                asked |= {key: found[key] for key in ("input_url", "output_url", "budget") if key in found}
+                asked |= {key: found[key] for key in _ASKED if key in found}
             except (ValueError, TypeError) as error:
                 raise Refused("the body is neither base64 (isBase64Encoded) nor JSON with input_url") from error
         else:
@@ -443,6 +415,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tile", type=int, help="side of a window in low-resolution pixels")
     parser.add_argument("--threads", type=int, default=int(os.environ.get("RESTORE_THREADS", 0)) or None)
     parser.add_argument("--budget", type=float, help="seconds; where they would not do, the image is bicubic")
+    parser.add_argument("--consistency", choices=["exact"], help="shrunk again, the image is its input")
     parser.add_argument("--serve", type=int, metavar="PORT", help="answer requests instead")
     asked = parser.parse_args(arguments)
     if asked.serve is not None:
@@ -453,7 +426,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         suffix = Path(asked.output).suffix
         image, kept = decode(Path(asked.input).read_bytes())
-        restored, made = Restorer(threads=asked.threads, tile=asked.tile)(image, budget=asked.budget)
+        made_by = Restorer(threads=asked.threads, tile=asked.tile, consistency=asked.consistency)
+        restored, made = made_by(image, budget=asked.budget)
         data = encode(restored, suffix, kept)
         temporary = Path(f"{asked.output}.part")
         temporary.write_bytes(data)

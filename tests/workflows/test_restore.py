@@ -1,8 +1,13 @@
 """What users of upscalers suffer from: each complaint of ``docs/restore.md`` is a test here, of the same name."""
 
 import io
+import re
+import resource
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +242,64 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(restore, mo
     assert "No space left" in said or "no space left" in said
 
 
+@contextmanager
+def no_file_above(count: int) -> Iterator[None]:
+    """The system refuses to write a file beyond so many bytes, in its middle, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def left_over(folder: Path) -> list[str]:
+    """Files beside restored images and records."""
+    return [file.name for file in folder.rglob("*") if file.is_file() and file.suffix != ".json"]
+
+
+@pytest.mark.parametrize("format", ["png", "tif", "jpg", "webp", "avif", "bmp"])
+def test_a_write_that_fails_in_the_middle_leaves_no_half_file_and_what_was_done(restore, format):
+    noise = np.random.default_rng(0).integers(0, 256, (200, 220, 3), np.uint8)
+    save(gradient(), "in/a.png")
+    save(noise, "in/b.png")
+    save(gradient(), "in/c.png")
+    with no_file_above(30_000):
+        code, _, said = restore("in", "out", f"format={format}")
+    assert code == 1
+    assert "out/b." + format in said
+    assert "File too large" in said
+    assert "1 of 3 images failed; the others are written" in said
+    assert sorted(left_over(Path("out"))) == [f"a.{format}", f"c.{format}"]
+    assert restore("in", "out", f"format={format}")[0] == 0, "the same command goes on"
+    assert read_image(f"out/b.{format}").shape == (400, 440, 3)
+
+
+def test_a_disk_that_fills_in_the_middle(tmp_path):
+    inside = 'mount -t tmpfs -o size=200k tmpfs disk && exec "$@"'
+    alone = ["unshare", "--mount", "--user", "--map-root-user", "sh", "-c", inside, "sh"]
+    (tmp_path / "disk").mkdir()
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*alone, "true"], cwd=tmp_path, capture_output=True).returncode
+    ):
+        pytest.skip("needs a disk of its own: unshare and mount are not allowed here")
+    save(gradient(), str(tmp_path / "in/a.png"))
+    save(np.random.default_rng(0).integers(0, 256, (200, 220, 3), np.uint8), str(tmp_path / "in/b.png"))
+    words = ["input=in", "output=disk/out", "restorer=bicubic", "scale=2", "check_disk=false"]
+    script = (
+        "import sys, pathlib; from sr_lab.cli import main; code = main(['restore', *sys.argv[1:]]); "
+        "print(sorted(f.name for f in pathlib.Path('disk').rglob('*') if f.is_file() and f.suffix != '.json')); "
+        "sys.exit(code)"
+    )
+    done = subprocess.run([*alone, sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "disk/out/b.png" in done.stderr
+    assert "no space left" in done.stderr.lower()
+    assert "1 of 2 images failed; the others are written" in done.stderr
+    assert done.stdout.splitlines()[-1] == "['a.png']", "no half file"
+
+
 def test_a_file_of_another_size_than_was_asked_for_is_no_success(restore, monkeypatch):
     save(gradient(), "in/a.png")
 
@@ -355,3 +418,19 @@ def test_memory_does_not_grow_with_the_image(tmp_path):
     assert float(grown) < 96
     with Image.open(io.BytesIO((tmp_path / "out.jpg").read_bytes())) as image:
         assert image.size == (8000, 8000)
+
+
+def test_every_complaint_of_the_page_has_its_test():
+    root = Path(__file__).parents[2]
+    lines = (root / "docs/restore.md").read_text(encoding="utf-8").split("## What others suffer from")[1].splitlines()
+    table = lines[next(i for i, line in enumerate(lines) if line.startswith("|---")) + 1 :]
+    rows = [line for line in table[: table.index("")] if line.startswith("|")]
+    assert len(rows) >= 18
+    for row in rows:
+        place, tests = Path(__file__), []
+        for word in re.findall("`([^`]+)`", row.split("|")[4]):
+            place = root / word if word.startswith("tests/") else place
+            tests += [word] * word.startswith("test_")
+            if word.startswith("test_"):
+                assert f"def {word}(" in place.read_text(encoding="utf-8"), row
+        assert tests, row

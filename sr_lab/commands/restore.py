@@ -22,9 +22,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
-from sr_lab.workflows.restore import Loader, Planned, RestoredFolder, Wanted, find_device, restore
-
-_COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
+from sr_lab.workflows.restore import COLOURS, Loader, Planned, RestoredFolder, Wanted, find_device, restore
 
 
 def run(cfg: DictConfig) -> int:
@@ -132,13 +130,13 @@ def _wanted(cfg: DictConfig, own: float) -> Wanted:
     sized = cfg.width is not None or cfg.height is not None
     if sized and cfg.scale is not None:
         raise ValueError(f"scale={cfg.scale} and width={cfg.width}, height={cfg.height}: give a scale or a size")
-    if cfg.background is not None and cfg.background not in _COLOURS:
-        raise ValueError(f"background={cfg.background}: one of {', '.join(_COLOURS)}")
+    if cfg.background is not None and cfg.background not in COLOURS:
+        raise ValueError(f"background={cfg.background}: one of {', '.join(COLOURS)}")
     return Wanted(
         scale=cfg.scale if cfg.scale is not None or sized else own,
         width=cfg.width,
         height=cfg.height,
-        background=None if cfg.background is None else _COLOURS[cfg.background],
+        background=None if cfg.background is None else COLOURS[cfg.background],
         strip=cfg.strip,
         quality=cfg.quality,
     )

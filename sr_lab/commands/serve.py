@@ -66,6 +66,7 @@ def call(cfg: DictConfig) -> None:
         port=cfg.port,
         admin_host=cfg.admin_host,
         admin_port=cfg.admin_port,
+        grpc_port=cfg.grpc_port,
         poll=cfg.poll,
         drain_seconds=cfg.drain_seconds,
         certificate=_file(cfg.certificate),

@@ -97,23 +97,25 @@ def read_picture(path: Path | str, *, max_pixels: int | None = None) -> Picture:
     try:
         if not is_tiff:
             return decode_picture(data, max_pixels=max_pixels)
-        image, orientation, alpha, metadata = read_tiff(path, max_pixels=max_pixels)
+        return _picture(*read_tiff(path, max_pixels=max_pixels))
     except ImageError as error:
         raise ImageError(f"{path} {error}") from error
-    return Picture(np.ascontiguousarray(_upright(image, orientation)), alpha, metadata)
 
 
 def decode_picture(data: bytes, *, max_pixels: int) -> Picture:
-    """As ``read_picture``, of the bytes of a file other than TIFF.
+    """As ``read_picture``, of the bytes of a file.
 
     Raises:
         ImageError: With the words that follow the image's name.
     """
     if is_foreign(data):
-        image, orientation, alpha, metadata = read_foreign(data, max_pixels=max_pixels)
-    else:
-        image, orientation, alpha = _decode(data, max_pixels)
-        metadata = read_metadata(data)
+        return _picture(*read_foreign(data, max_pixels=max_pixels))
+    if data.startswith(_TIFF_SIGNATURES):
+        return _picture(*read_tiff(data, max_pixels=max_pixels))
+    return _picture(*_decode(data, max_pixels), read_metadata(data))
+
+
+def _picture(image: npt.NDArray[Any], orientation: int, alpha: bool, metadata: Metadata) -> Picture:
     return Picture(np.ascontiguousarray(_upright(image, orientation)), alpha, metadata)
 
 

@@ -39,6 +39,7 @@ class Format:
         rows: Whether it is written row by row, so that memory does not grow with the image.
         share: Bytes of the file for a byte of pixels, as photos have it: to foretell the room that is needed.
         package: What has to be installed for it; None for nothing.
+        media: Its media type.
     """
 
     holds: frozenset[str]
@@ -49,20 +50,33 @@ class Format:
     rows: bool = False
     share: float = 0.6
     package: str | None = None
+    media: str = "application/octet-stream"
 
 
 FORMATS: Mapping[str, Format] = {
-    "png": Format(frozenset({"icc", "exif", "xmp", "iptc", "resolution", "texts"}), bits=16, rows=True),
+    "png": Format(
+        frozenset({"icc", "exif", "xmp", "iptc", "resolution", "texts"}), bits=16, rows=True, media="image/png"
+    ),
     "tif": Format(
-        frozenset({"icc", "exif", "xmp", "iptc", "resolution", "geo"}), bits=16, any_bands=True, rows=True, share=0.7
+        frozenset({"icc", "exif", "xmp", "iptc", "resolution", "geo"}),
+        bits=16,
+        any_bands=True,
+        rows=True,
+        share=0.7,
+        media="image/tiff",
     ),
     "jpg": Format(
-        frozenset({"icc", "exif", "xmp", "iptc", "resolution"}), alpha=False, longest=65535, rows=True, share=0.2
+        frozenset({"icc", "exif", "xmp", "iptc", "resolution"}),
+        alpha=False,
+        longest=65535,
+        rows=True,
+        share=0.2,
+        media="image/jpeg",
     ),
-    "webp": Format(frozenset({"icc", "exif", "xmp"}), longest=16383, share=0.45),
-    "avif": Format(frozenset({"icc", "exif", "xmp"}), longest=65535, share=0.1),
-    "jxl": Format(frozenset({"exif", "xmp"}), bits=16, share=0.45, package="imagecodecs"),
-    "bmp": Format(frozenset({"resolution"}), alpha=False, share=1.0),
+    "webp": Format(frozenset({"icc", "exif", "xmp"}), longest=16383, share=0.45, media="image/webp"),
+    "avif": Format(frozenset({"icc", "exif", "xmp"}), longest=65535, share=0.1, media="image/avif"),
+    "jxl": Format(frozenset({"exif", "xmp"}), bits=16, share=0.45, package="imagecodecs", media="image/jxl"),
+    "bmp": Format(frozenset({"resolution"}), alpha=False, share=1.0, media="image/bmp"),
 }
 ALIASES = {"tiff": "tif", "jpeg": "jpg"}
 
@@ -80,12 +94,12 @@ def format_of(suffix: str) -> str:
     return name
 
 
-def cannot_hold(format: str, form: Form) -> str | None:
+def cannot_hold(format: str, form: Form, formats: Mapping[str, Format] = FORMATS) -> str | None:
     """Why a format cannot hold an image, as words that follow its name, with what can; None where it can."""
-    able = FORMATS[format]
+    able = formats[format]
     others = ", ".join(
         name
-        for name, other in FORMATS.items()
+        for name, other in formats.items()
         if form.bits <= other.bits
         and (other.alpha or not form.alpha)
         and (other.any_bands or form.bands in (1, 3))

@@ -1,5 +1,6 @@
 """TIFF files: any number of bands, 8 and 16 bit."""
 
+import io
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,8 +33,8 @@ _JPEG = 7
 _REDUCED_OR_MASK = 1 | 4
 
 
-def read_tiff(path: Path, *, max_pixels: int) -> tuple[npt.NDArray[Any], int, bool, Metadata]:
-    """The only full-size page of a TIFF file.
+def read_tiff(source: Path | bytes, *, max_pixels: int) -> tuple[npt.NDArray[Any], int, bool, Metadata]:
+    """The only full-size page of a TIFF file, or of its bytes.
 
     Returns:
         Pixels (H, W, C), uint8 or uint16; the orientation (1 to 8); whether the last channel is alpha, by which the
@@ -43,7 +44,7 @@ def read_tiff(path: Path, *, max_pixels: int) -> tuple[npt.NDArray[Any], int, bo
         ImageError: with the words that follow the file's name.
     """
     try:
-        with tifffile.TiffFile(path) as file:
+        with tifffile.TiffFile(source if isinstance(source, Path) else io.BytesIO(source)) as file:
             pages = [page.aspage() for page in file.pages]
             pages = [page for page in pages if not page.subfiletype & _REDUCED_OR_MASK] or pages[:1]
             if not pages:
@@ -52,11 +53,11 @@ def read_tiff(path: Path, *, max_pixels: int) -> tuple[npt.NDArray[Any], int, bo
                 raise ImageError(f"has {len(pages)} pages; store each as its own file, or as the bands of one page")
             page = pages[0]
             check_size(page.imagewidth, page.imagelength, max_pixels)
-            _check_page(page, path.stat().st_size)
+            _check_page(page, page.parent.filehandle.size)
             if page.compression == _JPEG:
                 _check_jpeg_parts(page)
             orientation = page.tags.valueof(274, default=1)
-            image, alpha = _decode(page, path, orientation)
+            image, alpha = _decode(page, source, orientation)
             metadata = _metadata(page)
     except ImageError:
         raise
@@ -114,7 +115,7 @@ def _check_jpeg_parts(page: tifffile.TiffPage) -> None:
             decode_jpeg(part if tables is None else tables + part[2:])
 
 
-def _decode(page: tifffile.TiffPage, path: Path, orientation: int) -> tuple[npt.NDArray[Any], bool]:
+def _decode(page: tifffile.TiffPage, source: Path | bytes, orientation: int) -> tuple[npt.NDArray[Any], bool]:
     image: npt.NDArray[Any] | None
     try:
         image = page.asarray()
@@ -122,7 +123,8 @@ def _decode(page: tifffile.TiffPage, path: Path, orientation: int) -> tuple[npt.
         if "imagecodecs" not in str(error):
             raise
         plain = page.samplesperpixel in (1, 3) and page.photometric in _CV2 and orientation == 1
-        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if plain else None
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if plain else None
         if image is None:
             raise ImageError(f"has the compression {page.compression}, which needs: pip install imagecodecs") from error
         image = image[:, :, None] if image.ndim == 2 else image[:, :, ::-1]

@@ -8,19 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from sr_lab.base.files import replacing, sha256
 from sr_lab.base.memory import free_memory
 from sr_lab.data.stores import Store
-from sr_lab.images.alpha import lay_on
 from sr_lab.images.codecs import write_rows
 from sr_lab.images.extras import read_extras
 from sr_lab.images.files import Picture, read_image, read_picture
 from sr_lab.images.formats import FORMATS, Form, cannot_hold
-from sr_lab.images.metadata import Metadata
-from sr_lab.images.profile import to_srgb
 from sr_lab.inference.places import MADE_OF, Places
+from sr_lab.inference.prepared import prepared, restored_form
 from sr_lab.inference.stream import Restorer, choose_tile, restored_bands, target_of
 
 
@@ -90,7 +86,10 @@ class RestoreImages:
             try:
                 picture = read_picture(file)
                 made, form = self._form(name, picture)
-                picture = self._prepared(picture, made, form)
+                wanted = self.wanted
+                picture = prepared(
+                    picture, form, _format_of(made), background=wanted.background, strip=wanted.strip, note=wanted.note
+                )
                 if before is not None:
                     self.target.write_bytes(record, b"null")
                 self._write(name, picture, made, form, Path(scratch))
@@ -123,10 +122,8 @@ class RestoreImages:
         format, one = self.places.format, self.places.file
         if bands not in (1, 3) and one is None:
             format = "tif"
-        (tall, wide), _ = self._target(picture)
-        form = Form(wide, tall, bands, picture.alpha, 8 * picture.pixels.dtype.itemsize)
-        if form.alpha and not FORMATS[format].alpha and (self._opaque(picture) or self.wanted.background is not None):
-            form = Form(wide, tall, bands, False, form.bits)
+        size, _ = self._target(picture)
+        form = restored_form(picture, size, format, background=self.wanted.background)
         if (why := cannot_hold(format, form)) is not None:
             raise ValueError(f"{name}: {format} {why}")
         return one or f"{self.places.stem(name)}.{format}", form
@@ -134,24 +131,6 @@ class RestoreImages:
     def _target(self, picture: Picture) -> tuple[tuple[int, int], tuple[float, float]]:
         height, width = picture.pixels.shape[:2]
         return target_of(height, width, scale=self.wanted.scale, size=(self.wanted.height, self.wanted.width))
-
-    @staticmethod
-    def _opaque(picture: Picture) -> bool:
-        return bool((picture.pixels[:, :, -1] == np.iinfo(picture.pixels.dtype).max).all())
-
-    def _prepared(self, picture: Picture, made: str, form: Form) -> Picture:
-        """The image as its format can hold it, with the metadata of the restored one."""
-        pixels, alpha, metadata = picture.pixels, picture.alpha, picture.metadata
-        if alpha and not form.alpha:
-            pixels, alpha = lay_on(pixels, self.wanted.background or (255, 255, 255)), False
-        format = _format_of(made)
-        if metadata.icc is not None and "icc" not in FORMATS[format].holds:
-            to_srgb(pixels, metadata.icc, alpha=alpha)
-        before = (pixels.shape[1], pixels.shape[0])
-        if self.wanted.strip:
-            return Picture(pixels, alpha, Metadata(icc=metadata.icc))
-        kept = metadata.enlarged(size=(form.width, form.height), before=before, note=self.wanted.note)
-        return Picture(pixels, alpha, kept)
 
     def _write(self, name: str, picture: Picture, made: str, form: Form, scratch: Path) -> None:
         """Restores and encodes band by band, and looks whether the file has the size that it should have."""

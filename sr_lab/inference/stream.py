@@ -102,6 +102,14 @@ def restored_bands(
     yield from _resampled(bands, (height * scale, width * scale), size, small, pixels.dtype)
 
 
+def enlarged_alpha(alpha: npt.NDArray[Any], scale: int) -> npt.NDArray[Any]:
+    """Transparency (h, w, 1), enlarged by bicubic interpolation: (1, h * scale, w * scale), float32, not rounded."""
+    low = as_float(alpha)
+    if alpha.min() == alpha.max():
+        return np.asarray(low.repeat(scale, -2).repeat(scale, -1))
+    return np.asarray(bicubic(low[None], scale)[0])
+
+
 class _Window:
     """What is done to one window: colours by the restorer, transparency by bicubic interpolation."""
 
@@ -119,14 +127,7 @@ class _Window:
             restored: npt.NDArray[Any] = self.apply(as_float(window)[None])[0]
             return restored
         colours = self.apply(as_float(window[:, :, :-1])[None])[0]
-        return np.concatenate((colours, self._enlarged(window[:, :, -1:], colours.shape[-1] // window.shape[1])))
-
-    @staticmethod
-    def _enlarged(alpha: npt.NDArray[Any], scale: int) -> npt.NDArray[Any]:
-        low = as_float(alpha)
-        if alpha.min() == alpha.max():
-            return np.asarray(low.repeat(scale, -2).repeat(scale, -1))
-        return np.asarray(bicubic(low[None], scale)[0])
+        return np.concatenate((colours, enlarged_alpha(window[:, :, -1:], colours.shape[-1] // window.shape[1])))
 
 
 def _by_tensors(restorer: Restorer, device: Any, *, piece: bool) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:

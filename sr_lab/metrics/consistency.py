@@ -7,11 +7,9 @@ import torch
 from torch import Tensor
 
 from sr_lab.images import resize_bicubic, resize_bicubic_uint8, to_uint8
+from sr_lab.images.precision import CONSISTENCY_LIMIT as LIMIT
 from sr_lab.metrics.base import Context, ErrorMap, PerImageMetric
 from sr_lab.metrics.psnr import psnr
-
-LIMIT = 60.0
-"""Decibels that a per-image value cannot exceed: the rounding of an 8-bit input alone makes 58.9 dB of noise."""
 
 
 class LRConsistency(PerImageMetric):

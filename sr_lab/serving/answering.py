@@ -6,7 +6,7 @@ import json
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,13 +14,16 @@ from fastapi import Request
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import Response
 
+from sr_lab.inference.prepared import COLOURS
+from sr_lab.serving.asking import Ask
 from sr_lab.serving.keys import ANYBODY, AuditLog, Caller, Keys, Scope
 from sr_lab.serving.limits import Gone, read_body
 from sr_lab.serving.problems import MEDIA, Problem
 from sr_lab.serving.schemas import RESTORE_PARAMETERS
-from sr_lab.serving.service import Ask, Service
+from sr_lab.serving.service import Service
 
 IMAGE_FIELD = "image"
+_TRUTH = {"true": True, "false": False}
 CLIENT_GONE = 499
 
 
@@ -63,41 +66,81 @@ async def counted(
     request: Request, parts: Parts, scope: Scope, work: Callable[[Caller], Awaitable[Response]]
 ) -> Response:
     """Does the work for whoever may ask for it, counts the answer and writes it into the audit log."""
-    service, caller, tier, model = parts.service, None, "", ""
+    route = getattr(request.scope.get("route"), "path", request.url.path)
+    id = request_id(request)
+    try:
+        async with accounted(parts, headers=request.headers, scope=scope, route=route, id=id) as counts:
+            response = await work(counts.caller)
+            counts.take(response.status_code, response.headers)
+    except Problem as problem:
+        response = problem_response(problem, id)
+    except Gone:
+        response = Response(status_code=CLIENT_GONE)
+    response.headers["X-Request-ID"] = id
+    return response
+
+
+@dataclass
+class Counts:
+    """What is counted of a request.
+
+    Attributes:
+        caller: Who asks.
+        status: Of its answer.
+        tier: ``best`` or ``fast``.
+        model: What restored.
+    """
+
+    caller: Caller
+    status: int = 200
+    tier: str = ""
+    model: str = ""
+
+    def take(self, status: int, headers: Mapping[str, str]) -> None:
+        """What an answer's headers say."""
+        version = headers.get("x-model-version", "")
+        self.status, self.tier = status, headers.get("x-tier", "")
+        self.model = f"{headers.get('x-model', '')}/{version}" if version else ""
+
+
+@contextlib.asynccontextmanager
+async def accounted(
+    parts: Parts, *, headers: Mapping[str, str], scope: Scope, route: str, id: str
+) -> AsyncIterator[Counts]:
+    """Admits whoever may ask; what comes of it is counted and written into the audit log, whatever protocol it is.
+
+    Raises:
+        Problem: If the caller may not, or the server ends or has too many requests; and what the work raises.
+    """
+    service, counts = parts.service, Counts(Caller(name=""))
     begin = service.clock()
     try:
-        caller = parts.keys.identify(request.headers, scope)
+        counts.caller = parts.keys.identify(headers, scope)
         if parts.draining:
             raise Problem(503, "the server is ending", kind="closing", headers={"Retry-After": "5"})
         if parts.open >= service.limits.requests:
             service.measures.shed.labels("requests").inc()
             raise Problem(429, "too many requests at once", kind="requests", headers={"Retry-After": "1"})
         parts.open += 1
+        service.measures.requests_open.set(parts.open)
         try:
-            service.measures.requests_open.set(parts.open)
-            response = await work(caller)
+            yield counts
         finally:
             parts.open -= 1
-        tier, model = response.headers.get("x-tier", ""), response.headers.get("x-model-version", "")
-        model = f"{response.headers.get('x-model', '')}/{model}" if model else ""
     except Problem as problem:
-        response = problem_response(problem, request_id(request))
-    except Gone:
+        counts.status = problem.status
+        raise
+    except (Gone, asyncio.CancelledError):
+        counts.status = CLIENT_GONE
         service.measures.gone.inc()
-        response = Response(status_code=CLIENT_GONE)
-    response.headers["X-Request-ID"] = request_id(request)
-    route = getattr(request.scope.get("route"), "path", request.url.path)
-    service.measures.requests.labels(route, str(response.status_code), tier).inc()
-    audit(
-        parts,
-        caller,
-        route,
-        response.status_code,
-        request_id(request),
-        model=model,
-        seconds=round(service.clock() - begin, 4),
-    )
-    return response
+        raise
+    except Exception:
+        counts.status = 500
+        raise
+    finally:
+        service.measures.requests.labels(route, str(counts.status), counts.tier).inc()
+        caller, seconds = counts.caller if counts.caller.name else None, round(service.clock() - begin, 4)
+        audit(parts, caller, route, counts.status, id, model=counts.model, seconds=seconds)
 
 
 async def read_image_body(request: Request, parts: Parts, *, most: int) -> tuple[bytes, dict[str, str]]:
@@ -134,34 +177,43 @@ async def read_image_body(request: Request, parts: Parts, *, most: int) -> tuple
     return image, fields
 
 
-def asked(request: Request, caller: Caller, fields: dict[str, str], *, form: str, begin: float, rank: int = 0) -> Ask:
+def asked(request: Request, caller: Caller, fields: dict[str, str], *, format: str, begin: float, rank: int = 0) -> Ask:
     """What the query, the fields of the form, or the headers ask for."""
     given = {**fields, **request.query_params}
     unknown = set(given) - {name for name, _ in RESTORE_PARAMETERS}
     if unknown:
         raise Problem(400, f"there is no parameter {sorted(unknown)[0][:60]!r}", kind="parameter")
     return Ask(
-        id=request_id(request), caller=caller, client=_client(request, caller),
-        model=given.get("model"), tier=given.get("tier", "auto"), form=form, rank=rank,
+        id=request_id(request), caller=caller, client=client_of(request, caller),
+        model=given.get("model"), tier=given.get("tier", "auto"), format=format, rank=rank,
         scale=_number(given, "scale", int), deadline=_number(given, "deadline", float), begin=begin,
+        background=_named(given, "background", COLOURS), strip=_named(given, "strip", _TRUTH) or False,
+        quality=_number(given, "quality", int, most=100) or 95,
     )  # fmt: skip
 
 
-def _client(request: Request, caller: Caller) -> str:
+def client_of(request: Request, caller: Caller) -> str:
     """What a client is known by: its key, or its address."""
     return caller.name if caller is not ANYBODY or request.client is None else request.client.host
 
 
-def _number(given: dict[str, str], name: str, kind: type) -> Any:
+def _named(given: dict[str, str], name: str, values: Mapping[str, Any]) -> Any:
+    text = given.get(name)
+    if text is not None and text not in values:
+        raise Problem(400, f"{name}={text[:60]}: one of {', '.join(values)}", kind="parameter")
+    return None if text is None else values[text]
+
+
+def _number(given: dict[str, str], name: str, kind: type, *, most: float = 1e6) -> Any:
     text = given.get(name)
     if text is None:
         return None
     try:
         value = kind(text)
-        if not (math.isfinite(value) and 0 < value <= 1e6):
+        if not (math.isfinite(value) and 0 < value <= most):
             raise ValueError
     except (ValueError, OverflowError):
-        raise Problem(400, f"{name}={text[:60]} must be a number above 0", kind="parameter") from None
+        raise Problem(400, f"{name}={text[:60]} must be a number above 0, at most {most:g}", kind="parameter") from None
     return value
 
 

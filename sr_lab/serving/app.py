@@ -20,13 +20,13 @@ from sr_lab.serving.answering import (
     request_id,
     unless_gone,
 )
+from sr_lab.serving.asking import Answer
 from sr_lab.serving.inference_protocol import add_inference_protocol
 from sr_lab.serving.keys import Caller
 from sr_lab.serving.page import page
-from sr_lab.serving.pictures import FORMATS, accepted
+from sr_lab.serving.pictures import ANSWERS, accepted
 from sr_lab.serving.problems import Problem
 from sr_lab.serving.schemas import JOB, MODELS, RESTORE
-from sr_lab.serving.service import Answer
 
 __all__ = ["Parts", "make_admin_app", "make_app"]
 
@@ -125,19 +125,19 @@ def _add_restore(app: FastAPI, parts: Parts) -> None:
 
 async def _restore(request: Request, parts: Parts, caller: Caller) -> Response:
     begin = parts.service.clock()
-    form = accepted(request.headers.get("accept", "*/*"))
-    if form is None:
-        known = ", ".join(each.media for each in FORMATS.values())
+    format = accepted(request.headers.get("accept", "*/*"))
+    if format is None:
+        known = ", ".join(each.media for each in ANSWERS.values())
         raise Problem(406, f"accept one of {known}", kind="accept")
     data, fields = await read_image_body(request, parts, most=parts.service.limits.body_bytes)
-    ask = asked(request, caller, fields, form=form, begin=begin)
+    ask = asked(request, caller, fields, format=format, begin=begin)
     answer = await unless_gone(request, parts.service.restore(ask, data))
     return image_response(answer)
 
 
 def image_response(answer: Answer) -> Response:
     """The answer that holds a restored image."""
-    return Response(answer.data, headers=answer.headers, media_type=FORMATS[answer.form].media)
+    return Response(answer.data, headers=answer.headers, media_type=ANSWERS[answer.format].media)
 
 
 def _add_states(app: FastAPI, parts: Parts) -> None:
@@ -187,9 +187,9 @@ def _add_jobs(app: FastAPI, parts: Parts) -> None:
 
         async def work(caller: Caller) -> Response:
             begin = parts.service.clock()
-            form = accepted(request.headers.get("accept", "*/*")) or "png"
+            format = accepted(request.headers.get("accept", "*/*")) or "png"
             data, fields = await read_image_body(request, parts, most=parts.service.limits.job_bytes)
-            ask = asked(request, caller, fields, form=form, begin=begin, rank=1)
+            ask = asked(request, caller, fields, format=format, begin=begin, rank=1)
             told = await asyncio.to_thread(parts.jobs.send, ask, data, request.headers.get("idempotency-key"))
             return JSONResponse(told, 202, {"Location": f"/v1/jobs/{told['id']}"})
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sr_lab.images.precision import CONSISTENCY_LIMIT
 from sr_lab.images.resize import bicubic_matrix
 
 Pixels = npt.NDArray[Any]
-LIMIT = 60.0
 _WINDOW, _MARGIN, _MOST = 64, 4, 16
 
 
@@ -24,7 +24,8 @@ class Check:
     """A restored image beside its input.
 
     Attributes:
-        decibels: PSNR of the image made small again by MATLAB's bicubic, against the input; at most 60.
+        decibels: PSNR of the image made small again by MATLAB's bicubic, against the input; at most 60, of
+            16-bit images at most 108.
         energy: Share of the image's energy (without its mean) that is beyond what the input can hold: the part that
             is lost when the image is made small and large again.
     """
@@ -64,7 +65,8 @@ def check(low: Pixels, restored: Pixels) -> Check:
             plain = plain - plain.mean(axis=(0, 1))
             whole += float((plain * plain).sum(dtype=np.float64))
     mean = error / max(1, count)
-    decibels = LIMIT if mean == 0 else min(LIMIT, -10 * math.log10(mean))
+    limit = CONSISTENCY_LIMIT + 20 * math.log10(top / 255)
+    decibels = limit if mean == 0 else min(limit, -10 * math.log10(mean))
     return Check(decibels=decibels, energy=lost / whole if whole > 0 else 0.0)
 
 

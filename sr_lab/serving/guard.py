@@ -1,12 +1,20 @@
 """The guard: compares each restored image with its input, and with a conservative model's image."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 
-from sr_lab.serving.consistency import Check
-from sr_lab.serving.models import Pixels
+from sr_lab.images.files import Picture
+from sr_lab.serving.asking import Ask
+from sr_lab.serving.choice import ModelChoice
+from sr_lab.serving.computing import Computing
+from sr_lab.serving.consistency import Check, check
+from sr_lab.serving.models import Pixels, Served
+from sr_lab.serving.runner import Restored
+from sr_lab.serving.shadows import colours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,3 +63,72 @@ def disagreement(image: Pixels, conservative: Pixels) -> float:
         difference = difference.mean(axis=2)
     blocks = cv2.blur(difference, (32, 32), borderType=cv2.BORDER_REFLECT)
     return float(blocks.max()) * 255 / top
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the guard lets through.
+
+    Attributes:
+        model: What made the image.
+        restored: The image.
+        check: The image beside its input.
+        replaced: Why it is not the one that was asked for; empty where it is.
+    """
+
+    model: Served
+    restored: Restored
+    check: Check
+    replaced: str = ""
+
+
+class GuardedImages:
+    """The guard at work: what it objects to is replaced by the conservative model's image.
+
+    Args:
+        guard: The limits; None: images are compared with their inputs, and nothing is refused.
+        conservative: Name of the model whose image is taken instead; None: nothing is replaced.
+        models: The models.
+        computing: What makes the conservative image.
+        in_thread: Calls a function beside the event loop.
+    """
+
+    def __init__(
+        self,
+        guard: Guard | None,
+        conservative: str | None,
+        *,
+        models: ModelChoice,
+        computing: Computing,
+        in_thread: Callable[..., Awaitable[Any]],
+    ) -> None:
+        self.guard, self.conservative = guard, conservative
+        self.models, self.computing, self.in_thread = models, computing, in_thread
+
+    async def look(self, ask: Ask, low: Picture, model: Served, restored: Restored) -> Looked:
+        """The image, or the conservative model's."""
+        found = await self._check(low, restored)
+        if self.guard is None or self.conservative is None or model.name == self.conservative:
+            return Looked(model, restored, found)
+        careful = await self.models.loaded(self.conservative)
+        if careful.scale != model.scale or not careful.takes(low.pixels.shape[2] - low.alpha):
+            return Looked(model, restored, found)
+        reason = self.guard.objection(found)
+        safe: Restored | None = None
+        if not reason and self.guard.compares:
+            safe = await self.computing.again(ask, low, careful, f"{ask.id}.guard")
+            both = (colours(restored.image, low), colours(safe.image, low))
+            reason = await self.in_thread(self.guard.disagreement, *both)
+        if not reason:
+            return Looked(model, restored, found)
+        self.computing.measures.replaced.labels(reason.partition(" ")[0]).inc()
+        safe = safe or await self.computing.again(ask, low, careful, f"{ask.id}.guard")
+        return Looked(careful, safe, await self._check(low, safe), reason)
+
+    async def _check(self, low: Picture, restored: Restored) -> Check:
+        found: Check = await self.in_thread(_compared, low, restored.image)
+        return found
+
+
+def _compared(low: Picture, image: Pixels) -> Check:
+    return check(low.colours, colours(image, low))

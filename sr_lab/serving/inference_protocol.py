@@ -15,12 +15,13 @@ import numpy as np
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
-from sr_lab.serving.answering import Parts, counted, request_id
+from sr_lab.serving.answering import Parts, client_of, counted, request_id
+from sr_lab.serving.asking import Ask
 from sr_lab.serving.keys import Caller
 from sr_lab.serving.limits import read_body
 from sr_lab.serving.models import Pixels, Served
 from sr_lab.serving.problems import Problem
-from sr_lab.serving.service import Ask
+from sr_lab.serving.service import Service
 
 LOW, RESTORED = "low", "restored"
 TYPES: dict[str, Any] = {"UINT8": np.uint8, "UINT16": np.uint16}
@@ -46,24 +47,17 @@ def add_inference_protocol(app: FastAPI, parts: Parts) -> None:
     @app.get("/v2/models/{name}/ready", include_in_schema=False)
     @app.get("/v2/models/{name}/versions/{number}/ready", include_in_schema=False)
     async def model_ready(name: str, number: str | None = None) -> Response:
-        found = _loaded(parts, name, number)
+        found = loaded(parts, name, number)
         return Response(status_code=200 if found is not None else 404)
 
     @app.get("/v2/models/{name}", include_in_schema=False)
     @app.get("/v2/models/{name}/versions/{number}", include_in_schema=False)
     async def metadata(name: str, request: Request, number: str | None = None) -> JSONResponse:
         parts.keys.identify(request.headers, "models")
-        found = _loaded(parts, name, number)
+        found = loaded(parts, name, number)
         if found is None:
             raise Problem(404, f"there is no model {name[:60]}", kind="model")
-        shape = [-1, -1, -1, found.num_channels]
-        return JSONResponse(
-            {
-                "name": name, "versions": [found.version], "platform": "sr_lab",
-                "inputs": [{"name": LOW, "datatype": "UINT8", "shape": shape}],
-                "outputs": [{"name": RESTORED, "datatype": "UINT8", "shape": shape}],
-            }
-        )  # fmt: skip
+        return JSONResponse(metadata_of(found))
 
     @app.post("/v2/models/{name}/infer", include_in_schema=False)
     @app.post("/v2/models/{name}/versions/{number}/infer", include_in_schema=False)
@@ -71,7 +65,8 @@ def add_inference_protocol(app: FastAPI, parts: Parts) -> None:
         return await counted(request, parts, "restore", lambda caller: _infer(request, parts, caller, name, number))
 
 
-def _loaded(parts: Parts, name: str, number: str | None) -> Served | None:
+def loaded(parts: Parts, name: str, number: str | None) -> Served | None:
+    """The model of a name, where it is loaded in that version; None for the version: in any."""
     found = next((state.current for state in parts.service.shelf.states if state.name == name), None)
     return found if found is not None and number in (None, found.version) else None
 
@@ -81,19 +76,13 @@ async def _infer(request: Request, parts: Parts, caller: Caller, name: str, numb
     begin = service.clock()
     length = request.headers.get("content-length")
     body = await read_body(request.receive, length=length, limits=service.limits, clock=service.clock)
-    model = _loaded(parts, name, number)
+    model = loaded(parts, name, number)
     if model is None:
         raise Problem(404, f"there is no model {name[:60]} of that version", kind="model")
     content, binary = _parted(body, request.headers.get(_HEADER))
     low, datatype = _input(content, binary, most=service.limits.pixels)
-    ask = Ask(id="", caller=caller, model=name, form="npy", begin=begin)
-    images = []
-    for index, image in enumerate(low):
-        stream = io.BytesIO()
-        np.save(stream, image)
-        answer = await service.restore(replace(ask, id=f"{request_id(request)}.{index}"), stream.getvalue())
-        images.append(np.load(io.BytesIO(answer.data), allow_pickle=False))
-    restored = np.stack(images)
+    ask = Ask(id=request_id(request), caller=caller, client=client_of(request, caller), model=name, begin=begin)
+    restored = await restore_tensor(service, ask, low)
     told: dict[str, Any] = {
         "model_name": name, "model_version": model.version, "id": str(content.get("id", "")),
         "outputs": [{"name": RESTORED, "datatype": datatype, "shape": list(restored.shape)}],
@@ -107,6 +96,47 @@ async def _infer(request: Request, parts: Parts, caller: Caller, name: str, numb
     head = json.dumps(told).encode()
     headers["Inference-Header-Content-Length"] = str(len(head))
     return Response(head + raw, media_type="application/octet-stream", headers=headers)
+
+
+async def restore_tensor(service: Service, ask: Ask, low: Pixels) -> Pixels:
+    """Images of one shape, (B, H, W, C), restored one after the other, each within its own tiles.
+
+    Raises:
+        Problem: If one of them is refused.
+    """
+    images = []
+    for index, image in enumerate(low):
+        stream = io.BytesIO()
+        np.save(stream, image)
+        each = replace(ask, id=f"{ask.id}.{index}", format="npy")
+        answer = await service.restore(each, stream.getvalue())
+        images.append(np.load(io.BytesIO(answer.data), allow_pickle=False))
+    return np.stack(images)
+
+
+def metadata_of(model: Served) -> dict[str, Any]:
+    """What the protocol tells of a model."""
+    shape = [-1, -1, -1, model.num_channels]
+    return {
+        "name": model.name, "versions": [model.version], "platform": "sr_lab",
+        "inputs": [{"name": LOW, "datatype": "UINT8", "shape": shape}],
+        "outputs": [{"name": RESTORED, "datatype": "UINT8", "shape": shape}],
+    }  # fmt: skip
+
+
+def checked_shape(name: str, datatype: Any, shape: Any, *, most: int) -> int:
+    """The values that an input of this shape has.
+
+    Raises:
+        Problem: If it is none that is restored.
+    """
+    if name != LOW or datatype not in TYPES:
+        raise Problem(400, f"the input is {LOW}, of {' or '.join(TYPES)}", kind="protocol")
+    if not isinstance(shape, list) or len(shape) != 4 or any(type(side) is not int or side < 1 for side in shape):
+        raise Problem(400, "the shape is (B, H, W, C)", kind="protocol")
+    if shape[0] * shape[1] * shape[2] > most:
+        raise Problem(413, f"more than {most} pixels", kind="pixels")
+    return math.prod(shape)
 
 
 def _parted(body: bytes, length: str | None) -> tuple[dict[str, Any], bytes]:
@@ -130,13 +160,7 @@ def _input(content: dict[str, Any], binary: bytes, *, most: int) -> tuple[Pixels
         raise Problem(400, f"one input {LOW} is needed", kind="protocol")
     given = inputs[0]
     datatype, shape = given.get("datatype"), given.get("shape")
-    if given.get("name") != LOW or datatype not in TYPES:
-        raise Problem(400, f"the input is {LOW}, of {' or '.join(TYPES)}", kind="protocol")
-    if not isinstance(shape, list) or len(shape) != 4 or any(type(side) is not int or side < 1 for side in shape):
-        raise Problem(400, "the shape is (B, H, W, C)", kind="protocol")
-    count = math.prod(shape)
-    if shape[0] * shape[1] * shape[2] > most:
-        raise Problem(413, f"more than {most} pixels", kind="pixels")
+    count = checked_shape(str(given.get("name")), datatype, shape, most=most)
     parameters = given.get("parameters")
     if isinstance(parameters, dict) and "binary_data_size" in parameters:
         size = parameters["binary_data_size"]

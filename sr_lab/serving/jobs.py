@@ -24,10 +24,11 @@ from huey import Huey, RedisHuey, SqliteHuey
 
 from sr_lab.base.files import write_bytes
 from sr_lab.data.stores import Store
+from sr_lab.serving.asking import Ask
 from sr_lab.serving.keys import Caller
-from sr_lab.serving.pictures import FORMATS, facts_of
+from sr_lab.serving.pictures import ANSWERS, Facts, facts_of, format_named, refusal
 from sr_lab.serving.problems import Problem
-from sr_lab.serving.service import Ask, Service
+from sr_lab.serving.service import Service
 
 log = logging.getLogger(__name__)
 LOW, ASK, DONE, FAILED, TRIES = "low", "ask.json", "done.json", "failed.json", "tries"
@@ -92,8 +93,8 @@ class Jobs:
             Problem: If the image is none, or there are too many jobs.
         """
         facts = facts_of_job(data, self.service.limits.job_pixels)
-        if not FORMATS[ask.form].holds(facts):
-            raise Problem(406, f"{FORMATS[ask.form].media} cannot hold this image", kind="format")
+        if why := refusal(ask.format, facts.form(1)):
+            raise Problem(406, why, kind="format")
         owner = ask.caller.name
         id = uuid.uuid4().hex if again is None else hashlib.sha256(f"{owner}\0{again}".encode()).hexdigest()[:32]
         place = self.folder / id
@@ -108,7 +109,8 @@ class Jobs:
             write_bytes(place / LOW, data)
             kept = {
                 "id": id, "owner": owner, "plan": ask.caller.plan, "model": ask.model, "tier": ask.tier,
-                "scale": ask.scale, "form": ask.form, "sent": time.time(),
+                "scale": ask.scale, "form": ask.format, "sent": time.time(),
+                "background": ask.background, "strip": ask.strip, "quality": ask.quality,
             }  # fmt: skip
             write_bytes(place / ASK, json.dumps(kept).encode())  # last: from now on the job is taken
             self._task(id)
@@ -140,7 +142,7 @@ class Jobs:
         data = self.results.read_bytes(state["file"])
         if data is None:
             raise Problem(404, "the result is gone", kind="job")
-        return data, state["headers"], FORMATS[state["form"]].media
+        return data, state["headers"], ANSWERS[format_named(state["form"])].media
 
     def start(self) -> None:
         """Begins to work, with what an earlier server left."""
@@ -178,7 +180,10 @@ class Jobs:
         write_bytes(place / TRIES, str(tries).encode())
         ask = Ask(
             id=f"{place.name}.{tries}", caller=Caller(name=kept["owner"], plan=kept["plan"]), model=kept["model"],
-            tier=kept["tier"], scale=kept["scale"], form=kept["form"], rank=1, begin=self.service.clock(),
+            tier=kept["tier"], scale=kept["scale"], format=format_named(kept["form"]), rank=1,
+            begin=self.service.clock(),
+            background=None if kept.get("background") is None else tuple(kept["background"]),
+            strip=kept.get("strip", False), quality=kept.get("quality", 95),
         )  # fmt: skip
         try:
             answer = asyncio.run(self.service.restore(ask, (place / LOW).read_bytes()))
@@ -190,9 +195,9 @@ class Jobs:
                 return
             write_bytes(place / FAILED, json.dumps(problem.content(place.name)).encode())
             return
-        name = f"{place.name}.{answer.form}"
+        name = f"{place.name}.{answer.format}"
         self.results.write_bytes(name, answer.data)
-        told = {"file": name, "form": answer.form, "headers": answer.headers}
+        told = {"file": name, "form": answer.format, "headers": answer.headers}
         write_bytes(place / DONE, json.dumps(told).encode())
         (place / LOW).unlink(missing_ok=True)
 
@@ -233,7 +238,7 @@ class Jobs:
         raise Problem(404, "there is no such job", kind="job")
 
 
-def facts_of_job(data: bytes, most: int) -> Any:
+def facts_of_job(data: bytes, most: int) -> Facts:
     """The header's facts of a job's image.
 
     Raises:

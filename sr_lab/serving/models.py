@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
+from sr_lab.inference.stream import enlarged_alpha
 from sr_lab.inference.tiles import TilePlan, plan_tiles
 
 Pixels = npt.NDArray[Any]
@@ -31,6 +32,7 @@ class Served:
         card: Its model card, as Markdown; empty where it has none.
         warning: What every answer should be read with; empty for bicubic.
         alias: What pointed at it when it was loaded.
+        source: The restorer's name, as the images' XMP packets tell it; empty: its label.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Served:
     card: str = ""
     warning: str = ""
     alias: str = ""
+    source: str = ""
 
     @property
     def scale(self) -> int:
@@ -86,12 +89,20 @@ class Served:
             return self.restorer.plan(height, width)
 
     @torch.inference_mode()
-    def compute(self, windows: Sequence[Pixels]) -> Tensor:
-        """Windows of one shape and type, each (h, w, C), restored: (B, C, h * scale, w * scale) on the CPU."""
+    def compute(self, windows: Sequence[Pixels], *, alpha: bool = False) -> Tensor:
+        """Windows of one shape and type, each (h, w, C), restored: (B, C, h * scale, w * scale) on the CPU.
+
+        With ``alpha`` the last channel is transparency, which is enlarged by bicubic interpolation.
+        """
         stack = np.ascontiguousarray(np.stack(windows).transpose(0, 3, 1, 2))
         top = float(np.iinfo(stack.dtype).max)
-        low = torch.from_numpy(stack).to(self.device).to(torch.float32).div_(top)
-        return (self.restorer(low) if self.generative else self.restorer.piece(low)).cpu()
+        colours = stack[:, :-1] if alpha else stack
+        low = torch.from_numpy(colours).to(self.device).to(torch.float32).div_(top)
+        restored = (self.restorer(low) if self.generative else self.restorer.piece(low)).cpu()
+        if not alpha:
+            return restored
+        parts = np.stack([enlarged_alpha(window[:, :, -1:], self.scale) for window in windows])
+        return torch.cat((restored, torch.from_numpy(parts)), dim=1)
 
     def measure(self, side: int | None = None, *, clock: Callable[[], float] = time.perf_counter) -> float:
         """Seconds of one tile, after one to get warm; a generative network's is measured on a small image."""

@@ -1,26 +1,36 @@
 """Encoded images of requests and answers: what a header tells, decoding, and the format that the client accepts."""
 
-import functools
+import importlib.util
 import io
-import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from sr_lab.images import codecs, read_image
+from sr_lab.base.extras import remedy
+from sr_lab.images import codecs
 from sr_lab.images.extras import read_extras
-from sr_lab.images.files import decode_picture
+from sr_lab.images.files import Picture, decode_picture
+from sr_lab.images.formats import ALIASES, FORMATS, Form, Format, cannot_hold
 from sr_lab.images.headers import ImageError, read_header
+from sr_lab.images.metadata import Metadata
 
 Pixels = npt.NDArray[Any]
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NPY = b"\x93NUMPY"
+ANSWERS: Mapping[str, Format] = {
+    **FORMATS,
+    "npy": Format(frozenset(), bits=16, any_bands=True, share=1.0, media="application/x-npy"),
+}
+"""The formats of ``srlab restore``, and NumPy's."""
+_NAMES = {form.media: name for name, form in ANSWERS.items()} | {
+    "application/octet-stream": "npy",
+    "image/jpg": "jpg",
+    "image/x-ms-bmp": "bmp",
+}
 
 
 @dataclass(frozen=True)
@@ -30,19 +40,30 @@ class Facts:
     Attributes:
         height: Rows of the image turned upright.
         width: Columns.
-        channels: As they are decoded.
+        channels: As they are decoded, without transparency.
         deep: Whether it has 16 bits.
+        alpha: Whether it has transparency.
     """
 
     height: int
     width: int
     channels: int
     deep: bool
+    alpha: bool = False
 
     @property
     def pixels(self) -> int:
         """Rows times columns."""
         return self.height * self.width
+
+    @property
+    def num_bytes(self) -> int:
+        """Of its pixels, decoded."""
+        return self.pixels * (self.channels + self.alpha) * (2 if self.deep else 1)
+
+    def form(self, scale: int) -> Form:
+        """What the restored image needs of a format, its transparency aside: that may turn out to be opaque."""
+        return Form(self.width * scale, self.height * scale, self.channels, False, 16 if self.deep else 8)
 
 
 def facts_of(data: bytes) -> Facts:
@@ -73,29 +94,49 @@ def facts_of(data: bytes) -> Facts:
         raise ImageError(f"says that it is {width}x{height} pixels large")
     if isinstance(orientation, int) and orientation >= 5:
         height, width = width, height
-    return Facts(height, width, extras.bands, extras.bits > 8)
+    return Facts(height, width, extras.bands, extras.bits > 8, "alpha" in extras.kinds)
 
 
-def decode(data: bytes, *, max_pixels: int) -> Pixels:
-    """Pixels (H, W, C) of an encoded image, uint8 or uint16, upright; as ``read_image`` reads them.
+def facts_of_picture(picture: Picture) -> Facts:
+    """The same of a decoded image."""
+    height, width, channels = picture.pixels.shape
+    return Facts(height, width, channels - picture.alpha, picture.pixels.dtype == np.uint16, picture.alpha)
+
+
+def decode(data: bytes, *, max_pixels: int) -> Picture:
+    """An encoded image, upright, as ``read_picture`` reads files.
 
     Raises:
         ImageError: If it cannot be decoded.
     """
     if data.startswith(_NPY):
-        return _read_npy(data)
-    if not data.startswith(_TIFF):
-        try:
-            return decode_picture(data, max_pixels=max_pixels).colours
-        except ImageError as error:
-            raise ImageError(f"the image {error}") from None
-    with tempfile.NamedTemporaryFile(prefix="srlab-") as file:
-        file.write(data)
-        file.flush()
-        try:
-            return read_image(Path(file.name), max_pixels=max_pixels)
-        except ImageError as error:
-            raise ImageError(str(error).replace(file.name, "the image")) from None
+        return Picture(_read_npy(data), False, Metadata())
+    try:
+        return decode_picture(data, max_pixels=max_pixels)
+    except ImageError as error:
+        raise ImageError(f"the image {error}") from None
+
+
+def encode(image: Pixels, format: str, metadata: Metadata, *, alpha: bool, quality: int) -> bytes:
+    """A restored image as the body of an answer: as ``srlab restore`` writes files, or npy.
+
+    Raises:
+        ImageError: If the format cannot hold it.
+    """
+    if format != "npy":
+        return codecs.encode(image, format, metadata, alpha=alpha, quality=quality)
+    stream = io.BytesIO()
+    np.save(stream, image)
+    return stream.getvalue()
+
+
+def refusal(format: str, form: Form) -> str:
+    """Why an answer cannot be of a format, as a sentence; empty where it can."""
+    package = ANSWERS[format].package
+    if package is not None and importlib.util.find_spec(package) is None:
+        return f"{format} cannot be written by this server: {remedy(package)}"
+    why = cannot_hold(format, form, ANSWERS)
+    return "" if why is None else f"{format} {why}"
 
 
 def _npy_facts(data: bytes) -> Facts:
@@ -119,76 +160,20 @@ def _read_npy(data: bytes) -> Pixels:
     return np.ascontiguousarray(array if array.ndim == 3 else array[:, :, None])
 
 
-@dataclass(frozen=True)
-class Format:
-    """A format of answers.
+def format_named(name: str) -> str:
+    """The format of ``ANSWERS`` by a name that an earlier release may have written down: jpeg is jpg.
 
-    Attributes:
-        media: Its media type.
-        encode: Makes it of (H, W, C).
-        deep: Whether it holds 16 bits.
-        bands: Whether it holds other than 1 and 3 channels.
+    >>> format_named("jpeg"), format_named("npy")
+    ('jpg', 'npy')
     """
-
-    media: str
-    encode: Callable[[Pixels], bytes]
-    deep: bool = False
-    bands: bool = False
-
-    def holds(self, facts: Facts) -> bool:
-        """Whether an image of this kind can be put in it without loss of depth or channels."""
-        return (self.deep or not facts.deep) and (self.bands or facts.channels in (1, 3))
-
-
-def _by_opencv(suffix: str, *options: int) -> Callable[[Pixels], bytes]:
-    def encode(image: Pixels) -> bytes:
-        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.shape[2] == 3 else image
-        done, data = cv2.imencode(suffix, pixels, list(options))
-        if not done:
-            raise ImageError(f"{image.shape[1]}x{image.shape[0]} pixels are more than {suffix[1:]} holds")
-        return data.tobytes()
-
-    return encode
-
-
-def _avif(image: Pixels) -> bytes:
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(image if image.shape[2] == 3 else image[:, :, 0]).save(stream, "AVIF", quality=90, speed=8)
-    return stream.getvalue()
-
-
-def _npy(image: Pixels) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, image)
-    return stream.getvalue()
-
-
-FORMATS = {
-    "png": Format("image/png", functools.partial(codecs.encode, format="png"), deep=True),
-    "jpeg": Format(
-        "image/jpeg",
-        _by_opencv(
-            ".jpg",
-            *(cv2.IMWRITE_JPEG_QUALITY, 95),
-            *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
-        ),
-    ),
-    "webp": Format("image/webp", functools.partial(codecs.encode, format="webp")),
-    "avif": Format("image/avif", _avif),
-    "jxl": Format("image/jxl", functools.partial(codecs.encode, format="jxl"), deep=True),
-    "npy": Format("application/x-npy", _npy, deep=True, bands=True),
-}
-"""By their names: png, webp, jxl and npy without loss, jpeg and avif with."""
-_NAMES = {form.media: name for name, form in FORMATS.items()} | {"application/octet-stream": "npy", "image/jpg": "jpeg"}
+    return ALIASES.get(name, name)
 
 
 def accepted(header: str) -> str | None:
     """The format that an ``Accept`` header asks for: the one of the highest weight; png where it takes anything.
 
     Returns:
-        A name of ``FORMATS``, or None if there is none among them.
+        A name of ``ANSWERS``, or None if there is none among them.
 
     Example:
         >>> accepted("image/webp;q=0.8, image/jxl"), accepted("*/*"), accepted("text/html")

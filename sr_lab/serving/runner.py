@@ -33,8 +33,8 @@ class Engine(Protocol):
     def scale(self) -> int:
         """Enlargement factor."""
 
-    def compute(self, windows: Sequence[Pixels]) -> Tensor:
-        """(h, w, C) each, to (B, C, h * scale, w * scale) in [0, 1]."""
+    def compute(self, windows: Sequence[Pixels], *, alpha: bool = False) -> Tensor:
+        """(h, w, C) each, to (B, C, h * scale, w * scale) in [0, 1]; with ``alpha`` the last is transparency."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,10 @@ class Restored:
     seconds: float
 
 
+OnTile = Callable[[tuple[slice, slice], Pixels], object]
+"""Told where in the restored image a tile belongs, and its pixels."""
+
+
 class ComputeError(RuntimeError):
     """The model failed on a tile of the request, alone and twice."""
 
@@ -60,6 +64,8 @@ class _Open:
     plan: TilePlan
     low: Pixels | None = None
     image: Pixels | None = None
+    alpha: bool = False
+    on_tile: OnTile | None = None
     seconds: float = 0.0
     future: "Future[Restored]" = field(default_factory=Future)
 
@@ -157,14 +163,21 @@ class Runner:
             self.queue.add(work, held=True)
             self._open[work.id] = _Open(engine, plan)
 
-    def submit(self, id: str, low: Pixels) -> "Future[Restored]":
-        """Gives the pixels of a request that was taken: (H, W, C), uint8 or uint16."""
+    def submit(self, id: str, low: Pixels, *, alpha: bool = False, on_tile: OnTile | None = None) -> "Future[Restored]":
+        """Gives the pixels of a request that was taken.
+
+        Args:
+            id: Of the request.
+            low: (H, W, C), uint8 or uint16.
+            alpha: Whether its last channel is transparency; the colours under it are those that ``bleed`` gave.
+            on_tile: Told each tile as soon as it is computed, in the computing thread.
+        """
         with self._wake:
             request = self._open[id]
             scale, (height, width, channels) = request.engine.scale, low.shape
             if (height, width) != (request.plan.height, request.plan.width):
                 raise ValueError(f"the image has {low.shape[:2]} pixels, and its header said otherwise")
-            request.low = low
+            request.low, request.alpha, request.on_tile = low, alpha, on_tile
             request.image = np.empty((height * scale, width * scale, channels), low.dtype)
             self.queue.release(id)
             self._wake.notify_all()
@@ -246,14 +259,17 @@ class Runner:
             assert request.low is not None
             windows.append(request.plan.cut(request.low, request.plan.tiles[number]))
         engine = parts[0][2].engine
-        pieces = engine.compute(windows)
+        pieces = engine.compute(windows, alpha=parts[0][2].alpha)
         if not bool(torch.isfinite(pieces).all()):
             raise ValueError("the network's output is not finite")
         for (_, number, request), piece in zip(parts, pieces, strict=True):
             tile, scale = request.plan.tiles[number], engine.scale
             assert request.image is not None
             core = piece[(..., *request.plan.core(tile, scale))]
-            request.image[request.plan.place(tile, scale)] = to_levels(core[None], request.image.dtype)
+            place = request.plan.place(tile, scale)
+            request.image[place] = to_levels(core[None], request.image.dtype)
+            if request.on_tile is not None:
+                request.on_tile(place, request.image[place])
             request.seconds += (time.perf_counter() - begin) / len(parts)
 
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from sr_lab.serving.pictures import FORMATS
+from sr_lab.inference.prepared import COLOURS
+from sr_lab.serving.pictures import ANSWERS
 from sr_lab.serving.problems import MEDIA
 
 RESTORE_PARAMETERS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -10,6 +11,15 @@ RESTORE_PARAMETERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("tier", {"type": "string", "enum": ["auto", "best", "fast"], "default": "auto"}),
     ("scale", {"type": "integer", "minimum": 1, "maximum": 1000000, "description": "Enlargement factor."}),
     ("deadline", {"type": "number", "exclusiveMinimum": 0, "maximum": 1000000, "description": "Seconds."}),
+    (
+        "background",
+        {"type": "string", "enum": list(COLOURS), "description": "Under transparent pixels, of image/jpeg and bmp."},
+    ),
+    (
+        "strip",
+        {"type": "boolean", "default": False, "description": "Leaves EXIF, XMP, IPTC and texts out of the answer."},
+    ),
+    ("quality", {"type": "integer", "minimum": 1, "maximum": 100, "default": 95, "description": "Of JPEG and AVIF."}),
 )
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PROBLEM = {
@@ -60,7 +70,7 @@ RESTORE = {
                 name: {"schema": {"type": "string"}}
                 for name in ("X-Request-ID", "X-Model", "X-Model-Version", "X-Tier", "X-Seconds", "X-LR-Consistency")
             },
-            "content": {form.media: _BINARY for form in FORMATS.values()},
+            "content": {form.media: _BINARY for form in ANSWERS.values()},
         },
         **_REFUSED,
     },

@@ -17,6 +17,7 @@ import uvicorn
 from sr_lab.base.signals import Asked, deferred
 from sr_lab.serving.answering import Parts
 from sr_lab.serving.app import make_admin_app, make_app
+from sr_lab.serving.grpc_door import make_grpc_server
 from sr_lab.serving.guard import Guard
 from sr_lab.serving.keys import AuditLog, Keys
 from sr_lab.serving.limits import Limits
@@ -187,6 +188,7 @@ def serve(
     port: int = 8000,
     admin_host: str = "127.0.0.1",
     admin_port: int | None = None,
+    grpc_port: int | None = None,
     poll: float = 5.0,
     drain_seconds: float = 60.0,
     certificate: Path | None = None,
@@ -201,11 +203,12 @@ def serve(
         port: 0 takes a free one.
         admin_host: Address of the administrator's routes.
         admin_port: Port of them; None: there are none.
+        grpc_port: Port of the Open Inference Protocol over gRPC, at ``host``; None: there is none, 0 takes a free one.
         poll: Seconds between two looks at the registry.
         drain_seconds: Longest wait for what was accepted, at the end.
         certificate: File of the TLS certificate; None: no TLS.
         private_key: File of its key.
-        started: Told the address as soon as requests are answered.
+        started: Told each address as soon as requests are answered.
 
     Raises:
         OSError: If the address is taken.
@@ -226,11 +229,22 @@ def serve(
         config = uvicorn.Config(make_admin_app(parts), lifespan="off", **common)
         listening.append((_Server(config), _listen(admin_host, admin_port)))
     taken = listening[0][1].getsockname()[1]
-    address = f"{'http' if certificate is None else 'https'}://{host}:{taken}"
+    addresses = [f"{'http' if certificate is None else 'https'}://{host}:{taken}"]
+    grpc: Callable[[], tuple[Any, int]] | None = None
+    if grpc_port is not None:
+        grpc = functools.partial(
+            make_grpc_server, parts, host=host, port=grpc_port, certificate=certificate, private_key=private_key
+        )
     with deferred() as asked, parts.service.shelf.watching(poll):
         with asyncio.Runner(loop_factory=listening[0][0].config.get_loop_factory()) as loop:
-            loop.run(_serve(listening, parts, asked, functools.partial(started or log.info, address)))
+            told = functools.partial(_told, started or log.info, addresses)
+            loop.run(_serve(listening, parts, asked, told, grpc, drain_seconds))
         asked.raise_if_asked("what was accepted is answered")
+
+
+def _told(started: Callable[[str], None], addresses: list[str], grpc: str | None) -> None:
+    for address in [*addresses, *([] if grpc is None else [grpc])]:
+        started(address)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -243,22 +257,44 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def _serve(
-    listening: list[tuple[_Server, socket.socket]], parts: Parts, asked: Asked, started: Callable[[], object]
+    listening: list[tuple[_Server, socket.socket]],
+    parts: Parts,
+    asked: Asked,
+    started: Callable[[str | None], object],
+    make_grpc: Callable[[], tuple[Any, int]] | None,
+    drain_seconds: float,
 ) -> None:
     servers = [server for server, _ in listening]
-    waiting = asyncio.create_task(_until_asked(servers, parts, asked, started))
+    grpc, address = None, None
+    if make_grpc is not None:
+        grpc, port = make_grpc()
+        await grpc.start()
+        address = f"grpc://{listening[0][0].config.host}:{port}"
+    told = functools.partial(started, address)
+    waiting = asyncio.create_task(_until_asked(servers, grpc, parts, asked, told, drain_seconds))
     try:
         await asyncio.gather(*(server.serve(sockets=[own]) for server, own in listening))
     finally:
         waiting.cancel()
+        if grpc is not None:
+            await grpc.stop(0)
 
 
-async def _until_asked(servers: list[_Server], parts: Parts, asked: Asked, started: Callable[[], object]) -> None:
+async def _until_asked(
+    servers: list[_Server],
+    grpc: Any,
+    parts: Parts,
+    asked: Asked,
+    started: Callable[[], object],
+    drain_seconds: float,
+) -> None:
     while not all(server.started for server in servers):
         await asyncio.sleep(0.02)
     started()
     while asked.signum is None:
         await asyncio.sleep(0.1)
     parts.draining = True
+    if grpc is not None:
+        await grpc.stop(drain_seconds)  # before the runner ends with HTTP's part
     for server in servers:
         server.should_exit = True

@@ -129,6 +129,16 @@ class Shelf:
             if not place.lazy:
                 self._replace(place, place.source.version())
 
+    def at_hand(self, name: str) -> Served | None:
+        """The model that answers under a name; None where there is none, or it has to be loaded first."""
+        place = self._places.get(name)
+        if place is None:
+            return None
+        with self._lock:
+            self._count += 1
+            place.used = self._count
+            return place.current
+
     def get(self, name: str) -> Served:
         """The model that answers under a name; a lazy one is loaded now, which takes a while.
 
@@ -137,11 +147,8 @@ class Shelf:
             Exception: If it cannot be loaded.
         """
         place = self._places[name]
-        with self._lock:
-            self._count += 1
-            place.used = self._count
-            if place.current is not None:
-                return place.current
+        if (found := self.at_hand(name)) is not None:
+            return found
         self._replace(place, place.source.version())
         assert place.current is not None
         return place.current

@@ -71,7 +71,7 @@ class RegistrySource:
             restorer.apply = on_engine(artefact.network, self.engine, self.device).eval()
         return Served(
             name=self.name, version=version, restorer=restorer, device=self.device, tile=self.tile, card=text,
-            warning=WARNING, alias=self.alias,
+            warning=WARNING, alias=self.alias, source=f"{self.registered}@{self.alias}",
         )  # fmt: skip
 
 
@@ -123,7 +123,7 @@ class RestorerSource:
         self.version()
         return Served(
             name=self.name, version=version, restorer=self._loaded, device=self.device, tile=self.tile,
-            warning="" if self.restorer == "bicubic" else WARNING,
+            warning="" if self.restorer == "bicubic" else WARNING, source=self.restorer,
         )  # fmt: skip
 
 

@@ -12,16 +12,18 @@ from typing import Any
 
 from sr_lab.artefacts.shipped import DEFAULT_SCALE, shipped_models
 from sr_lab.base.compute import Here, Mapper, spread
-from sr_lab.base.version import __version__
 from sr_lab.data.stores import Store
 from sr_lab.images.extras import DROPPED, Extras, dropped_sentences
 from sr_lab.images.formats import FORMATS, Form
 from sr_lab.inference.batch import RestoreImages, Wanted, consistency_file, estimated_bytes
 from sr_lab.inference.places import RECORD, Places, find_places
+from sr_lab.inference.prepared import COLOURS, note_of
 from sr_lab.inference.stream import Restorer, target_of
 from sr_lab.workflows.kept import kept_restorer, told_scale
 
-__all__ = ["Load", "Loader", "Planned", "RestoredFolder", "Wanted", "find_device", "network_scale", "restore"]
+__all__ = [
+    "COLOURS", "Load", "Loader", "Planned", "RestoredFolder", "Wanted", "find_device", "network_scale", "restore",
+]  # fmt: skip
 
 Load = Callable[[str], Restorer]
 """Loads a restorer onto a device; it is called in each process that restores."""
@@ -249,10 +251,7 @@ def _noted(wanted: Wanted, made_by: Mapping[str, Any], metadata: Mapping[str, An
     """With what makes the images, as their XMP packets tell it."""
     if wanted.note is not None or wanted.strip:
         return wanted
-    weights = str(metadata.get("sha256", {}).get("weights.safetensors", ""))[:12]
-    name = Path(str(made_by["name"])).name if "://" not in str(made_by["name"]) else str(made_by["name"])
-    note = f"sr_lab {__version__}, {name}" + (f", weights {weights}" if weights else "")
-    return dataclasses.replace(wanted, note=note)
+    return dataclasses.replace(wanted, note=note_of(str(made_by["name"]), metadata))
 
 
 def _planned(

@@ -151,7 +151,7 @@ def test_an_audit_log_whose_disk_is_gone_stops_nobody(served, tmp_path):
 def test_accept_headers_of_all_kinds():
     for header, wanted in (
         ("image/png;q=0.1,image/jxl;q=0.2", "jxl"), ("image/*", "png"), ("", "png"), ("text/html,*/*;q=0.1", "png"),
-        ("image/png;q=x", None), ("image/jpeg;q=0", None), ("image/JPEG ; Q=1", "jpeg"), (",,;;", "png"),
+        ("image/png;q=x", None), ("image/jpeg;q=0", None), ("image/JPEG ; Q=1", "jpg"), (",,;;", "png"),
     ):  # fmt: skip
         assert accepted(header) == wanted
 

@@ -10,9 +10,9 @@ from serving.conftest import decoded, encoded, make, picture
 from starlette.testclient import TestClient
 
 from sr_lab.serving.app import make_app
+from sr_lab.serving.asking import Ask
 from sr_lab.serving.jobs import JobSettings
 from sr_lab.serving.limits import Limits
-from sr_lab.serving.service import Ask
 
 
 def wait(client: TestClient, id: str, state: str = "done"):
@@ -52,13 +52,13 @@ KILLED = """
     from serving.conftest import make
     from sr_lab.serving.jobs import JobSettings, Jobs
     from sr_lab.serving.keys import ANYBODY
-    from sr_lab.serving.service import Ask
+    from sr_lab.serving.asking import Ask
     from serving.conftest import encoded, picture
 
     parts, _ = make(jobs=JobSettings(folder=sys.argv[1]))
     jobs = parts.jobs
     for number in range(3):
-        jobs.send(Ask(id=str(number), form="npy"), encoded(picture(seed=number)), str(number))
+        jobs.send(Ask(id=str(number), format="npy"), encoded(picture(seed=number)), str(number))
     jobs.do(jobs.queue.dequeue().args[0])
     jobs.results.write_bytes = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # in the middle of the second
     jobs.do(jobs.queue.dequeue().args[0])

@@ -98,7 +98,7 @@ class Fragile:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def compute(self, windows):
+    def compute(self, windows, *, alpha=False):
         self.batches.append(len(windows))
         if any(window.max() == 0 for window in windows):
             raise MemoryError("planted")

@@ -1,0 +1,116 @@
+"""An answer's file is the one that srlab restore writes: pixels, transparency, and what lies beside them."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image, ImageCms
+from serving.conftest import encoded, picture, restorer
+
+from sr_lab.images.codecs import encode
+from sr_lab.images.files import decode_picture, read_picture
+from sr_lab.images.metadata import Metadata
+from sr_lab.serving.pictures import ANSWERS
+from sr_lab.workflows.restore import Wanted, restore
+
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def exif(orientation: int = 1) -> bytes:
+    found = Image.Exif()
+    found[0x010F], found[0x0132], found[0x0112] = "A camera", "2020:01:01 00:00:00", orientation
+    return found.tobytes().removeprefix(b"Exif\0\0")
+
+
+def metadata(orientation: int = 1) -> Metadata:
+    return Metadata(
+        icc=ICC, exif=exif(orientation), xmp=b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>", resolution=(300, 300)
+    )
+
+
+def with_hole(image):
+    alpha = np.full((*image.shape[:2], 1), np.iinfo(image.dtype).max, image.dtype)
+    alpha[5:20, 5:30] = 0
+    alpha[20:22] //= 2
+    return np.concatenate((image, alpha), axis=2)
+
+
+FILES = {
+    "transparent.png": encode(with_hole(picture()), "png", metadata(6), alpha=True),
+    "deep.png": encode(with_hole(picture(dtype=np.uint16)), "png", metadata(), alpha=True),
+    "grey.png": encode(with_hole(picture(channels=1)), "png", metadata(), alpha=True),
+    "opaque.png": encode(np.dstack((picture(), np.full((40, 50), 255, np.uint8))), "png", metadata(), alpha=True),
+    "turned.jpg": encode(picture(), "jpg", metadata(8)),
+    "deep.tif": encode(picture(dtype=np.uint16), "tif", metadata()),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        *(("transparent.png", format) for format in ("png", "tif", "webp", "avif", "jxl")),
+        *(("turned.jpg", format) for format in ("png", "tif", "jpg", "webp", "avif", "jxl", "bmp")),
+        *((name, format) for name in ("deep.png", "grey.png", "deep.tif") for format in ("png", "tif")),
+        ("opaque.png", "jpg"),
+    ],
+)
+def test_the_answer_is_the_file_of_restore(served, tmp_path: Path, name: str, format: str) -> None:
+    if format == "jxl":
+        pytest.importorskip("imagecodecs")
+    (tmp_path / name).write_bytes(FILES[name])
+    made = restore(
+        input=tmp_path / name, output=tmp_path / f"made.{format}", load=lambda _: restorer(1),
+        made_by={"name": "photos/1"}, device=lambda: torch.device("cpu"),
+    )  # fmt: skip
+    assert not made.failures, made.failures
+    answer = served.client.post("/v1/restore", content=FILES[name], headers={"accept": ANSWERS[format].media})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, ANSWERS[format].media), answer.text
+    wanted, found = read_picture(tmp_path / f"made.{format}"), decode_picture(answer.content, max_pixels=10**6)
+    assert found.alpha == wanted.alpha
+    assert found.metadata == wanted.metadata
+    most = 1 if "deep" in name else 0  # of 65,535: other shapes, other sums
+    np.testing.assert_allclose(found.pixels.astype(int), wanted.pixels, rtol=0, atol=most)
+    if not most and format not in ("png", "tif"):  # a PNG's rows are packed otherwise where they come one by one
+        assert answer.content == (tmp_path / f"made.{format}").read_bytes()
+
+
+def test_what_a_format_cannot_hold_is_refused_or_laid_on_a_background(served, tmp_path: Path) -> None:
+    def send(query: str = "", **headers: str):
+        return served.client.post(f"/v1/restore{query}", content=FILES["transparent.png"], headers=headers)
+
+    refused = send(accept="image/jpeg")
+    assert (refused.status_code, refused.json()["type"]) == (406, "urn:srlab:problem:format")
+    assert "transparency" in refused.json()["detail"]
+    assert send("?background=pink", accept="image/jpeg").status_code == 400
+    answer = send("?background=black&quality=80&strip=true", accept="image/jpeg")
+    assert answer.status_code == 200, answer.text
+    (tmp_path / "low.png").write_bytes(FILES["transparent.png"])
+    wanted = Wanted(scale=2, background=(0, 0, 0), quality=80, strip=True)
+    restore(
+        input=tmp_path / "low.png", output=tmp_path / "made.jpg", load=lambda _: restorer(1),
+        made_by={"name": "photos/1"}, device=lambda: torch.device("cpu"), wanted=wanted,
+    )  # fmt: skip
+    assert answer.content == (tmp_path / "made.jpg").read_bytes()
+    assert served.service.memory.held == len(served.service.runner.queue) == 0
+
+
+def test_bands_beyond_colours_are_answered_as_tiff_and_npy(served) -> None:
+    image, stream = picture(channels=4), io.BytesIO()
+    tifffile.imwrite(stream, image, photometric="minisblack", planarconfig="contig", extrasamples=["unspecified"] * 3)
+
+    def send(accept: str):
+        return served.client.post("/v1/restore?tier=fast", content=stream.getvalue(), headers={"accept": accept})
+
+    assert send("image/png").status_code == 406
+    assert tifffile.imread(io.BytesIO(send("image/tiff").content)).shape == (80, 100, 4)
+    assert np.load(io.BytesIO(send("application/x-npy").content)).shape == (80, 100, 4)
+
+
+def test_an_animated_or_misnamed_body_says_what_is_wrong(served) -> None:
+    data = cv2.imencode(".png", picture())[1].tobytes()
+    assert served.client.post("/v1/restore", content=data, headers={"content-type": "image/webp"}).status_code == 200
+    assert served.client.post("/v1/restore", content=encoded(picture())[:-30]).status_code == 415

@@ -26,7 +26,7 @@ from sr_lab.serving.keys import Caller
 from sr_lab.serving.page import page
 from sr_lab.serving.pictures import ANSWERS, accepted
 from sr_lab.serving.problems import Problem
-from sr_lab.serving.schemas import JOB, MODELS, RESTORE
+from sr_lab.serving.schemas import CARD, HEALTH, JOB, JOB_RESULT, JOB_STATE, METRICS, MODELS, READY, RESTORE
 
 __all__ = ["Parts", "make_admin_app", "make_app"]
 
@@ -151,7 +151,7 @@ def _add_states(app: FastAPI, parts: Parts) -> None:
         parts.keys.identify(request.headers, "models")
         return JSONResponse(parts.service.told())
 
-    @app.get("/v1/models/{name}/card", tags=["models"], response_class=Response)
+    @app.get("/v1/models/{name}/card", tags=["models"], response_class=Response, openapi_extra=CARD)
     async def card(name: str, request: Request) -> Response:
         """The model card, as Markdown."""
         parts.keys.identify(request.headers, "models")
@@ -160,20 +160,20 @@ def _add_states(app: FastAPI, parts: Parts) -> None:
             raise Problem(404, f"there is no card of {name[:60]}", kind="card")
         return Response(found.card, media_type="text/markdown; charset=utf-8")
 
-    @app.get("/healthz", tags=["state"])
+    @app.get("/healthz", tags=["state"], openapi_extra=HEALTH)
     async def health() -> JSONResponse:
         """Whether the process lives."""
         alive = parts.service.runner.alive
         return JSONResponse({"alive": alive}, 200 if alive else 503)
 
-    @app.get("/readyz", tags=["state"])
+    @app.get("/readyz", tags=["state"], openapi_extra=READY)
     async def ready() -> JSONResponse:
         """Whether requests are answered."""
         well = parts.service.shelf.ready and parts.service.runner.alive and not parts.draining
         told = {"ready": well, "draining": parts.draining, "registry_up": parts.service.shelf.registry_up}
         return JSONResponse(told, 200 if well else 503)
 
-    @app.get("/metrics", tags=["state"], response_class=Response)
+    @app.get("/metrics", tags=["state"], response_class=Response, openapi_extra=METRICS)
     async def metrics(request: Request) -> Response:
         """What Prometheus reads."""
         parts.keys.identify(request.headers, "metrics")
@@ -195,13 +195,13 @@ def _add_jobs(app: FastAPI, parts: Parts) -> None:
 
         return await counted(request, parts, "jobs", work)
 
-    @app.get("/v1/jobs/{id}", tags=["jobs"])
+    @app.get("/v1/jobs/{id}", tags=["jobs"], openapi_extra=JOB_STATE)
     async def state(id: str, request: Request) -> JSONResponse:
         """Whether a job waits, has begun, is done or has failed."""
         caller = parts.keys.identify(request.headers, "jobs")
         return JSONResponse(await asyncio.to_thread(parts.jobs.state, id, caller.name))
 
-    @app.get("/v1/jobs/{id}/result", tags=["jobs"], response_class=Response)
+    @app.get("/v1/jobs/{id}/result", tags=["jobs"], response_class=Response, openapi_extra=JOB_RESULT)
     async def result(id: str, request: Request) -> Response:
         """The restored image of a job that is done."""
         caller = parts.keys.identify(request.headers, "jobs")

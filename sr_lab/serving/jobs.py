@@ -14,17 +14,16 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from huey import Huey, RedisHuey, SqliteHuey
 
 from sr_lab.base.files import write_bytes
 from sr_lab.data.stores import Store
 from sr_lab.serving.asking import Ask
+from sr_lab.serving.job_queue import JobQueue
 from sr_lab.serving.keys import Caller
 from sr_lab.serving.pictures import ANSWERS, Facts, facts_of, format_named, refusal
 from sr_lab.serving.problems import Problem
@@ -72,12 +71,8 @@ class Jobs:
         self.folder = Path(settings.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.results = Store(settings.results or str(self.folder / "results"))
-        self.queue: Huey = (
-            SqliteHuey("srlab", filename=str(self.folder / "queue.db"), fsync=True, results=False)
-            if settings.redis is None
-            else RedisHuey("srlab", url=settings.redis, results=False)
-        )
-        self._task: Callable[[str], Any] = self.queue.task()(self.do)
+        self.queue = JobQueue(self.folder, redis=settings.redis, unfinished=self.unfinished)
+        self._began = time.time() - time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
 
@@ -113,7 +108,7 @@ class Jobs:
                 "background": ask.background, "strip": ask.strip, "quality": ask.quality,
             }  # fmt: skip
             write_bytes(place / ASK, json.dumps(kept).encode())  # last: from now on the job is taken
-            self._task(id)
+            self.queue.put(id)
         return self.state(id, owner)
 
     def state(self, id: str, owner: str) -> dict[str, Any]:
@@ -147,10 +142,14 @@ class Jobs:
     def start(self) -> None:
         """Begins to work, with what an earlier server left."""
         self._clean()
-        for file in sorted(self.folder.glob(f"*/{ASK}"), key=lambda file: file.stat().st_mtime):
-            if not (file.parent / DONE).exists() and not (file.parent / FAILED).exists():
-                self._task(file.parent.name)
+        for id in self.unfinished():
+            self.queue.put(id)
         self._thread.start()
+
+    def unfinished(self) -> list[str]:
+        """The jobs that were taken and are to be done, oldest first."""
+        files = [(file.stat().st_mtime, file.parent) for file in self.folder.glob(f"*/{ASK}")]
+        return [place.name for _, place in sorted(files) if not _is_over(place)]
 
     def stop(self) -> None:
         """Ends after the job that is being done."""
@@ -165,11 +164,11 @@ class Jobs:
             return
         try:
             with FileLock(place / "lock", blocking=False):
-                if not (place / DONE).exists() and not (place / FAILED).exists():
+                if not _is_over(place):
                     self._do(place)
         except Timeout:  # another worker does it; should that one die, somebody looks again
             self._stop.wait(1.0)
-            self._task(id)
+            self.queue.put(id)
 
     def _do(self, place: Path) -> None:
         kept, tries = _read(place / ASK), _count(place / TRIES) + 1
@@ -191,7 +190,7 @@ class Jobs:
             if problem.status in (429, 503):  # not the job's fault: it waits again
                 write_bytes(place / TRIES, str(tries - 1).encode())
                 self._stop.wait(1.0)
-                self._task(place.name)
+                self.queue.put(place.name)
                 return
             write_bytes(place / FAILED, json.dumps(problem.content(place.name)).encode())
             return
@@ -205,11 +204,11 @@ class Jobs:
         cleaned = time.monotonic()
         while not self._stop.is_set():
             try:
-                task = self.queue.dequeue()
-                if task is None:
+                id = self.queue.take()
+                if id is None:
                     self._stop.wait(0.2)
                 else:
-                    self.do(*task.args)
+                    self.do(id)
                 if time.monotonic() - cleaned > 3600:
                     cleaned = time.monotonic()
                     self._clean()
@@ -218,12 +217,15 @@ class Jobs:
                 self._stop.wait(2.0)
 
     def _clean(self) -> None:
-        """Removes jobs that were done or failed long ago, and what was never taken."""
-        oldest = time.time() - self.settings.keep_seconds
+        """Removes jobs that were done or failed long ago, and what was never taken.
+
+        The time is that of the server's start and what has passed since: a clock that is set anew makes nothing old.
+        """
+        oldest = self._began + time.monotonic() - self.settings.keep_seconds
         for place in self.folder.iterdir():
             if not place.is_dir() or not _ID.fullmatch(place.name) or place.stat().st_mtime > oldest:
                 continue
-            if (place / ASK).exists() and not (place / DONE).exists() and not (place / FAILED).exists():
+            if (place / ASK).exists() and not _is_over(place):
                 continue
             if (place / DONE).exists():
                 self.results.remove(_read(place / DONE)["file"])
@@ -251,6 +253,10 @@ def facts_of_job(data: bytes, most: int) -> Facts:
     if facts.pixels > most:
         raise Problem(413, f"the image has {facts.width}x{facts.height} pixels, more than {most}", kind="pixels")
     return facts
+
+
+def _is_over(place: Path) -> bool:
+    return (place / DONE).exists() or (place / FAILED).exists()
 
 
 def _read(file: Path) -> dict[str, Any]:

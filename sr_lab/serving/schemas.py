@@ -86,4 +86,18 @@ JOB = {
         **_refusals(400, 401, 403, 406, 408, 413, 415, 422, 429, 503),
     },
 }
+_IMAGES = {"description": "The restored image.", "content": {form.media: _BINARY for form in ANSWERS.values()}}
+_STATE = {"content": {"application/json": {"schema": {"type": "object"}}}}
+_TEXT = {"schema": {"type": "string"}}
 MODELS = {"responses": {"200": {"description": "The models."}, **_refusals(401, 403)}}
+CARD = {
+    "responses": {
+        "200": {"description": "The card.", "content": {"text/markdown": _TEXT}},
+        **_refusals(401, 403, 404, 422),
+    }
+}
+HEALTH = {"responses": {"503": {"description": "The computing thread has ended.", **_STATE}}}
+READY = {"responses": {"503": {"description": "Not ready, or ending.", **_STATE}}}
+METRICS = {"responses": {"200": {"description": "Numbers.", "content": {"text/plain": _TEXT}}, **_refusals(401, 403)}}
+JOB_STATE = {"responses": {"200": {"description": "The job's state.", **_STATE}, **_refusals(401, 403, 404, 422)}}
+JOB_RESULT = {"responses": {"200": _IMAGES, **_refusals(401, 403, 404, 409, 422)}}

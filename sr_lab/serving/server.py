@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,12 +212,11 @@ def serve(
         started: Told each address as soon as requests are answered.
 
     Raises:
-        OSError: If the address is taken.
-        ValueError: If of the TLS files only one is given.
+        OSError: If the address is taken, or a file is not there.
+        ValueError: If of the TLS files only one is given, or they are no certificate and its key.
         Stopped: When it was asked to end, and has.
     """
-    if (certificate is None) != (private_key is None):
-        raise ValueError("TLS needs both, certificate= and private_key=")
+    _check_tls(certificate, private_key)
     common: dict[str, Any] = {
         "log_config": None, "access_log": False, "server_header": False, "timeout_keep_alive": 30,
         "timeout_graceful_shutdown": max(1, int(drain_seconds)),
@@ -240,6 +240,23 @@ def serve(
             told = functools.partial(_told, started or log.info, addresses)
             loop.run(_serve(listening, parts, asked, told, grpc, drain_seconds))
         asked.raise_if_asked("what was accepted is answered")
+
+
+def _check_tls(certificate: Path | None, private_key: Path | None) -> None:
+    """Refuses files that no TLS can be made of, before anything listens."""
+    if (certificate is None) != (private_key is None):
+        raise ValueError("TLS needs both, certificate= and private_key=")
+    if certificate is None or private_key is None:
+        return
+    for name, file in (("certificate", certificate), ("private_key", private_key)):
+        if not file.is_file():
+            raise FileNotFoundError(f"{name}={file}: there is no such file")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private_key)
+    except (ssl.SSLError, OSError) as error:
+        raise ValueError(
+            f"certificate={certificate}, private_key={private_key}: {error}; give a certificate and its key as PEM"
+        ) from error
 
 
 def _told(started: Callable[[str], None], addresses: list[str], grpc: str | None) -> None:

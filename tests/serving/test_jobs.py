@@ -59,9 +59,9 @@ KILLED = """
     jobs = parts.jobs
     for number in range(3):
         jobs.send(Ask(id=str(number), format="npy"), encoded(picture(seed=number)), str(number))
-    jobs.do(jobs.queue.dequeue().args[0])
+    jobs.do(jobs.queue.take())
     jobs.results.write_bytes = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # in the middle of the second
-    jobs.do(jobs.queue.dequeue().args[0])
+    jobs.do(jobs.queue.take())
 """
 
 

@@ -3,6 +3,7 @@
     srlab serve name=photos                              # the registered model's champion, and whatever follows it
     srlab serve restorer=bicubic scale=2 port=8080       # any restorer, without a registry
     srlab serve name=photos fast=bicubic guard=default   # a second, fast tier; images are compared with their inputs
+    srlab serve name=photos launcher=ray launcher.num_workers=4 launcher.gpus=1    # replicas on a Ray cluster
     curl --data-binary @photo.jpg http://127.0.0.1:8000/v1/restore -H 'Accept: image/png' -o large.png
 
 The image is that of srlab restore. A page to try it is at /, the routes are at /openapi.json, numbers for Prometheus at
@@ -11,13 +12,16 @@ The alias is followed: another version is loaded, checked and warmed while the f
 server when what was accepted is answered. Needs  pip install 'sr-lab[serve]'.
 """
 
+import functools
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
+from sr_lab.serving.answering import Parts
 from sr_lab.serving.server import Models, make_parts, serve
 from sr_lab.workflows.load import choose_device
 
@@ -47,7 +51,8 @@ def call(cfg: DictConfig) -> None:
         seed=cfg.seed,
         memory_bytes=cfg.memory_bytes,
     )
-    parts = make_parts(
+    make = functools.partial(
+        make_parts,
         models,
         limits=build(cfg.limits),
         guard=None if cfg.guard is None else build(cfg.guard),
@@ -60,8 +65,11 @@ def call(cfg: DictConfig) -> None:
         batch_size=cfg.batch_size,
         codecs=cfg.codecs,
     )
+    if cfg.launcher is not None:
+        _on_cluster(cfg, make)
+        return
     serve(
-        parts,
+        make(),
         host=cfg.host,
         port=cfg.port,
         admin_host=cfg.admin_host,
@@ -71,8 +79,29 @@ def call(cfg: DictConfig) -> None:
         drain_seconds=cfg.drain_seconds,
         certificate=_file(cfg.certificate),
         private_key=_file(cfg.private_key),
-        started=lambda address: print(f"answering at {address}", flush=True),
+        started=_started,
     )
+
+
+def _on_cluster(cfg: DictConfig, make: Callable[[], Parts]) -> None:
+    from sr_lab.serving.ray_serve import serve_on
+
+    if alone := [name for name in ("admin_port", "grpc_port", "certificate") if cfg[name] is not None]:
+        raise ValueError(f"{alone[0]}={cfg[alone[0]]}: only a server of its own has that: leave launcher= out")
+    serve_on(
+        build(cfg.launcher),
+        make,
+        host=cfg.host,
+        port=cfg.port,
+        poll=cfg.poll,
+        drain_seconds=cfg.drain_seconds,
+        most_requests=cfg.limits.requests,
+        started=_started,
+    )
+
+
+def _started(address: str) -> None:
+    print(f"answering at {address}", flush=True)
 
 
 def _file(name: str | None) -> Path | None:

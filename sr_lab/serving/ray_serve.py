@@ -1,0 +1,138 @@
+"""The same application on Ray Serve: replicas on a cluster's machines, one that dies started anew.
+
+Ray's default way to a replica costs five times what the application does; its HAProxy ingress with the throughput flags
+costs no more than uvicorn. The flags are those of the environment, and are set here before Ray is imported.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sr_lab.base.compute import start_ray
+from sr_lab.base.extras import install
+from sr_lab.base.signals import deferred
+from sr_lab.serving.answering import Parts
+from sr_lab.serving.app import make_app
+from sr_lab.sweeps.launchers import Ray
+
+log = logging.getLogger(__name__)
+NAME = "srlab"
+FLAGS = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # by default a proxy that starts on a busy machine is killed
+}
+"""What is set in the environment where that says nothing: with 0 for the first two Ray works as it does by default."""
+STARTS = 3
+"""How often Ray's proxy is waited for: Ray gives up after a minute, and starts another one meanwhile."""
+
+
+class Replica:
+    """One process that answers, with models and threads of its own; what Ray calls when it makes one.
+
+    Args:
+        make: Makes its parts.
+        poll: Seconds between two looks at the registry.
+    """
+
+    def __init__(self, make: Callable[[], Parts], poll: float) -> None:
+        self.parts = make()
+        self._watching = contextlib.ExitStack()
+        self._watching.enter_context(self.parts.service.shelf.watching(poll))
+
+    def __serve_build_asgi_app__(self) -> Any:
+        """The application."""
+        return make_app(self.parts)
+
+    def check_health(self) -> None:
+        """Ray starts another replica where this raises.
+
+        Raises:
+            RuntimeError: If nothing computes any more.
+        """
+        if not self.parts.service.runner.alive:
+            raise RuntimeError("the computing thread has ended")
+
+
+def serve_on(
+    launcher: object,
+    make: Callable[[], Parts],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    poll: float = 5.0,
+    drain_seconds: float = 60.0,
+    most_requests: int = 256,
+    started: Callable[[str], None] | None = None,
+) -> None:
+    """Answers on Ray Serve until the process is asked to end, and then finishes what was accepted.
+
+    Args:
+        launcher: ``conf/launcher/ray.yaml``: how many replicas, of how many cores and GPUs, on which cluster.
+        make: Makes the parts of a replica; it is sent there by pickling.
+        host: Address that Ray's proxy listens at. With the throughput flags the replicas' own ports are open to other
+            machines, too.
+        port: 0 takes a free one.
+        poll: See ``Replica``.
+        drain_seconds: Longest wait for what was accepted, at the end.
+        most_requests: Most requests that a replica has at once; its own limits refuse more with 429.
+        started: Told the address as soon as requests are answered.
+
+    Raises:
+        ValueError: If the launcher is not Ray's, or Ray Serve is not installed.
+        Stopped: When it was asked to end, and has.
+    """
+    if not isinstance(launcher, Ray):
+        raise ValueError("the service runs in this process, or on Ray: leave launcher= out, or give launcher=ray")
+    for name, value in FLAGS.items():
+        os.environ.setdefault(name, value)
+    with deferred() as asked:
+        ray = start_ray(launcher.address)
+        try:
+            from ray import serve
+            from ray.serve.config import HTTPOptions
+        except ImportError as error:
+            raise ValueError(f"launcher=ray needs Ray Serve: {install('ray')}") from error
+        taken = port or _free_port(host)
+        options = HTTPOptions(host=host, port=taken)
+        _started(lambda: serve.start(http_options=options))
+        deployment = serve.deployment(serve.ingress()(Replica)).options(
+            name=NAME,
+            num_replicas=launcher.num_workers or 1,
+            max_ongoing_requests=most_requests + 8,  # our own refusal says when to come again
+            ray_actor_options={"num_cpus": launcher.cores, "num_gpus": launcher.gpus},
+            graceful_shutdown_timeout_s=drain_seconds,
+            health_check_period_s=2.0,
+        )
+        try:
+            serve.run(deployment.bind(make, poll), name=NAME, route_prefix="/")
+            (started or log.info)(f"http://{host}:{taken}")
+            while asked.signum is None:
+                time.sleep(0.2)
+        finally:
+            serve.delete(NAME)  # waits for what was accepted
+            serve.shutdown()
+            if launcher.address is None:
+                ray.shutdown()
+        asked.raise_if_asked("what was accepted is answered")
+
+
+def _started(start: Callable[[], object]) -> None:
+    for left in reversed(range(STARTS)):
+        try:
+            start()
+            return
+        except Exception as error:  # Ray's own are of many classes
+            if not left:
+                reason = (str(error).splitlines() or ["no reason"])[0]
+                raise RuntimeError(f"launcher=ray: Ray Serve's proxy did not start: {reason}") from error
+            log.warning("Ray Serve's proxy did not start in time, and is waited for again")
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
+        return int(found.getsockname()[1])

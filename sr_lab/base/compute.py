@@ -1,7 +1,9 @@
 """The same done to many named things: in this process, on a Ray cluster, as SLURM jobs."""
 
 import os
+import signal
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +13,7 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from sr_lab.base.extras import install
-from sr_lab.base.signals import Stopped
+from sr_lab.base.signals import SIGNALS, Stopped
 
 Work = Callable[[str], object]
 """What is done to a named thing; it may be done twice where a worker dies, so it has to be repeatable."""
@@ -107,6 +109,7 @@ def start_ray(address: str | None) -> Any:
     if ray.is_initialized():
         return ray
     local = {"num_cpus": num_cores(), "include_dashboard": False} if address is None else {}
+    before = {each: signal.getsignal(each) for each in SIGNALS}
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level="error", **local)
     except ConnectionError as error:
@@ -115,6 +118,9 @@ def start_ray(address: str | None) -> Any:
         raise RuntimeError(
             f"launcher=ray: Ray did not start: {(str(error).splitlines() or ['no reason'])[0]}"
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        for each, handler in before.items():  # Ray's own, below Python's, would abort the process at SIGTERM
+            signal.signal(each, handler)
     return ray
 
 

@@ -7,9 +7,12 @@ import torch
 from torch import Tensor
 
 from sr_lab.images import resize_bicubic, resize_bicubic_uint8, to_uint8
-from sr_lab.images.precision import CONSISTENCY_LIMIT as LIMIT
+from sr_lab.images.precision import CONSISTENCY_LIMIT
 from sr_lab.metrics.base import Context, ErrorMap, PerImageMetric
 from sr_lab.metrics.psnr import psnr
+
+LIMIT = CONSISTENCY_LIMIT
+"""Decibels that a per-image value cannot exceed."""
 
 
 class LRConsistency(PerImageMetric):

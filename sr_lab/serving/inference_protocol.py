@@ -159,7 +159,7 @@ def _input(content: dict[str, Any], binary: bytes, *, most: int) -> tuple[Pixels
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise Problem(400, f"one input {LOW} is needed", kind="protocol")
     given = inputs[0]
-    datatype, shape = given.get("datatype"), given.get("shape")
+    datatype, shape = str(given.get("datatype")), given.get("shape")
     count = checked_shape(str(given.get("name")), datatype, shape, most=most)
     parameters = given.get("parameters")
     if isinstance(parameters, dict) and "binary_data_size" in parameters:
@@ -167,14 +167,14 @@ def _input(content: dict[str, Any], binary: bytes, *, most: int) -> tuple[Pixels
         wanted = count * np.dtype(TYPES[datatype]).itemsize
         if size != wanted or len(binary) < wanted:
             raise Problem(400, f"the tensor has {len(binary)} bytes, and its shape needs {wanted}", kind="protocol")
-        return np.frombuffer(binary[:wanted], TYPES[datatype]).reshape(shape), str(datatype)
+        return np.frombuffer(binary[:wanted], TYPES[datatype]).reshape(shape), datatype
     try:
         values = np.asarray(given.get("data"), dtype=np.int64)
         if values.size != count or values.min() < 0 or values.max() > np.iinfo(TYPES[datatype]).max:
             raise ValueError
     except (ValueError, TypeError, OverflowError, RecursionError):
         raise Problem(400, f"the data are not {count} whole numbers of {datatype}", kind="protocol") from None
-    return values.astype(TYPES[datatype]).reshape(shape), str(datatype)
+    return values.astype(TYPES[datatype]).reshape(shape), datatype
 
 
 def _wants_binary(content: dict[str, Any]) -> bool:

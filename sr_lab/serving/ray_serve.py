@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import time
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,11 @@ FLAGS = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # by default a proxy that starts on a busy machine is killed
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",  # of a replica that has nothing to do any more
 }
 """What is set in the environment where that says nothing: with 0 for the first two Ray works as it does by default."""
+PORTS = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT")
+"""Of a local Ray they are free ones: Ray's fixed ones would keep a second server from starting on the machine."""
 STARTS = 3
 """How often Ray's proxy is waited for: Ray gives up after a minute, and starts another one meanwhile."""
 
@@ -90,6 +94,9 @@ def serve_on(
         raise ValueError("the service runs in this process, or on Ray: leave launcher= out, or give launcher=ray")
     for name, value in FLAGS.items():
         os.environ.setdefault(name, value)
+    if launcher.address is None:
+        for name in PORTS:
+            os.environ.setdefault(name, str(_free_port("")))
     with deferred() as asked:
         ray = start_ray(launcher.address)
         try:
@@ -110,7 +117,10 @@ def serve_on(
         )
         try:
             serve.run(deployment.bind(make, poll), name=NAME, route_prefix="/")
-            (started or log.info)(f"http://{host}:{taken}")
+            address = f"http://{host}:{taken}"
+            while asked.signum is None and not _answers(address):
+                time.sleep(0.1)  # the proxy learns of the replicas a moment later
+            (started or log.info)(address)
             while asked.signum is None:
                 time.sleep(0.2)
         finally:
@@ -131,6 +141,14 @@ def _started(start: Callable[[], object]) -> None:
                 reason = (str(error).splitlines() or ["no reason"])[0]
                 raise RuntimeError(f"launcher=ray: Ray Serve's proxy did not start: {reason}") from error
             log.warning("Ray Serve's proxy did not start in time, and is waited for again")
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/healthz", timeout=5.0) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def _free_port(host: str) -> int:

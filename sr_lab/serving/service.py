@@ -111,7 +111,8 @@ class Service:
         facts = self._facts(data, self.limits.pixels if ask.rank == 0 else self.limits.job_pixels)
 
         async def decoded() -> Picture:
-            return await self._timed("decode", self._in_codec(self._decode, data))
+            picture: Picture = await self._timed("decode", self._in_codec(self._decode, data))
+            return picture
 
         models, low = await self.models(ask, facts, self.computing.deadline(ask), decoded)
         scale = models[0][1].scale

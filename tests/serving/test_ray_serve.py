@@ -1,5 +1,6 @@
 """The same application on a local Ray: it answers, outlives a replica that is killed, and ends when it is asked to."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -74,7 +75,11 @@ def test_replicas_answer_and_a_killed_one_is_replaced(tmp_path):
             server.send_signal(signal.SIGTERM)
             assert server.wait(240) == 143
         finally:
+            left = psutil.Process(server.pid).children(recursive=True) if server.poll() is None else []
             server.kill()
+            for child in left:
+                with contextlib.suppress(psutil.Error):
+                    child.kill()
 
 
 def test_a_launcher_that_serves_nothing_is_named():

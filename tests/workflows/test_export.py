@@ -306,6 +306,24 @@ def test_large_images_go_by_an_object_store(runtime, monkeypatch):
     assert runtime.decode(stored["/high.png"])[0].shape == (60, 80, 3)
 
 
+SEVERAL = """
+(async () => {
+  const cancel = () => { %s };
+  const files = [%s].map((text, at) => {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    return new File([bytes], `${at}.png`, { type: "image/png" });
+  });
+  const done = srlab.take(files);
+  const shown = () => /, [23] of /.test(document.getElementById("which").textContent);
+  while (files.length && !shown()) await new Promise((go) => setTimeout(go, 1));
+  await new Promise((go) => setTimeout(go, 20));
+  cancel();
+  const count = await done;
+  return [count, [...document.querySelectorAll("#saved a")].map((link) => link.textContent)];
+})()
+"""
+
+
 @pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium: apt install chromium")
 @pytest.mark.skipif(web_folder() is None, reason="needs npm install --prefix .web onnxruntime-web, or SRLAB_WEB")
 @pytest.mark.slow
@@ -339,7 +357,16 @@ def test_the_page_makes_the_image_of_python_and_can_be_cancelled(runtime, bundle
         cancelled, num_tiles, width, height, pixels = page.evaluate(code % (png(image), ""))
         state = page.evaluate("document.getElementById('state').textContent")
         stopped = page.evaluate(code % (png(photo(300, 300)), "document.getElementById('cancel').click();"))
+        small, large = png(photo(20, 24)), png(photo(300, 300))
+        several = page.evaluate(SEVERAL % ("", f"'{small}', '{small}', '{small}'"))
+        ended = page.evaluate(
+            SEVERAL % ("document.getElementById('cancel').click();", f"'{small}', '{large}', '{small}'")
+        )
+        again = page.evaluate(code % (png(image), ""))  # what was cancelled leaves nothing behind
     servers[0].shutdown()
+    assert several == [3, ["0.png", "1.png", "2.png"]]
+    assert ended == [1, ["0.png"]], "the second is cancelled, the third never begun"
+    assert again == [False, 4, width, height, pixels]
     assert told["isolated"]
     assert f"{told['threads']} thread" in state
     assert (cancelled, num_tiles, width, height) == (False, 4, 200, 180)

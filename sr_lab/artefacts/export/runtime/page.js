@@ -92,9 +92,41 @@ async function restore(file) {
   return done;
 }
 
-const take = (files) => { if (files && files[0]) restore(files[0])?.catch(() => {}); };
+// Several pictures, one after the other; each can be saved. Cancelling, or a new choice, ends them all.
+let batch = 0;
+async function take(files) {
+  const mine = ++batch;
+  const names = Array.from(files ?? []);
+  for (const old of at("saved").querySelectorAll("a")) URL.revokeObjectURL(old.href);
+  at("saved").replaceChildren();
+  at("saved").hidden = names.length < 2;
+  let done = 0;
+  for (const file of names) {
+    if (mine !== batch) break;
+    at("which").textContent = names.length > 1 ? `${file.name}, ${done + 1} of ${names.length}:` : "";
+    const found = await restore(file).catch(() => null);
+    if (mine !== batch || found?.cancelled) break;
+    if (found === null) continue; // it is said; the others are done
+    done += 1;
+    if (names.length > 1) await keep(file);
+  }
+  return done;
+}
+
+async function keep(file) {
+  const blob = await new Promise((resolve) => at("after").toBlob(resolve));
+  const link = document.createElement("a");
+  link.className = "button";
+  link.download = at("save").download;
+  link.href = URL.createObjectURL(blob);
+  link.textContent = file.name ?? "picture";
+  const entry = document.createElement("li");
+  entry.append(link);
+  at("saved").append(entry);
+}
+
 at("file").onchange = (event) => take(event.target.files);
-at("cancel").onclick = () => worker.postMessage({ kind: "cancel", job });
+at("cancel").onclick = () => { batch += 1; worker.postMessage({ kind: "cancel", job }); };
 for (const kind of ["dragover", "dragenter"]) addEventListener(kind, (event) => { event.preventDefault(); at("drop").classList.add("over"); });
 for (const kind of ["dragleave", "drop"]) addEventListener(kind, (event) => { event.preventDefault(); at("drop").classList.remove("over"); });
 addEventListener("drop", (event) => take(event.dataTransfer.files));
@@ -105,4 +137,4 @@ at("view").onpointermove = (event) => {
   const box = at("view").getBoundingClientRect();
   slide(Math.min(100, Math.max(0, (100 * (event.clientX - box.left)) / box.width)));
 };
-globalThis.srlab = { ready, restore };
+globalThis.srlab = { ready, restore, take };

@@ -127,11 +127,19 @@ def _stopped(name: str, arguments: list[str], stop: BaseException) -> int:
     return stop.exit_code
 
 
+def _with_action(name: str, arguments: list[str]) -> list[str]:
+    """``srlab study create ...`` for ``srlab study action=create ...``, of every command that has actions."""
+    first, *rest = arguments or [""]
+    if not first.isidentifier() or "\naction:" not in (config_dir() / f"{name}.yaml").read_text(encoding="utf-8"):
+        return arguments
+    return [f"action={first}", *rest]
+
+
 def _run(name: str, arguments: list[str]) -> int:
     from sr_lab.config.compose import compose, to_yaml
     from sr_lab.config.multirun import jobs
 
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    overrides = [argument for argument in _with_action(name, arguments) if not argument.startswith("-")]
     show = "--cfg" in arguments
 
     def work(make: Callable[[], Any]) -> int:

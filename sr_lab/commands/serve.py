@@ -4,6 +4,7 @@
     srlab serve restorer=bicubic scale=2 port=8080       # any restorer, without a registry
     srlab serve name=photos fast=bicubic guard=default   # a second, fast tier; images are compared with their inputs
     srlab serve name=photos launcher=ray launcher.num_workers=4 launcher.gpus=1    # replicas on a Ray cluster
+    srlab serve study=STUDY                              # the page of srlab study at /study/, answers are collected
     curl --data-binary @photo.jpg http://127.0.0.1:8000/v1/restore -H 'Accept: image/png' -o large.png
 
 The image is that of srlab restore. A page to try it is at /, the routes are at /openapi.json, numbers for Prometheus at
@@ -36,11 +37,12 @@ def run(cfg: DictConfig) -> int:
 
 def call(cfg: DictConfig) -> None:
     """Serves; see the module's docstring."""
+    alone = cfg.study is not None and cfg.name is None and cfg.restorer is None  # a study needs no model
     models = Models(
         name=cfg.name,
-        restorer=cfg.restorer,
+        restorer="bicubic" if alone else cfg.restorer,
         alias=cfg.alias,
-        scale=cfg.scale,
+        scale=2 if alone and cfg.scale is None else cfg.scale,
         fast=cfg.fast,
         conservative=cfg.conservative,
         more=dict(cfg.more),
@@ -62,6 +64,7 @@ def call(cfg: DictConfig) -> None:
         keep_pictures=cfg.keep_pictures,
         keys=_file(cfg.api_keys),
         audit=_file(cfg.audit),
+        study=_file(cfg.study),
         batch_size=cfg.batch_size,
         codecs=cfg.codecs,
     )

@@ -113,9 +113,10 @@ def _kinds(node: Any, known: Any, *, path: str) -> Iterator[str]:
 
 NAMES = frozenset({
     "a", "admin_host", "alias", "artefact", "b", "benchmark", "by", "certificate", "conservative", "current",
-    "default_uri", "device", "directory", "engine", "fast", "folder", "format", "holdout", "host", "initial", "input",
-    "label", "manifest", "mirror", "monitor", "name", "old", "output", "pairs", "private_key", "reason",
-    "reference", "report", "run", "state", "storage", "stream", "tracking_uri", "uri", "url", "winner",
+    "default_uri", "device", "directory", "engine", "fast", "folder", "format", "holdout", "host", "images",
+    "initial", "input", "label", "manifest", "mirror", "monitor", "name", "old", "output", "pairs", "private_key",
+    "question", "reason", "reference", "report", "run", "state", "storage", "stream", "study", "title",
+    "tracking_uri", "uri", "url", "winner",
 })  # fmt: skip
 """Keys of commands whose value is one text, whatever it looks like: a name, a place, a sentence."""
 WORDS = {"missing": ("error", "skip"), "monitor_mode": ("max", "min")}
@@ -124,7 +125,7 @@ NUMBERS: dict[str, type] = {
     "version": int, "num_images": int, "num_steps": int, "overlap": int, "max_seconds": float, "scale": float,
     "heartbeat": float, "grace": float, "seconds": float, "stale_minutes": float, "wait_seconds": float,
     "noise": float, "quality": float, "batch_size": int, "codecs": int, "admin_port": int, "poll_seconds": float,
-    "max_hours": float,
+    "max_hours": float, "votes": int,
 }  # fmt: skip
 """Keys of commands that may be null and else are numbers, or whose default looks whole and that need not be."""
 MAY_BE_NULL = frozenset({"num_trials"})

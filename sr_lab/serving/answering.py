@@ -37,6 +37,7 @@ class Parts:
         audit: Who called what.
         jobs: What is too large to wait for; None: there are no jobs.
         draining: Whether the server is ending.
+        study: What collects the answers of a study; None: there is none.
     """
 
     service: Service
@@ -45,6 +46,7 @@ class Parts:
     jobs: Any = None
     draining: bool = False
     open: int = 0
+    study: Any = None
 
 
 def problem_response(error: Problem, id: str) -> Response:

@@ -27,6 +27,7 @@ from sr_lab.serving.page import page
 from sr_lab.serving.pictures import ANSWERS, accepted
 from sr_lab.serving.problems import Problem
 from sr_lab.serving.schemas import CARD, HEALTH, JOB, JOB_RESULT, JOB_STATE, METRICS, MODELS, READY, RESTORE
+from sr_lab.serving.studies import add_study
 
 __all__ = ["Parts", "make_admin_app", "make_app"]
 
@@ -56,6 +57,7 @@ def make_app(parts: Parts) -> FastAPI:
     if parts.jobs is not None:
         _add_jobs(app, parts)
     add_inference_protocol(app, parts)
+    add_study(app, parts)
     return app
 
 

@@ -28,6 +28,7 @@ from sr_lab.serving.runner import Runner
 from sr_lab.serving.service import Service
 from sr_lab.serving.shelf import Shelf, Source
 from sr_lab.serving.sources import RegistrySource, RestorerSource
+from sr_lab.serving.studies import StudyDesk
 from sr_lab.serving.traffic import RolloutTraffic
 from sr_lab.tracking.registry.rollouts import current
 from sr_lab.workflows.pairs import PairStore
@@ -115,6 +116,7 @@ def make_parts(
     keys: Path | None = None,
     audit: Path | None = None,
     jobs: Any = None,
+    study: Path | None = None,
     batch_size: int | None = None,
     codecs: int | None = None,
 ) -> Parts:
@@ -130,6 +132,7 @@ def make_parts(
         keys: File of the API keys; None: anybody may call.
         audit: File of the audit log; None: none is kept.
         jobs: Makes the queue of jobs, given the service; None: there are none.
+        study: Folder of a study (srlab study) whose page is served and whose answers are collected; None: of none.
         batch_size: Most tiles of a batch; None: 1 on a CPU, 8 on a GPU.
         codecs: Threads that decode and encode; None: as many as processors.
 
@@ -137,6 +140,7 @@ def make_parts(
         Exception: If a model cannot be loaded, or a file cannot be read.
     """
     found = Keys(keys)
+    desk = None if study is None else StudyDesk(study)
     main = models.main()
     scale = models.scale
     others: list[Source] = []
@@ -162,7 +166,7 @@ def make_parts(
     shelf.warm = service.warm
     shelf.load()
     runner.start()
-    parts = Parts(service=service, keys=found, audit=AuditLog(audit))
+    parts = Parts(service=service, keys=found, audit=AuditLog(audit), study=desk)
     if jobs is not None:
         parts.jobs = jobs(service)
     return parts

@@ -80,7 +80,7 @@ def ballot_of(plan: Plan, given: object) -> Ballot:
         raise Refused("seconds and ratio are numbers")
     if not (0 <= numbers["seconds"] <= _MOST_SECONDS and 0 < numbers["ratio"] <= 16):
         raise Refused(f"seconds are 0 to {_MOST_SECONDS:.0f}, ratio is above 0 and at most 16")
-    ballot = Ballot(**text, **{name: float(value) for name, value in numbers.items()})
+    ballot = Ballot(**text, seconds=float(numbers["seconds"]), ratio=float(numbers["ratio"]))
     block = plan.block_of(ballot.rater)
     if block is None:
         raise Refused("this study has no such code", kind="code")

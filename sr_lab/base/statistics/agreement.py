@@ -42,4 +42,4 @@ def krippendorff_alpha(
     totals = together.sum(axis=1)
     apart = (kinds[:, None] != kinds[None]) * 1.0 if level == "nominal" else np.subtract.outer(kinds, kinds) ** 2
     chance = float((np.outer(totals, totals) * apart).sum()) / (totals.sum() - 1)
-    return math.nan if chance == 0 else 1 - float((together * apart).sum()) / chance
+    return math.nan if chance == 0 else float(1 - (together * apart).sum() / chance)

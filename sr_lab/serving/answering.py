@@ -191,6 +191,7 @@ def asked(request: Request, caller: Caller, fields: dict[str, str], *, format: s
         scale=_number(given, "scale", int), deadline=_number(given, "deadline", float), begin=begin,
         background=_named(given, "background", COLOURS), strip=_named(given, "strip", _TRUTH) or False,
         quality=_number(given, "quality", int, most=100) or 95,
+        consistency=_named(given, "consistency", {"exact": "exact"}),
     )  # fmt: skip
 
 

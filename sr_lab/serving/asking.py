@@ -27,6 +27,7 @@ class Ask:
             them.
         strip: Whether what lies beside the pixels is left out, but for the colour profile.
         quality: Of a lossy format, 1 to 100.
+        consistency: ``exact``: the image is projected so that, shrunk again by bicubic interpolation, it is its input.
         rank: 0 where somebody waits, 1 for a job.
         begin: When the request began, on the service's clock.
     """
@@ -42,6 +43,7 @@ class Ask:
     background: Colour | None = None
     strip: bool = False
     quality: int = 95
+    consistency: str | None = None
     rank: int = 0
     begin: float = 0.0
 

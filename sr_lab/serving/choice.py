@@ -74,7 +74,12 @@ class ModelChoice:
             raise Problem(
                 422, f"{best.label} restores {best.num_channels} channels, the image has {facts.channels}", kind="bands"
             )
-        return chosen, low
+        if ask.consistency is None:
+            return chosen, low
+        try:
+            return [(tier, model.consistent) for tier, model in chosen], low
+        except ValueError as error:
+            raise Problem(422, f"consistency={ask.consistency}: {error}", kind="consistency") from None
 
     async def loaded(self, name: str) -> Served:
         """A model of the shelf; one that is not loaded yet is loaded beside the event loop.

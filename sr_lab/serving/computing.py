@@ -150,5 +150,9 @@ class Computing:
         self.runner.insert(work, model, plan)
 
     def _group(self, model: Served, plan: TilePlan, facts: Facts) -> Group:
-        kind = ("uint16" if facts.deep else "uint8") + (" alpha" if facts.alpha else "")
+        kind = (
+            ("uint16" if facts.deep else "uint8")
+            + (" alpha" if facts.alpha else "")
+            + (" exact" if model.exact else "")
+        )
         return self.runner.group(model, plan, facts.channels, kind)

@@ -106,6 +106,7 @@ class Jobs:
                 "id": id, "owner": owner, "plan": ask.caller.plan, "model": ask.model, "tier": ask.tier,
                 "scale": ask.scale, "form": ask.format, "sent": time.time(),
                 "background": ask.background, "strip": ask.strip, "quality": ask.quality,
+                "consistency": ask.consistency,
             }  # fmt: skip
             write_bytes(place / ASK, json.dumps(kept).encode())  # last: from now on the job is taken
             self.queue.put(id)
@@ -183,6 +184,7 @@ class Jobs:
             begin=self.service.clock(),
             background=None if kept.get("background") is None else tuple(kept["background"]),
             strip=kept.get("strip", False), quality=kept.get("quality", 95),
+            consistency=kept.get("consistency"),
         )  # fmt: skip
         try:
             answer = asyncio.run(self.service.restore(ask, (place / LOW).read_bytes()))

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sr_lab.inference.consistency import ConsistentRestorer
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
 from sr_lab.inference.stream import enlarged_alpha
 from sr_lab.inference.tiles import TilePlan, plan_tiles
@@ -37,7 +39,7 @@ class Served:
 
     name: str
     version: str
-    restorer: BicubicRestorer | NetworkRestorer
+    restorer: BicubicRestorer | NetworkRestorer | ConsistentRestorer
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     tile: int = 256
     card: str = ""
@@ -58,24 +60,39 @@ class Served:
     @property
     def num_channels(self) -> int:
         """Of an image that it restores best: 3 where it takes any."""
-        return int(getattr(self.restorer, "num_channels", 3))
+        return int(getattr(self._inner, "num_channels", 3))
 
     @property
     def generative(self) -> bool:
         """Whether it draws its images, so that detail in them is invented."""
-        return isinstance(self.restorer, NetworkRestorer) and self.restorer.generative
+        return bool(getattr(self.restorer, "generative", False))
+
+    @cached_property
+    def consistent(self) -> "Served":
+        """The same model, whose images are projected onto those that are their inputs when they are shrunk again."""
+        return replace(self, restorer=ConsistentRestorer(self.restorer))
 
     @property
     def num_bytes(self) -> int:
         """Memory of its parameters and buffers."""
-        network = getattr(self.restorer, "network", None)
+        network = getattr(self._inner, "network", None)
         if network is None:
             return 0
         return sum(part.numel() * part.element_size() for part in (*network.parameters(), *network.buffers()))
 
+    @property
+    def _inner(self) -> Any:
+        """The restorer, before it is projected."""
+        return getattr(self.restorer, "restorer", self.restorer)
+
+    @property
+    def exact(self) -> bool:
+        """Whether its images are projected: their tiles are not computed with those of others."""
+        return isinstance(self.restorer, ConsistentRestorer)
+
     def takes(self, channels: int) -> bool:
         """Whether it restores an image of so many channels."""
-        if isinstance(self.restorer, BicubicRestorer):
+        if isinstance(self._inner, BicubicRestorer):
             return True
         return channels == self.num_channels or {channels, self.num_channels} == {1, 3}
 

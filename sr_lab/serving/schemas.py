@@ -19,6 +19,10 @@ RESTORE_PARAMETERS: tuple[tuple[str, dict[str, Any]], ...] = (
         "strip",
         {"type": "boolean", "default": False, "description": "Leaves EXIF, XMP, IPTC and texts out of the answer."},
     ),
+    (
+        "consistency",
+        {"type": "string", "enum": ["exact"], "description": "The image, shrunk again by bicubic, is its input."},
+    ),
     ("quality", {"type": "integer", "minimum": 1, "maximum": 100, "default": 95, "description": "Of JPEG and AVIF."}),
 )
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

@@ -46,7 +46,7 @@ class Shadows:
     def choose(self, ask: Ask, models: list[tuple[str, Served]]) -> tuple[Choice, Served | None]:
         """Champion or candidate, and the candidate; None where it has no part in this request."""
         candidate = self.shelf.candidate(self.main)
-        if self.traffic is None or candidate is None or ask.rank or models[0][1].name != self.main:
+        if self.traffic is None or candidate is None or ask.rank or ask.consistency or models[0][1].name != self.main:
             return Choice(), None
         if models[0][0] != "best" or candidate.scale != models[0][1].scale:
             return Choice(), None

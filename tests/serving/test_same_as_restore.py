@@ -1,6 +1,7 @@
 """An answer's file is the one that srlab restore writes: pixels, transparency, and what lies beside them."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -11,9 +12,11 @@ import torch
 from PIL import Image, ImageCms
 from serving.conftest import encoded, picture, restorer
 
+from sr_lab.images import to_levels, to_tensor
 from sr_lab.images.codecs import encode
 from sr_lab.images.files import decode_picture, read_picture
 from sr_lab.images.metadata import Metadata
+from sr_lab.inference.consistency import ConsistentRestorer
 from sr_lab.serving.pictures import ANSWERS
 from sr_lab.workflows.restore import Wanted, restore
 
@@ -114,3 +117,24 @@ def test_an_animated_or_misnamed_body_says_what_is_wrong(served) -> None:
     data = cv2.imencode(".png", picture())[1].tobytes()
     assert served.client.post("/v1/restore", content=data, headers={"content-type": "image/webp"}).status_code == 200
     assert served.client.post("/v1/restore", content=encoded(picture())[:-30]).status_code == 415
+
+
+def test_consistency_is_asked_for_and_kept_apart_from_other_requests(served) -> None:
+    image = picture(190, 200)
+    wanted = ConsistentRestorer(restorer(1))
+    with torch.inference_mode():
+        expected = to_levels(wanted(to_tensor(image)), np.uint8)
+
+    def send(query: str):
+        return served.client.post(f"/v1/restore{query}", content=encoded(image))
+
+    with ThreadPoolExecutor(4) as pool:  # tiles of one shape, which meet in the queue
+        answers = list(pool.map(send, ["?consistency=exact", "", "?consistency=exact", ""]))
+    assert [answer.status_code for answer in answers] == [200] * 4, answers[0].text
+    exact, plain = (decode_picture(answers[place].content, max_pixels=10**6).pixels for place in (0, 1))
+    assert np.abs(exact.astype(int) - expected).max() <= 1
+    assert wanted.kept(exact, image) > 55 > wanted.kept(plain, image)
+    assert answers[0].content == answers[2].content
+    assert answers[1].content == answers[3].content
+    assert float(answers[0].headers["x-lr-consistency"].split()[0]) == pytest.approx(60, abs=1), "at its most"
+    assert send("?consistency=nearly").status_code == 400

@@ -1,23 +1,26 @@
 """What the service costs beside the bare work, and how it behaves when more comes than it can do.
 
-    python benchmarks/serving.py                 # overhead of one client, throughput, thumbnails beside a large picture
-    python benchmarks/serving.py fuzz=2000       # damaged files: statuses, memory, temporary files
-    python benchmarks/serving.py seconds=60      # how long the load at 70 % and at 200 % lasts
+    python benchmarks/serving.py                          # overhead, saturation, load, shedding, large, each in turn
+    python benchmarks/serving.py parts=memory minutes=3   # resident memory under a load of 70 %
+    python benchmarks/serving.py parts=load,shed seconds=60
+    python benchmarks/serving.py fuzz=2000                # damaged files: statuses, memory, temporary files
 
-One process, one computing thread, loopback; the client is in another process. The model is small (EDSR, 4 blocks of 32
-channels, x2, random weights), its images are 256x256. Times are of this machine in this moment: compare within a run.
+The server is a process of its own, with one computing thread whose engine takes all cores; the clients are in others.
+The model is edge_x2 (53 thousand parameters), its images are photo-like noise of 256x256. Times are of this machine in
+this moment: compare within a run. benchmarks/serving_others.py has LitServe and Ray Serve beside it.
 """
 
-import gc
 import http.client
 import multiprocessing
 import os
 import random
+import socket
 import statistics
 import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections import Counter
 from pathlib import Path
 
@@ -27,47 +30,59 @@ import psutil
 import torch
 import uvicorn
 
-from sr_lab.inference.restorers import NetworkRestorer
-from sr_lab.networks.edsr import EDSR
+from sr_lab.images import to_levels
+from sr_lab.images.metadata import Metadata
 from sr_lab.serving.answering import Parts
 from sr_lab.serving.app import make_app
 from sr_lab.serving.keys import Keys
 from sr_lab.serving.limits import Limits
-from sr_lab.serving.models import Served
-from sr_lab.serving.pictures import FORMATS, decode
+from sr_lab.serving.pictures import decode, encode
 from sr_lab.serving.runner import Runner
 from sr_lab.serving.service import Service
 from sr_lab.serving.shelf import Shelf
+from sr_lab.serving.sources import RestorerSource
 
 
-class Fixed:
-    """The one model."""
-
-    name = "small"
-
-    def version(self) -> str:
-        return "1"
-
-    def load(self, version: str) -> Served:
-        torch.manual_seed(0)
-        network = EDSR(scale=2, num_features=32, num_blocks=4)
-        return Served(name=self.name, version=version, restorer=NetworkRestorer(network), tile=256)
+def source() -> RestorerSource:
+    """The model: it ships with the package, and is computed by the engine that srlab serve would take."""
+    return RestorerSource(
+        name="small", restorer="edge", scale=2, tracking_uri="sqlite:///mlflow.db", device=torch.device("cpu"),
+        engine="auto",
+    )  # fmt: skip
 
 
-def started(limits: Limits) -> tuple[Parts, uvicorn.Server, int]:
-    shelf = Shelf([Fixed()])
+def make_parts(limits: Limits) -> Parts:
+    shelf = Shelf([source()])
     service = Service(shelf=shelf, runner=Runner(), limits=limits)
     shelf.warm = service.warm
     shelf.load()
     service.runner.start()
-    parts = Parts(service=service, keys=Keys(None))
-    server = uvicorn.Server(
-        uvicorn.Config(make_app(parts), port=0, log_config=None, access_log=False, timeout_keep_alive=600)
-    )
-    threading.Thread(target=server.run, daemon=True).start()
-    while not server.started:
-        time.sleep(0.01)
-    return parts, server, server.servers[0].sockets[0].getsockname()[1]
+    return Parts(service=service, keys=Keys(None))
+
+
+def answer_at(port: int) -> None:
+    parts = make_parts(Limits(deadline=5.0, requests=2000, longest_deadline=3600))
+    uvicorn.run(make_app(parts), port=port, log_config=None, access_log=False, timeout_keep_alive=600)
+
+
+def started() -> tuple[psutil.Process, int]:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    server = multiprocessing.get_context("spawn").Process(target=answer_at, args=(port,), daemon=True)
+    server.start()
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz") as answer:
+                if answer.status == 200:
+                    return psutil.Process(server.pid), port
+        except OSError:
+            time.sleep(0.05)
+
+
+def queue_seconds(port: int) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        text = answer.read().decode()
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith("srlab_queue_seconds "))
 
 
 def picture(height: int, width: int) -> bytes:
@@ -110,86 +125,162 @@ def row(name: str, found: list[tuple[int, float]], seconds: float) -> None:
     print(f"{name:<44}{at[0]:8.1f}{at[1]:9.1f}{at[2]:9.1f} ms {len(good) / seconds:7.2f}/s  {told}", flush=True)
 
 
-def main(*, seconds: float = 20.0, fuzz: int = 0) -> None:
-    torch.set_num_threads(1)
-    parts, _, port = started(Limits(deadline=5.0, requests=2000, longest_deadline=3600))
-    service, data = parts.service, picture(256, 256)
-    model = service.shelf.get("small")
-    if fuzz:
-        damage(parts, port, fuzz)
-        return
+def arrivals(port: int, data: bytes, *, rate: float, seconds: float, query: str = "", num: int = 24):
+    """Requests that come at random moments, whether earlier ones are answered or not: an open loop."""
+    count, draw = max(8, round(rate * seconds)), random.Random(0)
+    moments = sorted(draw.uniform(0, seconds) for _ in range(count))
+    context = multiprocessing.get_context("spawn")
+    times, ready, go = context.Queue(), context.Semaphore(0), context.Event()
+    workers = [
+        context.Process(target=come, args=(port, data, query, moments[each::num], times, ready, go))
+        for each in range(num)
+    ]
+    for worker in workers:
+        worker.start()
+    for _ in workers:
+        ready.acquire()
+    begin = time.perf_counter()
+    go.set()
+    found = [times.get() for _ in range(count)]
+    spent = time.perf_counter() - begin
+    for worker in workers:
+        worker.join()
+    return found, spent
 
-    def bare() -> float:
+
+def come(port: int, data: bytes, query: str, moments: list[float], times: object, ready: object, go: object) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=900)
+    ready.release()  # type: ignore[attr-defined]
+    go.wait()  # type: ignore[attr-defined]
+    begin = time.perf_counter()
+    for moment in moments:
+        time.sleep(max(0.0, begin + moment - time.perf_counter()))
+        sent = time.perf_counter()
+        connection.request("POST", f"/v1/restore{query}", data, {"Accept": "image/png"})
+        answer = connection.getresponse()
+        answer.read()
+        times.put((answer.status, time.perf_counter() - sent))  # type: ignore[attr-defined]
+
+
+class Bare:
+    """The same work without a server."""
+
+    def __init__(self) -> None:
+        found = source()
+        self.model = found.load(found.version())
+
+    def compute(self, pixels: np.ndarray) -> torch.Tensor:
+        return self.model.compute([pixels])
+
+    def __call__(self, data: bytes) -> float:
         begin = time.perf_counter()
-        low = decode(data, max_pixels=2**25)
-        with torch.inference_mode():
-            restored = model.compute([low])
-        image = restored[0].mul(255).clamp(0, 255).add(0.5).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-        FORMATS["png"].encode(image)
+        restored = self.compute(decode(data, max_pixels=2**25).pixels)
+        encode(to_levels(restored, np.uint8), "png", Metadata(), alpha=False, quality=95)
         return time.perf_counter() - begin
 
-    bare()
+
+def overhead(port: int, bare: Bare, data: bytes) -> None:
     pairs: list[tuple[float, float]] = []
     connection = http.client.HTTPConnection("127.0.0.1", port)
-    for _ in range(20):
-        without = bare()
+    for number in range(63):
+        without = bare(data)
         begin = time.perf_counter()
         connection.request("POST", "/v1/restore?deadline=3000", data)
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()
         answer.read()
-        pairs.append((without, time.perf_counter() - begin))
+        if number >= 3:
+            pairs.append((without, time.perf_counter() - begin))
     least = [min(column) * 1e3 for column in zip(*pairs, strict=True)]
     middle = [statistics.median(column) * 1e3 for column in zip(*pairs, strict=True)]
+    over = statistics.median(served - without for without, served in pairs) * 1e3
     print(
         f"one client, interleaved: bare {least[0]:.1f} ms, served {least[1]:.1f} (least); "
-        f"{middle[0]:.1f}, {middle[1]:.1f} (median); overhead {middle[1] - middle[0]:.1f} ms"
+        f"{middle[0]:.1f}, {middle[1]:.1f} (p50); overhead of a pair at p50 {over:.1f} ms",
+        flush=True,
     )
-    begin = time.process_time()
-    for _ in range(10):
-        bare()
-    alone, begin = (time.process_time() - begin) / 10, time.process_time()
-    clients(port, data, num=1, count=10, query="?deadline=3000")
-    served = (time.process_time() - begin) / 10
-    print(f"processor time a request: bare {alone * 1e3:.1f} ms, served {served * 1e3:.1f}", flush=True)
-    low = decode(data, max_pixels=2**25)
-    begin, count = time.perf_counter(), 0
-    while time.perf_counter() - begin < seconds / 2:
-        model.compute([low])
-        count += 1
-    engine = count / (time.perf_counter() - begin)
-    print(f"bare engine: {engine:.2f} images/s\n{'':<44}{'p50':>8}{'p95':>9}{'p99':>9}")
-    num = max(4, int(engine * seconds / 4))
-    found, spent = clients(port, data, num=4, count=num // 4, query="?deadline=3000")
-    row("4 clients without a pause (saturation)", found, spent)
-    service_rate = len(found) / spent
-    print(f"throughput at saturation: {service_rate / engine:.2f} of the bare engine")
-    rate = 0.7 * service_rate
-    found, spent = clients(
-        port, data, num=4, count=max(2, int(rate * seconds / 4)), every=4 / rate, query="?deadline=3000"
-    )
-    row("70 % of that", found, spent)
-    rss = psutil.Process().memory_info().rss
-    found, spent = clients(port, data, num=24, count=max(2, int(2 * service_rate * seconds / 24)), query="?deadline=1")
-    row("24 clients without a pause, deadline 1 s", found, spent)
-    gc.collect()
-    print(f"memory after it: {(psutil.Process().memory_info().rss - rss) / 2**20:+.0f} MiB")
-    small = picture(64, 64)
-    found, spent = clients(port, small, num=1, count=40, query="?deadline=3000")
-    row("thumbnails of 64x64, idle", found, spent)
-    large = picture(2500, 2500)
-    stop = threading.Thread(target=lambda: clients(port, large, num=1, count=1, query="?deadline=3000"))
-    stop.start()
-    while not service.runner.seconds() > 1:
-        time.sleep(0.05)
-    found, spent = clients(port, small, num=1, count=40, query="?deadline=3000")
-    row("beside a picture of 2500x2500", found, spent)
-    print(f"of which {service.runner.seconds():.0f} s were still to be computed")
-    os._exit(0)
 
 
-def damage(parts: Parts, port: int, count: int) -> None:
+def saturation(port: int, bare: Bare, data: bytes, seconds: float) -> float:
+    """Requests a second, beside the engine's, in turns."""
+    low = decode(data, max_pixels=2**25).pixels
+    rates: list[tuple[float, float]] = []
+    for _ in range(3):
+        begin, count = time.perf_counter(), 0
+        while time.perf_counter() - begin < seconds / 6:
+            bare.compute(low)
+            count += 1
+        engine = count / (time.perf_counter() - begin)
+        found, spent = clients(port, data, num=4, count=max(4, int(engine * seconds / 3 / 4)), query="?deadline=3000")
+        rates.append((engine, len(found) / spent))
+        row("4 clients without a pause (saturation)", found, spent)
+    engine, served = (statistics.median(column) for column in zip(*rates, strict=True))
+    share = statistics.median(served / engine for engine, served in rates)
+    print(f"bare engine {engine:.2f} images/s, served {served:.2f}: {share:.2f} of it (median of 3)", flush=True)
+    return served
+
+
+def beside_large(port: int, seconds: float) -> None:
+    for side in (256, 64):
+        small = picture(side, side)
+        found, spent = clients(port, small, num=1, count=60, query="?deadline=3000")
+        row(f"thumbnails of {side}x{side}, idle", found, spent)
+        idle = sorted(each for _, each in found)[int(0.95 * len(found))]
+        large = multiprocessing.get_context("spawn").Process(
+            target=ask,
+            args=(port, picture(5000, 5000), "?deadline=3000", 1, multiprocessing.get_context("spawn").Queue()),
+        )
+        large.start()
+        while not queue_seconds(port) > 5:
+            time.sleep(0.05)
+        found, spent = clients(port, small, num=1, count=60, query="?deadline=3000")
+        row("beside a picture that becomes 100 megapixels", found, spent)
+        left = queue_seconds(port)
+        print(f"p95 is {sorted(each for _, each in found)[int(0.95 * len(found))] / idle:.2f} times that of the idle "
+              f"server; {left:.0f} s of the picture were left", flush=True)  # fmt: skip
+        large.kill()
+        large.join()
+        while queue_seconds(port) > 0:
+            time.sleep(0.1)
+
+
+def main(*, parts: str, seconds: float, minutes: float) -> None:
+    asked = parts.split(",")
+    bare, data = Bare(), picture(256, 256)
+    server, port = started()
+    bare(data)
+    if "overhead" in asked:
+        overhead(port, bare, data)
+    print(f"{'':<44}{'p50':>8}{'p95':>9}{'p99':>9}", flush=True)
+    rate = saturation(port, bare, data, seconds) if {"saturation", "load", "shed", "memory"} & set(asked) else 0.0
+    if "load" in asked:
+        found, spent = arrivals(port, data, rate=0.7 * rate, seconds=seconds, query="?deadline=3000")
+        row("70 % of it, at random moments", found, spent)
+    if "shed" in asked:
+        found, spent = arrivals(port, data, rate=2 * rate, seconds=seconds, query="?deadline=1", num=48)
+        row("200 % of it, deadline 1 s", found, spent)
+        late = sum(status == 200 and each > 1.05 for status, each in found)
+        print(f"of those taken {late} were answered after 1.05 s", flush=True)
+    if "large" in asked:
+        beside_large(port, seconds)
+    if "memory" in asked:
+        sizes = []
+        for _ in range(max(2, round(minutes * 2))):
+            arrivals(port, data, rate=0.7 * rate, seconds=30, query="?deadline=3000", num=8)
+            sizes.append(server.memory_info().rss / 2**20)
+        told = " ".join(f"{size:.0f}" for size in sizes)
+        print(f"resident MiB every 30 s of 70 % load: {told}; last less first {sizes[-1] - sizes[0]:+.0f}", flush=True)
+    server.kill()
+
+
+def damage(count: int) -> None:
     """Damaged files: no answer of 5xx, no growth."""
+    parts = make_parts(Limits(deadline=5.0, requests=2000, longest_deadline=3600))
+    server = uvicorn.Server(uvicorn.Config(make_app(parts), port=0, log_config=None, access_log=False))
+    threading.Thread(target=server.run, daemon=True).start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
     sys.path[0] = str(Path(__file__).parents[1] / "tests")  # this file is called like the package there
     from serving.test_hostile import damaged, valid_files
 
@@ -216,4 +307,10 @@ def damage(parts: Parts, port: int, count: int) -> None:
 
 if __name__ == "__main__":
     options = dict(word.split("=") for word in sys.argv[1:])
-    main(seconds=float(options.get("seconds", 20)), fuzz=int(options.get("fuzz", 0)))
+    if "fuzz" in options:
+        damage(int(options["fuzz"]))
+    main(
+        parts=options.get("parts", "overhead,saturation,load,shed,large"),
+        seconds=float(options.get("seconds", 20)),
+        minutes=float(options.get("minutes", 10)),
+    )

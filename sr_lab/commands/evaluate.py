@@ -63,11 +63,6 @@ def call(cfg: DictConfig) -> Scores:
             f"run={cfg.run} records what its model can do, and self_ensemble=true measures the mean of eight of its "
             "images: give run=null or self_ensemble=false"
         )
-    if cfg.run is not None and cfg.consistency is not None:
-        raise ValueError(
-            f"run={cfg.run} records what its model can do, and consistency=exact measures projected images: "
-            "give run=null or consistency=null"
-        )
     device = choose_device(cfg.device)
     degradation = None if cfg.degradation is None else build(cfg.degradation)
     names = [cfg.restorer] if isinstance(cfg.restorer, str) else list(cfg.restorer)

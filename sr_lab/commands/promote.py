@@ -59,6 +59,7 @@ def call(cfg: DictConfig) -> Release:
         device=choose_device(cfg.device),
         tile=cfg.tile,
         overlap=cfg.overlap,
+        consistency=cfg.consistency,
         seed=cfg.seed,
         num_runs=cfg.runs,
         num_pictures=cfg.num_pictures,

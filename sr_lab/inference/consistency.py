@@ -96,6 +96,11 @@ class ConsistentRestorer:
         return None if known is None else {**known, "consistency": self.facts}
 
     @property
+    def network(self) -> Any:
+        """The restorer's network, for what counts its work and memory; None where it has none."""
+        return getattr(self.restorer, "network", None)
+
+    @property
     def seen(self) -> Any:
         """Images that the restorer was trained and selected on."""
         return getattr(self.restorer, "seen", None)

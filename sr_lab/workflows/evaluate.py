@@ -189,6 +189,7 @@ def _record(scores: Scores, report: Path, run: Path, *, weights: str | None, ste
     """Adds the evaluation to the tracked run, all of it after the report is whole."""
     from sr_lab.tracking.evaluations import GAIN, Evaluation, name_of, record
 
+    projected = scores.facts.get("consistency") is not None  # another image of the same weights: a key of its own
     ours, theirs = scores.names[0], scores.names[:2][-1]
     means = {key: scores.mean(key) for key in scores.metrics}
     gains = {f"{GAIN}{key}": scores.mean_gain(key) for key in scores.metrics}
@@ -203,7 +204,7 @@ def _record(scores: Scores, report: Path, run: Path, *, weights: str | None, ste
     record(
         run,
         Evaluation(
-            name=name_of(scores.benchmark.folder, scores.scale),
+            name=name_of(scores.benchmark.folder, scores.scale) + ("_consistent" if projected else ""),
             protocol=scores.protocol.name,
             means={**means, **gains},
             rows=rows,

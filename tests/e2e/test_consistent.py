@@ -50,8 +50,6 @@ def test_an_evaluation_measures_and_names_it(low: Path, capsys: pytest.CaptureFi
     summary = json.loads(Path("rep/summary.json").read_text())
     assert "bicubic (consistent)" in capsys.readouterr().out
     assert "exact" in json.dumps(summary)
-    assert main([*words, "consistency=exact", "run=runs/x"]) == 1
-    assert "give run=null or consistency=null" in capsys.readouterr().err
     assert main([*words, "consistency=exact", "degradation=dn"]) == 1
     assert "input_noise=auto" in capsys.readouterr().err
     assert main([*words, "consistency=about"]) == 1

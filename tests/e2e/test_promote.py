@@ -19,6 +19,7 @@ from sr_lab.images import resize_bicubic, to_array, to_tensor, write_image
 from sr_lab.networks.base import Network
 from sr_lab.networks.compact import Compact
 from sr_lab.networks.srcnn import SRCNN
+from sr_lab.tracking.registry import decisions
 from sr_lab.tracking.registry.aliases import ConflictError, aliases, history
 from sr_lab.tracking.registry.ledger import Record
 from sr_lab.tracking.run import Run
@@ -220,6 +221,18 @@ def test_a_candidate_that_has_seen_the_holdout_or_has_no_history_is_refused(
         (line,) = [line for line in capsys.readouterr().out.splitlines() if "fail  history: " in line]
         assert words in line
     assert net.actions == ["reject"] * 3
+
+
+def test_models_are_judged_as_they_are_served_projected(photos: Path, net: Registry, capsys: Capture) -> None:
+    add(net, 0.2)
+    assert go(net, photos, "consistency=nearly") == 1
+    assert "consistency=nearly: exact, or null" in capsys.readouterr().err
+    assert go(net, photos, "consistency=exact", "metrics=[psnr,ssim,lr_consistency]") == 0
+    document = decisions.fetch(net.uri, net.name, 1, decision=str(net.records[-1].decision))
+    assert document is not None
+    found = evidence.Evidence.parse(document)
+    assert found.facts["settings"].endswith("consistency exact")
+    assert min(row.metrics["lr_consistency"] for row in found.models[0].rows) > 50, "of images of 8 bits, some cut off"
 
 
 def test_images_of_one_scene_count_once_and_the_same_weights_are_no_improvement(

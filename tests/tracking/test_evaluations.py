@@ -86,3 +86,16 @@ def test_the_command_refuses_before_it_measures(
 
 def test_names_tell_folder_and_scale(tmp_path: Path) -> None:
     assert name_of(tmp_path / "Bench" / "Set5" / "x4", 4) == "set5_x4"
+
+
+def test_projected_images_are_recorded_beside_the_models_own(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    one, _ = runs
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    write_image(tmp_path / "photos" / "a.png", noise)
+    words = [f"restorer={one / 'best'}", f"benchmark={tmp_path / 'photos'}", "scale=2", "metrics=[lr_consistency]"]
+    for more in ([], ["consistency=exact"]):
+        assert main(["evaluate", *words, f"report={tmp_path / 'report'}", f"run={one}", *more]) == 0
+    written = "".join(file.read_text() for file in (one / "tracking").rglob("*.jsonl"))
+    name = name_of(tmp_path / "photos", 2)
+    assert f"test/{name}/lr_consistency" in written
+    assert f"test/{name}_consistent/lr_consistency" in written

@@ -14,6 +14,7 @@ from sr_lab.base.words import line, setting
 from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.digests import digest_of, scenes_of
 from sr_lab.evaluation.scoring import unscored, usable
+from sr_lab.inference.consistency import ConsistentRestorer
 from sr_lab.inference.restorers import NetworkRestorer, Restorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
@@ -129,6 +130,7 @@ def release(
     device: torch.device | str = "cpu",
     tile: int = 512,
     overlap: int | None = None,
+    consistency: str | None = None,
     seed: int = 0,
     num_runs: int = 16,
     num_pictures: int = 8,
@@ -148,6 +150,8 @@ def release(
         device: Where networks and metrics are computed.
         tile: Side of a tile in low-resolution pixels; a smaller image is restored in one piece.
         overlap: Low-resolution pixels that neighbouring tiles share; None for as many as the networks need.
+        consistency: ``exact``: the images are projected, as they are where such images are served; the hold-out's low
+            images have to be bicubic. None: the models' own images.
         seed: Seed of random degradations of the hold-out; all models get the same draws.
         num_runs: Paired runs of time and memory, at least; the policy may ask for more.
         num_pictures: Images whose crops the page shows, where the candidate lost most first.
@@ -182,6 +186,13 @@ def release(
         for name, artefact in models.items()
     }
     settings = f"seed {seed}, tile {tile}, overlap {overlap}, at least {num_runs} paired runs"
+    if consistency is not None:
+        if consistency != "exact":
+            raise ValueError(f"consistency={consistency}: exact, or null")
+        if degraded := [key for key, part in policy.holdout.items() if part.degradation is not None]:
+            raise ValueError(f"consistency=exact holds for bicubic images, and policy.holdout.{degraded[0]} degrades")
+        restorers = {name: ConsistentRestorer(restorer) for name, restorer in restorers.items()}
+        settings += ", consistency exact"
     measurable = [key for key in policy.metrics if key in usable(chosen, protocol)[0]]
     evidence: Evidence | None = None
     approval, notes = None, list[str]()

@@ -1,10 +1,11 @@
-"""Enlarge every image of a folder or object store, of a pattern of files, or one image file.
+"""Enlarge every image of a folder or object store, of a pattern of files, one image file, or a video.
 
     srlab restore input=photo.jpg output=large.png
     srlab restore input=photos output=large restorer=models:/demo@champion
     srlab restore input=photo.png output=large.png consistency=exact
     srlab restore input=photo.jpg output=poster.tif width=6000
     srlab restore input='photos/**/*.jpg' output=large scale=2.7 format=webp dry_run=true
+    srlab restore input=clip.mp4 output=large.mkv
     srlab restore input=s3://BUCKET/low output=s3://BUCKET/high restorer=runs/NAME/best launcher=ray launcher.gpus=1
 
 Each image is written once, whole, under its own name, as deep as it was (8 or 16 bit), with its transparency, colour
@@ -13,6 +14,10 @@ stopped. An image that cannot be read or restored is named, the others are done 
 OUTPUT/restore.json tells what made the images; another restorer does not write among them. Of one image file, output is
 the file to write, in the format of its suffix, or a folder. What a format cannot hold is said: a line "caution:" on
 standard error.
+
+Of a video the picture is enlarged; sound, subtitles, chapters, attachments, times, rotation and colour tags stay as
+they are, and the written file is compared with its input: what is lost is named, and the exit code 1. The same command
+goes on where it was stopped or killed.
 """
 
 import functools
@@ -21,8 +26,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from sr_lab.base.words import counted
 from sr_lab.config.compose import build
 from sr_lab.workflows.restore import COLOURS, Loader, Planned, RestoredFolder, Wanted, find_device, restore
+from sr_lab.workflows.video import RestoredVideo, VideoSettings, is_video
 
 
 def run(cfg: DictConfig) -> int:
@@ -32,6 +39,8 @@ def run(cfg: DictConfig) -> int:
         print(result.told, file=sys.stderr)
     for caution in result.cautions:
         print(f"caution: {caution}", file=sys.stderr)
+    if isinstance(result, RestoredVideo):
+        return _tell_video(cfg, result)
     for message in result.failures:
         print(f"srlab restore: {message}", file=sys.stderr)
     if result.failures:
@@ -48,11 +57,28 @@ def run(cfg: DictConfig) -> int:
     return 0
 
 
-def call(cfg: DictConfig) -> RestoredFolder:
+def call(cfg: DictConfig) -> RestoredFolder | RestoredVideo:
     """Restores; see the module's docstring."""
+    video = is_video(cfg.input)
+    if video:
+        _check_video(cfg)
     loader = _loader(cfg)
     settings = loader.settings
     wanted = _wanted(cfg, settings["scale"])
+    if video:
+        from sr_lab.workflows.restore_video import restore_video
+
+        return restore_video(
+            input=cfg.input,
+            output=cfg.output,
+            load=loader,
+            made_by={key: settings[key] for key in ("name", "tile", "overlap", "seed", "num_steps", "scale")},
+            device=functools.partial(find_device, cfg.device),
+            wanted=wanted,
+            settings=VideoSettings(**cfg.video, smoothing=cfg.smoothing),
+            dry_run=cfg.dry_run,
+            check_disk=cfg.check_disk,
+        )
     kept = ("name", "overlap", "seed", "num_steps")
     asked = {"width": cfg.width, "height": cfg.height, "background": cfg.background, "strip": cfg.strip or None}
     return restore(
@@ -75,6 +101,41 @@ def call(cfg: DictConfig) -> RestoredFolder:
         dry_run=cfg.dry_run,
         check_disk=cfg.check_disk,
     )
+
+
+def _check_video(cfg: DictConfig) -> None:
+    """Refuses what is for images alone."""
+    for key, usual in (
+        ("format", None),
+        ("background", None),
+        ("strip", False),
+        ("consistency", None),
+        ("quality", 95),
+    ):
+        if cfg[key] != usual:
+            other = {"format": "the suffix of output tells the container", "quality": "give video.crf"}
+            remedy = other.get(key, "leave it out")
+            raise ValueError(f"{key}={cfg[key]} is for images, and input={cfg.input} a video: {remedy}")
+    if not str(cfg.launcher._target_).endswith(".Local"):
+        raise ValueError(f"input={cfg.input}: a video is restored in this process: leave launcher out")
+
+
+def _tell_video(cfg: DictConfig, result: RestoredVideo) -> int:
+    """What was done, or would be, to a video; the exit code."""
+    size = f"{result.size[0]}x{result.size[1]}"
+    if cfg.dry_run:
+        frames = f"about {result.num_frames} frames" if result.num_frames else "an unknown number of frames"
+        print(
+            f"{frames} of {size}: about {result.needed_bytes / 1e9:.2f} GB are needed for {result.output}, "
+            f"{result.free_bytes / 1e9:.1f} GB are free; nothing was written"
+        )
+        return 0
+    reused = f", {result.reused} of them equal to the one before" if result.reused else ""
+    there = ", is there" if result.was_there else ""
+    print(f"{counted(result.num_frames, 'frame')} of {size}{reused}: {result.output}{there}")
+    for problem in result.problems:
+        print(f"srlab restore: {problem}", file=sys.stderr)
+    return 1 if result.problems else 0
 
 
 def _tell(result: RestoredFolder) -> None:

@@ -50,8 +50,12 @@ def code_clip(frames: Sequence[Bytes], *, codec: Codec, quality: int) -> list[By
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base, encoder.framerate, encoder.thread_count = Fraction(1, 25), Fraction(25), 1
     if codec in ("h264", "h265"):
-        quiet = {"x265-params": "log-level=none:pools=none:frame-threads=1"} if codec == "h265" else {}
-        encoder.options = {"crf": str(quality), **quiet}
+        more = {"x265-params": "log-level=none:pools=none:frame-threads=1"} if codec == "h265" else {}
+        if codec == "h264" and len(frames) > 1:
+            more = {
+                "x264-params": "mbtree=0"
+            }  # with B frames its tree gives other bytes for equal clips; images have none
+        encoder.options = {"crf": str(quality), **more}
     else:
         encoder.options = {"qmin": str(quality), "qmax": str(quality)}
         encoder.bit_rate = 1_000_000_000

@@ -49,6 +49,7 @@ def dis_flow(
     pad = (max(0, LEAST_SIDE - height), max(0, LEAST_SIDE - width))
     if any(pad):
         first, second = (np.pad(each, ((0, pad[0]), (0, pad[1])), mode="edge") for each in (first, second))
+    first, second = np.ascontiguousarray(first), np.ascontiguousarray(second)
     search: Any = cv2.DISOpticalFlow.create(_PRESETS[preset])
     flow = search.calc(first, second, None)
     return np.asarray(flow[:height, :width], np.float32)

@@ -25,8 +25,10 @@ EXTRAS = {
     "redis": "redis",
     "spandrel": "community",
     "submitit": "cluster",
+    "tensorboard": "tensorboard",
     "uvicorn": "serve",
     "uvloop": "serve",
+    "wandb": "wandb",
 }
 
 

@@ -195,7 +195,8 @@ def _tracking(node: DictConfig, parent: str | None) -> list[str]:
     if parent is None:
         return ["tracking=none"]
     settings = [setting(f"tracking.{key}", value) for key, value in plain(node).items() if key != "_target_"]
-    return ["tracking=mlflow", *settings, setting("+tags.srlab.parent", parent)]
+    options = [*(["mlflow"] if node.get("uri") is not None else []), *node.get("trackers", {})]
+    return [setting("tracking", options), *settings, setting("+tags.srlab.parent", parent)]
 
 
 def _tell(result: SearchResult) -> None:

@@ -27,7 +27,8 @@ def run(cfg: DictConfig) -> int:
     """Prints what became of each run."""
     synced = call(cfg)
     for outcome in synced.outcomes:
-        line = f"{outcome.directory}  {outcome.name}: {outcome.state}, {counted(outcome.sent, 'event')} sent"
+        where = "" if outcome.tracker is None else f" ({outcome.tracker})"
+        line = f"{outcome.directory}  {outcome.name}{where}: {outcome.state}, {counted(outcome.sent, 'event')} sent"
         if outcome.left:
             line += f", {outcome.left} left"
         if outcome.state in ("unsent", "refused"):

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,10 +22,11 @@ class ShippingProcess:
     Args:
         directory: the spool's folder.
         drain_seconds: how long it goes on after the end of the run.
+        tracker: to which tracker it sends; None is MLflow.
     """
 
-    def __init__(self, directory: Path, *, drain_seconds: float) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, *, drain_seconds: float, tracker: str | None = None) -> None:
+        self._directory, self._tracker = directory, tracker
         self._drain_seconds = drain_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
@@ -36,8 +38,10 @@ class ShippingProcess:
         self._starts += 1
         root = str(Path(__file__).resolve().parents[2])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        arguments = [str(self._directory), str(os.getpid()), str(self._drain_seconds)]
-        with contextlib.suppress(OSError), (self._directory / "shipping.log").open("ab") as log:
+        own = [] if self._tracker is None else [self._tracker]
+        arguments = [str(self._directory), str(os.getpid()), str(self._drain_seconds), *own]
+        log_name = ".".join(["shipping", *own, "log"])
+        with contextlib.suppress(OSError), (self._directory / log_name).open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "sr_lab.tracking.shipping", *arguments],
                 stdin=subprocess.PIPE,
@@ -47,18 +51,23 @@ class ShippingProcess:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             )
 
-    def finish(self) -> None:
-        """Let it send what is left, within the time that it has for that."""
+    def end(self) -> None:
+        """Tell it that the run is over: it sends what is left, within the time that it has for that."""
         self.ensure_alive()
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(b"end\n")
+            self._process.stdin.close()
+
+    def wait(self, deadline: float) -> None:
+        """Wait until it has ended, at most until this value of ``time.monotonic()``."""
         process = self._process
         if process is None:
             return
-        assert process.stdin is not None
-        with contextlib.suppress(OSError):
-            process.stdin.write(b"end\n")
-            process.stdin.close()
         try:
-            process.wait(timeout=self._drain_seconds)
+            process.wait(timeout=max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -25,6 +25,10 @@ class RefusedError(Exception):
     """This event can never be delivered."""
 
 
+class GoneSourceError(RefusedError):
+    """The copy that the event names is not there any more."""
+
+
 def deliver(client: "MlflowClient", spool: Spool, state: State, events: list[Event]) -> None:
     """Send events that go into one request: any number of metrics, params and tags, or one of another kind.
 
@@ -176,9 +180,24 @@ _SINGLE: "dict[str, Callable[[MlflowClient, Spool, State, Event], None]]" = {
 
 def _source(spool: Spool, event: Event) -> Path:
     path: Path = spool.directory / event["source"]
+    if (
+        not path.exists()
+        and event["kind"] == "model"
+        and _is_that_model(path := spool.directory.parent / "model", event)
+    ):
+        return path
     if not path.exists():
-        raise RefusedError(f"{event.get('name', event['kind'])}: its copy {path} is gone")
+        raise GoneSourceError(f"{event.get('name', event['kind'])}: its copy {path} is gone")
     return path
+
+
+def _is_that_model(folder: Path, event: Event) -> bool:
+    """Whether the run's folder has the model that was recorded, by the hash of its weights."""
+    file = folder / "metadata.json"
+    if not event.get("weights") or not file.is_file():
+        return False
+    known = json.loads(file.read_text(encoding="utf-8")).get("sha256", {})
+    return bool(known.get("weights.safetensors") == event["weights"])
 
 
 @contextlib.contextmanager

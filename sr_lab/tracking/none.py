@@ -16,7 +16,7 @@ class NoRun:
     uid: str | None = None
     run_id: str | None = None
     url: str | None = None
-    page_command = "nothing was recorded (tracking=none)"
+    page_commands = ["nothing was recorded (tracking=none)"]
     is_resumed = False
 
     def __init__(self, *, name: str, directory: Path | str, tags: Mapping[str, str] | None = None) -> None:

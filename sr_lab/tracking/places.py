@@ -10,6 +10,7 @@ from sr_lab.base.words import line, setting
 from sr_lab.tracking.embedded import StoreError, knows
 from sr_lab.tracking.spool import Identity, Spool
 from sr_lab.tracking.store import check_uri, restore_command
+from sr_lab.tracking.trackers import tracker_of
 
 
 def settle(spool: Spool) -> Identity:
@@ -24,8 +25,10 @@ def settle(spool: Spool) -> Identity:
         StoreError: if the store is gone, or the folder is a copy of a run whose store was not copied with it.
     """
     identity = spool.identity
+    if identity.uri is None:
+        return identity
     here = spool.directory.resolve()
-    settled = replace(identity, uri=_store(spool, identity, here), directory=str(here))
+    settled = replace(identity, uri=_store(spool, identity, identity.uri, here), directory=str(here))
     if settled != identity:
         with contextlib.suppress(OSError):  # somebody else's, to be read only
             spool.create(settled)
@@ -47,6 +50,10 @@ def require_reopenable(directory: Path | str) -> Identity:
     """
     spool = Spool(Path(directory))
     identity = settle(spool)
+    for tracker in identity.trackers.values():
+        tracker_of(tracker).check()
+    if identity.uri is None:
+        return identity
     check_uri(identity.uri)
     path, run_id = sqlite_path(identity.uri), spool.state.run_id
     if path is not None and run_id is not None and path.is_file():
@@ -59,10 +66,10 @@ def require_reopenable(directory: Path | str) -> Identity:
     return identity
 
 
-def _store(spool: Spool, identity: Identity, here: Path) -> str:
-    recorded = sqlite_path(identity.uri)
+def _store(spool: Spool, identity: Identity, uri: str, here: Path) -> str:
+    recorded = sqlite_path(uri)
     if recorded is None:
-        return identity.uri
+        return uri
     before = Path(identity.directory) if identity.directory else None
     sent = spool.state.run_id is not None
     beside = _beside(recorded, before, here)
@@ -74,9 +81,9 @@ def _store(spool: Spool, identity: Identity, here: Path) -> str:
             "original, or copy the whole project"
         )
     if recorded.is_file():
-        return identity.uri
+        return uri
     if not sent:  # the store is made when the run is sent
-        return f"{SQLITE}{beside}" if beside is not None and beside.parent.is_dir() else identity.uri
+        return f"{SQLITE}{beside}" if beside is not None and beside.parent.is_dir() else uri
     looked = f"no {recorded}" if beside in (None, recorded) else f"neither {recorded} nor {beside}"
     again = line("sync", setting("directory", here.parent), setting("uri", "sqlite:///FILE.db"))
     raise StoreError(

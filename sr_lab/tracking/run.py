@@ -6,6 +6,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -19,9 +20,11 @@ from sr_lab.base.words import counted, line, setting
 from sr_lab.tracking.companion import WATCH_SECONDS, ShippingProcess, Watch
 from sr_lab.tracking.places import require_reopenable
 from sr_lab.tracking.reaper import Process
-from sr_lab.tracking.spool import SYSTEM_PREFIX, History, Identity, Spool
+from sr_lab.tracking.sending import SINCE
+from sr_lab.tracking.spool import SYSTEM_PREFIX, History, Identity, Spool, State
 from sr_lab.tracking.store import check_uri, page_command, page_url, resolve_uri, without_password
 from sr_lab.tracking.system import SystemSampler
+from sr_lab.tracking.trackers import Tracker, tracker_of
 from sr_lab.tracking.values import PARAM_LIMIT, TAG_LIMIT, as_name, as_text, cell, check_key, split_path
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -31,7 +34,7 @@ _KILLED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
 
 
 class Run:
-    """A run that is recorded on disk and shipped to MLflow by a process of its own.
+    """A run that is recorded on disk and shipped to its trackers, each by a process of its own.
 
     No ``log_*`` call waits for the server or fails because of it; what it did not take is sent by ``srlab sync``. Made
     again on the same directory it continues the same MLflow run: metrics and images of steps that were recorded before
@@ -41,7 +44,8 @@ class Run:
     process is asked to end (Ctrl-C, SIGTERM).
 
     Args:
-        uri: Tracking store: ``sqlite:///FILE.db`` or ``http://HOST:PORT``.
+        uri: MLflow's store: ``sqlite:///FILE.db`` or ``http://HOST:PORT``; None sends nothing to MLflow.
+        trackers: Where the run is sent beside that, by any name: ``Wandb``, ``TensorBoard``.
         experiment: Experiment in which MLflow lists the run; made if it does not exist.
         name: Name of the run.
         directory: Folder of the record; ``RUN/tracking`` by convention, so that commands find it from the run's folder.
@@ -60,7 +64,8 @@ class Run:
     def __init__(
         self,
         *,
-        uri: str,
+        uri: str | None = None,
+        trackers: Mapping[str, Tracker] | None = None,
         experiment: str,
         name: str,
         directory: Path | str,
@@ -70,8 +75,16 @@ class Run:
         system_seconds: float = 10.0,
         observe: bool = True,
     ) -> None:
-        uri = resolve_uri(uri)
-        check_uri(uri)
+        if uri is None and not trackers:
+            raise ValueError("the run is sent nowhere: give uri or a tracker (tracking=none records nothing)")
+        if uri is not None:
+            uri = resolve_uri(uri)
+            check_uri(uri)
+        self._trackers = dict(trackers or {})
+        for label, tracker in self._trackers.items():
+            if not re.fullmatch(r"[a-z][a-z0-9_-]*", label):
+                raise ValueError(f"trackers.{label}: a tracker's name has small letters, digits, _ and - only")
+            tracker.check()
         marks = as_text(tags or {}, limit=TAG_LIMIT, where="the run's files")
         for key in marks:
             check_key(key)
@@ -82,7 +95,12 @@ class Run:
         self._start(ship, drain_seconds, system_seconds, observe)
 
     def _start(self, ship: bool, drain_seconds: float, system_seconds: float, observe: bool) -> None:
-        self._shipping = ShippingProcess(self.spool.directory, drain_seconds=drain_seconds) if ship else None
+        queues = self.spool.queues() if ship else []
+        self._drain_seconds = drain_seconds
+        self._shipping = [
+            ShippingProcess(self.spool.directory, drain_seconds=drain_seconds, tracker=queue.tracker)
+            for queue in queues
+        ]
         self._sampler: SystemSampler | None = None
         self._watch = Watch(
             first=self._begin(observe, sample=system_seconds > 0),
@@ -106,11 +124,12 @@ class Run:
         run.spool = Spool(Path(directory).resolve())
         identity = require_reopenable(directory)
         run.name, run._finished = identity.name, False
+        run._trackers = {label: tracker_of(node) for label, node in identity.trackers.items()}
         run._open(identity.uri, identity.experiment, {}, reopened=True)
         run._start(True, drain_seconds, 0, observe=False)
         return run
 
-    def _open(self, uri: str, experiment: str, tags: Mapping[str, str], *, reopened: bool = False) -> None:
+    def _open(self, uri: str | None, experiment: str, tags: Mapping[str, str], *, reopened: bool = False) -> None:
         now = _now()
         self.spool.directory.mkdir(parents=True, exist_ok=True)
         try:
@@ -126,15 +145,20 @@ class Run:
             self.spool.close()
             raise
 
-    def _continue(self, uri: str, experiment: str, tags: Mapping[str, str], now: int) -> None:
+    def _continue(self, uri: str | None, experiment: str, tags: Mapping[str, str], now: int) -> None:
         if not self.spool.exists:
             marks = {"mlflow.user": provenance.user(), "mlflow.source.name": "srlab", "mlflow.source.type": "LOCAL"}
             uid, place = uuid.uuid4().hex, str(self.spool.directory)
             self.spool.create(
-                Identity(uid=uid, uri=uri, experiment=experiment, name=self.name, time=now, tags=marks, directory=place)
-            )
-        elif self.spool.identity.uri != uri:
-            self.spool.readdress(uri)
+                Identity(
+                    uid=uid, uri=uri, experiment=experiment, name=self.name, time=now, tags=marks, directory=place,
+                    trackers=self._described(),
+                )
+            )  # fmt: skip
+        else:
+            if uri is not None and self.spool.identity.uri != uri:
+                self.spool.readdress(uri)
+            self._add_trackers()
         self._before: History = self.spool.history()
         if self._reopened:  # a result may be measured again
             self._before.metric_steps, self._before.image_steps = {}, {}
@@ -148,6 +172,19 @@ class Run:
         session |= {"reopened": True} if self._reopened else {}
         self.spool.append({"kind": "session", "time": now, **session})
 
+    def _described(self) -> dict[str, dict[str, Any]]:
+        return {label: tracker.described() for label, tracker in self._trackers.items()}
+
+    def _add_trackers(self) -> None:
+        """Sends a run that goes on to the trackers that it has now, too; what it had goes on."""
+        identity, known = self.spool.identity, self.spool.identity.trackers
+        if (all_of_them := {**known, **self._described()}) == known:
+            return
+        size = self.spool.events_path.stat().st_size if self.spool.events_path.exists() else 0
+        for label in all_of_them.keys() - known.keys():
+            Spool(self.spool.directory, label).acknowledge(State(details={SINCE: size}))
+        self.spool.create(replace(identity, trackers=all_of_them))
+
     @property
     def uid(self) -> str:
         """Our own id of the run; the tag ``srlab.parent`` of another run names it as that one's parent."""
@@ -155,19 +192,21 @@ class Run:
 
     @property
     def run_id(self) -> str | None:
-        """The server's id of the run, None until it has given one."""
+        """MLflow's id of the run, None until it has given one."""
         return self.spool.state.run_id
 
     @property
     def url(self) -> str | None:
         """The run's page on a tracking server; None for a store without a server, see ``page_command``."""
-        state = self.spool.state
-        return page_url(self.spool.identity.uri, state.experiment_id, state.run_id)
+        state, uri = self.spool.state, self.spool.identity.uri
+        return None if uri is None else page_url(uri, state.experiment_id, state.run_id)
 
     @property
-    def page_command(self) -> str:
-        """The line that opens the MLflow page."""
-        return page_command(self.spool.identity.uri)
+    def page_commands(self) -> list[str]:
+        """The lines that open the run's pages, MLflow's first."""
+        identity = self.spool.identity
+        first = [] if identity.uri is None else [page_command(identity.uri)]
+        return first + [tracker.page(self.spool.directory.parent, identity) for tracker in self._trackers.values()]
 
     @property
     def is_resumed(self) -> bool:
@@ -310,13 +349,19 @@ class Run:
         self._append({**event, "profile": dict(profile or {})})
 
     def flush(self, timeout: float) -> int:
-        """Wait until everything logged so far is on the server, at most ``timeout`` seconds.
+        """Wait until everything logged so far is on the servers, at most ``timeout`` seconds.
+
+        A tracker that says only at the end what has arrived (wandb) is not asked.
 
         Returns:
             How many events are not there.
         """
         deadline = time.monotonic() + timeout
-        while (left := self.spool.remaining()) and self._shipping is not None and time.monotonic() < deadline:
+        asked = [
+            queue for queue in self.spool.queues()
+            if queue.tracker is None or self._trackers[queue.tracker].confirms_while_running
+        ]  # fmt: skip
+        while (left := sum(queue.remaining() for queue in asked)) and self._shipping and time.monotonic() < deadline:
             time.sleep(0.1)
         return left
 
@@ -329,14 +374,17 @@ class Run:
             How many events remain on disk only; ``srlab sync`` sends them.
         """
         if self._finished:
-            return self.spool.remaining()
+            return sum(queue.remaining() for queue in self.spool.queues())
         self._watch.stop()
         try:
             self._append({"kind": "status", "status": status}, empty=self._reopened)
         finally:
             self._finished = True
-            if self._shipping is not None:
-                self._shipping.finish()
+            for process in self._shipping:
+                process.end()
+            deadline = time.monotonic() + self._drain_seconds
+            for process in self._shipping:
+                process.wait(deadline)
             self.spool.close()
         return self._report()
 
@@ -362,8 +410,8 @@ class Run:
     def _begin(self, observe: bool, *, sample: bool) -> Callable[[], None]:
         def begin() -> None:
             self._sampler = SystemSampler() if sample else None
-            if self._shipping is not None:
-                self._shipping.ensure_alive()
+            for process in self._shipping:
+                process.ensure_alive()
             if observe:
                 self._observe()
 
@@ -390,12 +438,16 @@ class Run:
             self._system_step += 1
             values = {SYSTEM_PREFIX + key: value for key, value in self._sampler.sample().items()}
             self._append({"kind": "metrics", "step": self._system_step, "values": values})
-        if self._shipping is not None:
-            self._shipping.ensure_alive()
+        for process in self._shipping:
+            process.ensure_alive()
 
     def _report(self) -> int:
-        """Say what the server did not take; returns how many events that are."""
-        uri, state, left = without_password(self.spool.identity.uri), self.spool.state, self.spool.remaining()
+        """Say what the trackers did not take; returns how many events that are."""
+        return sum(map(self._report_of, self.spool.queues()))
+
+    def _report_of(self, queue: Spool) -> int:
+        uri = without_password(str(queue.identity.uri)) if queue.tracker is None else queue.tracker
+        state, left = queue.state, queue.remaining()
         if left:
             why = f" ({state.error})" if state.error else ""
             sending = line("sync", setting("directory", self.spool.directory.parent))
@@ -405,9 +457,9 @@ class Run:
                 file=sys.stderr,
             )
         if state.rejected:
-            where = self.spool.directory / "rejected.jsonl"
+            refused = counted(state.rejected, "event")
             print(
-                f"tracking: {uri} refused {counted(state.rejected, 'event')} of run {self.name!r}: {where}",
+                f"tracking: {uri} refused {refused} of run {self.name!r}: {queue.rejected_path}",
                 file=sys.stderr,
             )
         return left

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from sr_lab.base.words import line, setting
 from sr_lab.tracking.answers import sentence
-from sr_lab.tracking.delivery import RefusedError, deliver
+from sr_lab.tracking.delivery import GoneSourceError, RefusedError, deliver
 from sr_lab.tracking.reaper import HEARTBEAT_TAG, UID_TAG, reap
-from sr_lab.tracking.spool import Event, Spool, discard
+from sr_lab.tracking.spool import Event, Spool
 from sr_lab.tracking.store import (
     DeletedError,
     connect,
@@ -30,6 +30,8 @@ from sr_lab.tracking.store import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from sr_lab.tracking.sending import TrackerShipper
 
 POLL_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
@@ -56,6 +58,7 @@ class Shipper:
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
         self.identity = spool.identity
+        self.uri = str(self.identity.uri)
         self.state = spool.state
         self._client: MlflowClient | None = None
         self._heartbeat = 0.0
@@ -81,11 +84,14 @@ class Shipper:
                 sent += self._send_front(batch)
         except Exception as error:
             gone = self._gone(error)
-            reason = gone or sentence(error, self.identity.uri)
+            reason = gone or sentence(error, self.uri)
             with contextlib.suppress(OSError):
                 self._remember(error=reason)
-            raise (GoneError if gone else AwayError)(f"{without_password(self.identity.uri)}: {reason}") from error
+            raise (GoneError if gone else AwayError)(f"{without_password(self.uri)}: {reason}") from error
         return sent
+
+    def finish(self) -> None:
+        """Nothing: MLflow acknowledges every request."""
 
     def beat(self) -> None:
         """Tell the server, now and then, that the run is alive; takes back a hasty KILLED of another machine."""
@@ -107,13 +113,13 @@ class Shipper:
 
     def _connect(self) -> None:
         if self._client is None:
-            self._client = connect(self.identity.uri)
+            self._client = connect(self.uri)
         if self.state.run_id is None:
             self._find_or_create_run(self._client)
 
     def _find_or_create_run(self, client: "MlflowClient") -> None:
         identity = self.identity
-        experiment = experiment_id(client, identity.uri, identity.experiment)
+        experiment = experiment_id(client, self.uri, identity.experiment)
         found = client.search_runs([experiment], f"tags.`{UID_TAG}` = '{identity.uid}'", max_results=1)
         if found:
             offset = self.state.offset
@@ -136,14 +142,16 @@ class Shipper:
                 raise
             if len(group) > 1:
                 return self._send_front(batch[: len(group) // 2])
-            self.spool.reject(events[0], sentence(error, self.identity.uri))
+            if isinstance(error, GoneSourceError) and self.identity.trackers:
+                self._remember(offset=group[-1][0], error=None)
+                return 1  # sent to others, before the run was given to this store
+            self.spool.reject(events[0], sentence(error, self.uri))
             self._remember(rejected=self.state.rejected + 1)
         self._remember(offset=group[-1][0], error=None)
-        for event in events:
+        for end, event in group:
             if event["kind"] in ("session", "status") and not event.get("reopened"):
                 self._ended = event["kind"] == "status"
-            if "source" in event and event["kind"] != "dataset":
-                discard(self.spool.directory / event["source"])
+            self.spool.release(event, end)
         return len(group)
 
     def _is_final(self, error: Exception) -> bool:
@@ -179,7 +187,7 @@ class Shipper:
             again = line("sync", setting("directory", self.spool.directory.parent), setting("uri", "sqlite:///FILE.db"))
             return f"there is no run {self.state.run_id} there any more: record it in another store ({again}), {remedy}"
         if run.info.lifecycle_stage != "active":
-            restore = restore_command("runs", str(run.info.run_id), self.identity.uri)
+            restore = restore_command("runs", str(run.info.run_id), self.uri)
             return f"run {self.state.run_id} was deleted there: restore it ({restore}), {remedy}"
         return ""
 
@@ -229,6 +237,19 @@ def close_if_dead(spool: Spool) -> bool:
     return True
 
 
+def shipper_of(spool: Spool) -> "Shipper | TrackerShipper":
+    """What sends this queue.
+
+    Raises:
+        ValueError: if its tracker cannot be made.
+    """
+    if spool.tracker is None:
+        return Shipper(spool)
+    from sr_lab.tracking.sending import TrackerShipper
+
+    return TrackerShipper(spool)
+
+
 def serve(spool: Spool, *, parent: int, drain_seconds: float) -> int:
     """Send a run's events until its process says that it is done, or is gone, and the queue is empty.
 
@@ -242,7 +263,7 @@ def serve(spool: Spool, *, parent: int, drain_seconds: float) -> int:
     Returns:
         How many events remain unsent.
     """
-    shipper = Shipper(spool)
+    shipper = shipper_of(spool)
     pause, deadline, reaped = 0.0, float("inf"), False
     while True:
         ending = deadline < float("inf")
@@ -257,6 +278,8 @@ def serve(spool: Spool, *, parent: int, drain_seconds: float) -> int:
         try:
             shipper.ship(deadline=deadline)
             pause = POLL_SECONDS
+            if ending:
+                shipper.finish()
             if not ending:
                 shipper.beat()
             if not reaped:
@@ -288,13 +311,14 @@ def _closed(timeout: float) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """``python -m sr_lab.tracking.shipping SPOOL PARENT_PID DRAIN_SECONDS``, started by ``Run``."""
-    directory, parent, drain_seconds = arguments
+    """``python -m sr_lab.tracking.shipping SPOOL PARENT_PID DRAIN_SECONDS [TRACKER]``, started by ``Run``."""
+    directory, parent, drain_seconds, *tracker = arguments
     logging.basicConfig(level=logging.WARNING)
     with contextlib.suppress(OSError):
         os.nice(5)
-    prepare_mlflow()
-    spool = Spool(Path(directory))
+    if not tracker:
+        prepare_mlflow()
+    spool = Spool(Path(directory), *tracker)
     with spool.shipper_lock:
         return 0 if serve(spool, parent=int(parent), drain_seconds=float(drain_seconds)) == 0 else 3
 

@@ -1,15 +1,17 @@
-"""The on-disk queue between a run and its tracking server.
+"""The on-disk queue between a run and the trackers that it is sent to.
 
-A run appends events to it and never waits for the server; the shipping process (or ``srlab sync``) reads them in order
-and remembers how far the server has acknowledged. Layout of the folder::
+A run appends events to it and never waits for a server; the shipping processes (or ``srlab sync``) read them in order,
+and each remembers how far its tracker has acknowledged. Layout of the folder::
 
-    spool.json       who the run is: uid, uri, experiment, name, tags, folder (readable by its owner only)
+    spool.json       who the run is: uid, uri, trackers, experiment, name, tags, folder (readable by its owner only)
     events.jsonl     one event a line, append only, never rewritten
-    files/           copies of the artefacts that were not sent yet
+    files/           copies of the artefacts that were not sent everywhere yet
     state.json       bytes of events.jsonl acknowledged, the server's run id, the last error
     rejected.jsonl   events that the server refused for good, with its reason
     writer.lock      held by the process that logs; free means that the run is no longer alive
     shipper.lock     held by the process that sends
+
+The last four but the writer's are MLflow's; those of another tracker carry its name (``state.wandb.json``).
 """
 
 import contextlib
@@ -49,28 +51,34 @@ def write_atomic(path: Path, text: str, *, mode: int = 0o644) -> None:
 class Identity:
     """What makes a run the same run, kept over resumes. ``time`` is its start in ms since 1970.
 
-    ``directory`` is where the spool lay when ``uri`` was written down, by which a project that was copied or moved is
-    known; earlier releases did not write it.
+    ``uri`` is MLflow's store, None where the run is not sent to MLflow; ``trackers`` are the others by their names,
+    each as the ``_target_`` node that describes it. ``directory`` is where the spool lay when ``uri`` was written down,
+    by which a project that was copied or moved is known; earlier releases did not write it.
     """
 
     uid: str
-    uri: str
+    uri: str | None
     experiment: str
     name: str
     time: int
     tags: dict[str, str] = field(default_factory=dict)
     directory: str | None = None
+    trackers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What the server has acknowledged. ``offset`` counts bytes of events.jsonl; ``error`` is why sending stopped."""
+    """What a tracker has acknowledged. ``offset`` counts bytes of events.jsonl; ``error`` is why sending stopped.
+
+    ``details`` is what the tracker itself wants to remember.
+    """
 
     offset: int = 0
     run_id: str | None = None
     experiment_id: str | None = None
     rejected: int = 0
     error: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -115,13 +123,17 @@ class Spool:
 
     Args:
         directory: folder of the spool, made by ``create``.
+        tracker: whose acknowledgements are meant; None are those of MLflow.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, tracker: str | None = None) -> None:
+        self.directory, self.tracker = directory, tracker
+        mark = "" if tracker is None else f".{tracker}"
         self.events_path = directory / "events.jsonl"
+        self.state_path = directory / f"state{mark}.json"
+        self.rejected_path = directory / f"rejected{mark}.jsonl"
         self.writer_lock = FileLock(directory / "writer.lock", thread_local=False)
-        self.shipper_lock = FileLock(directory / "shipper.lock", thread_local=False)
+        self.shipper_lock = FileLock(directory / f"shipper{mark}.lock", thread_local=False)
         self._descriptor: int | None = None
         self._mutex = threading.Lock()
 
@@ -260,25 +272,37 @@ class Spool:
             history.add(event)
         return history
 
+    def queues(self) -> "list[Spool]":
+        """This record once for each tracker that it is sent to, with that one's acknowledgements."""
+        identity = self.identity
+        first = [] if identity.uri is None else [Spool(self.directory)]
+        return first + [Spool(self.directory, name) for name in identity.trackers]
+
+    def release(self, event: Event, end: int) -> None:
+        """Remove the copy that an event names, once every tracker has acknowledged the event, which ends at ``end``."""
+        copied = "source" in event and event["kind"] != "dataset"
+        if copied and all(queue.state.offset >= end for queue in self.queues()):
+            discard(self.directory / event["source"])
+
     @property
     def state(self) -> State:
-        """What the server has acknowledged."""
+        """What the tracker has acknowledged."""
         try:
-            return State(**json.loads((self.directory / "state.json").read_text(encoding="utf-8")))
+            return State(**json.loads(self.state_path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return State()
 
     def acknowledge(self, state: State) -> None:
         """Remember what the server has acknowledged."""
-        write_atomic(self.directory / "state.json", json.dumps(asdict(state)))
+        write_atomic(self.state_path, json.dumps(asdict(state)))
 
     def reject(self, event: Event, reason: str) -> None:
         """Set an event aside that the server will never take, so that it does not hold up the others."""
-        with (self.directory / "rejected.jsonl").open("a", encoding="utf-8") as stream:
+        with self.rejected_path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"reason": reason, "event": event}) + "\n")
 
     def readdress(self, uri: str) -> None:
-        """Send what follows to another store; there the run is looked for by its uid."""
+        """Send to another store of MLflow's, or to one at all; there the run is looked for by its uid."""
         self.create(replace(self.identity, uri=uri, directory=str(self.directory.resolve())))
         self.acknowledge(replace(self.state, run_id=None, experiment_id=None))
 

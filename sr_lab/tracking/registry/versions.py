@@ -106,6 +106,12 @@ def locate(run: str, *, uri: str | None, default_uri: str | None) -> tuple[str, 
     spool = Spool(folder if (folder / "spool.json").exists() else RunFolder(folder).tracking)
     if not spool.exists:
         raise ValueError(f"run {run}: the folder has no tracking/spool.json, so it was not tracked")
+    if spool.identity.uri is None:
+        sending = line("sync", setting("directory", run), setting("uri", resolve_uri(uri or default_uri)))
+        raise ValueError(
+            f"run {run} is recorded by {', '.join(spool.identity.trackers)} only, and models are registered in MLflow: "
+            f"give the run to a store of MLflow's, too:  {sending}"
+        )
     state, left = spool.state, spool.remaining()
     if left or state.run_id is None:
         sending = line("sync", setting("directory", run))

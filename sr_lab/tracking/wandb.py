@@ -83,7 +83,7 @@ class Wandb(Tracker):
         """Wandb's reason, with what helps."""
         text = super().reason(error)
         if type(error).__name__ == "UsageError" or "api_key" in text.lower():
-            return f"wandb refuses: {text.rstrip('.')}: run  wandb login , or set WANDB_API_KEY"
+            return f"{text.split('. Use')[0].rstrip('.')}: run  wandb login , or set WANDB_API_KEY"
         return text
 
 

@@ -24,8 +24,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from sr_lab.base.files import write_text
 from sr_lab.commands import drift, promote, train
-from sr_lab.config.check import locate
 from sr_lab.config.compose import build, compose, plain, to_yaml
+from sr_lab.config.targets import locate
 from sr_lab.config.words import setting
 from sr_lab.workflows.load import choose_device, fetch_artefact
 from sr_lab.workflows.register import register

@@ -14,15 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sr_lab.base.errors import ConfigError
-from sr_lab.config.check import NAMES, check, join, unknown_arguments
+from sr_lab.config.check import check
+from sr_lab.config.kinds import kind_of
 from sr_lab.config.search import join_own_trees
+from sr_lab.config.targets import join, unknown_arguments
 from sr_lab.config.tree import config_dir, is_group, nearest, options, stamp
 from sr_lab.config.words import setting
 
 join_own_trees()
-
-TEXT = NAMES | {"restorer"}
-"""Keys of commands whose value is text, whatever it looks like."""
 
 
 def compose(command: str, overrides: list[str]) -> DictConfig:
@@ -31,7 +30,7 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
     Raises:
         ConfigError: on any key, option, file or argument that does not exist; it names the nearest one.
     """
-    overrides = [_as_text(override) for override in overrides]
+    overrides = [_as_text(command, override) for override in overrides]
     handed_on = _names_of_options(command, stamp())
     names = [override for override in overrides if override.partition("=")[0] in handed_on]
     try:
@@ -48,16 +47,22 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
     return config
 
 
-def _as_text(override: str) -> str:
-    """An override of a key that holds text, in quotes where Hydra would read a number or a switch: ``name=1e3``."""
+def _as_text(command: str, override: str) -> str:
+    """An override of a key that holds text, in quotes where Hydra would read otherwise: ``name=1e3``, ``name=a,b``.
+
+    What Hydra reads as text stays, ``${KEY}`` included; so do lists and mappings, which are refused later.
+    """
     key, equals, value = override.partition("=")
-    if key not in TEXT or not equals:
+    kind = kind_of(command, key)
+    if kind not in ("text", "texts") or not equals or key in _groups(command, stamp()):
         return override
     try:
-        parsed = OverridesParser.create().parse_override(override).value()
+        parsed = OverridesParser.create().parse_override(override)
     except HydraException:
-        return override
-    return setting(key, value) if isinstance(parsed, bool | int | float) else override
+        return setting(key, value)
+    if parsed.is_sweep_override():
+        return setting(key, value)
+    return setting(key, value) if isinstance(parsed.value(), bool | int | float) else override
 
 
 def to_yaml(config: DictConfig) -> str:
@@ -91,14 +96,20 @@ def build(node: Any, **arguments: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
+def _groups(command: str, of: object) -> set[str]:
+    """The groups of options that the command has."""
+    content = OmegaConf.load(config_dir() / f"{command}.yaml")
+    return {str(key) for entry in content.get("defaults", []) if isinstance(entry, DictConfig) for key in entry}
+
+
+@functools.lru_cache(maxsize=64)
 def _names_of_options(command: str, of: object) -> set[str]:
     """The command's keys whose value is the name of an option that it hands on: ``experiment`` of demo and sweep.
 
     Hydra takes the name of every folder of conf/ for a group, also where the command has only a value of that name.
     """
-    content = OmegaConf.load(config_dir() / f"{command}.yaml")
-    groups = {str(key) for entry in content.pop("defaults", []) if isinstance(entry, DictConfig) for key in entry}
-    return {str(key) for key in content if key not in groups and is_group(str(key))}
+    keys = {str(key) for key in OmegaConf.load(config_dir() / f"{command}.yaml")} - {"defaults"}
+    return {key for key in keys - _groups(command, of) if is_group(key)}
 
 
 def _known(command: str) -> DictConfig:
@@ -135,10 +146,10 @@ def _explain(command: str, overrides: list[str], error: Exception) -> str:
     for override in overrides:
         try:
             parsed = OverridesParser.create().parse_override(override)
-        except HydraException as broken:
+        except HydraException:
             name, equals, value = override.partition("=")
             quoted = f", text with such characters as {shlex.quote(setting(name, value))}" if equals else ""
-            return f"cannot read {override!r}: {str(broken).splitlines()[0]}. Settings are given as key=value{quoted}"
+            return f"cannot read {override!r}: settings are given as key=value{quoted}"
         key = parsed.key_or_group
         if not parsed.is_add() and key not in _paths(known) and f"'{key}'" in text:
             if _may_be_added(key, known):

@@ -1,13 +1,18 @@
 """A typo anywhere in the configuration is an error that names the key and the nearest valid one."""
 
+import math
 import shlex
+from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from sr_lab.base.errors import ConfigError
+from sr_lab.cli import commands
 from sr_lab.config import compose as composing
-from sr_lab.config.check import locate
 from sr_lab.config.compose import build, compose
+from sr_lab.config.kinds import kind_of, wrong_values
+from sr_lab.config.targets import locate
 from sr_lab.config.tree import config_dir
 from sr_lab.config.words import setting
 
@@ -59,11 +64,48 @@ def test_a_setting_is_taken_as_it_is(text):
     assert setting("name", "runs/a") == "name=runs/a"
 
 
-def test_text_that_cannot_be_read_is_shown_in_the_quotes_it_needs():
+@pytest.mark.parametrize("text", ["photos (1)", "a=b", "a,b", "it's", "(x", "100%", "a: b", "[a", "x ${", "nan", "-1"])
+def test_one_text_needs_no_quotes_of_its_own_whatever_it_holds(text):
+    assert compose("history", [f"name={text}"]).name == text
+    assert compose("evaluate", [f"restorer={text}", "benchmark=b", "scale=2", "report=r"]).restorer == text
+
+
+def test_a_value_that_cannot_be_read_is_shown_in_the_quotes_it_needs():
     with pytest.raises(ConfigError, match="cannot read") as caught:
-        compose("history", ["name=photos (1)"])
+        compose("register", ["run=r", "name=n", "tags.by=photos (1)"])
     quoted = str(caught.value).rpartition(" as ")[2]
-    assert compose("history", shlex.split(quoted)).name == "photos (1)"
+    assert (
+        compose("register", ["run=r", "name=n", *(f"+{word}" for word in shlex.split(quoted))]).tags.by == "photos (1)"
+    )
+
+
+ODD: list[Any] = ["", None, math.nan, math.inf, 0, -1, 0.5, 1e30, True, "text", [], [1, 2], [None], {}, {"a": 1}]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_key_of_every_command_has_a_kind_and_refuses_what_is_of_another(command):
+    content = OmegaConf.load(config_dir() / f"{command}.yaml")
+    groups = {str(key) for entry in content.pop("defaults", []) if OmegaConf.is_dict(entry) for key in entry}
+    known = OmegaConf.to_container(content, resolve=False)
+    for key, default in known.items():
+        if key in groups or isinstance(default, dict):
+            continue
+        kind = kind_of(command, key)
+        assert kind or isinstance(default, bool | int | float), f"{command}.{key} stands in no table of kinds.py"
+        passed = [value for value in ODD if not list(wrong_values(command, {**known, key: value}, known))]
+        if kind == "text":
+            assert not [value for value in passed if value == "" or isinstance(value, list | dict)], f"{command}.{key}"
+            assert None not in passed or default in (None, "???"), f"{command}.{key}"
+        elif kind == "texts":
+            assert passed in ([None, "text"], ["text"]), f"{command}.{key}: {passed}"
+        elif kind in ("list", "mapping"):
+            kinds = (list if kind == "list" else dict, type(default))
+            assert all(isinstance(value, kinds) for value in passed), f"{command}.{key}: {passed}"
+        elif isinstance(default, bool):
+            assert passed == [0, True], f"{command}.{key}: {passed}"
+        elif kind != "word":
+            number = [value for value in passed if isinstance(value, int | float) and not isinstance(value, bool)]
+            assert [value for value in passed if value is not None] == number, f"{command}.{key}: {passed}"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +124,7 @@ def test_text_that_cannot_be_read_is_shown_in_the_quotes_it_needs():
         ("train", "model.network.num_features=null", "model.network.num_features=null: give a number"),
         ("train", "model.ema_decay=much", "model.ema_decay=much: give a number"),
         ("train", "model.channels_last=3", "model.channels_last=3: give true or false"),
-        ("evaluate", "benchmark=[a]", r"benchmark=\['a'\]: give one"),
+        ("evaluate", "benchmark=[a]", r"benchmark=\[a\]: give one"),
         ("evaluate", "benchmark=''", "benchmark=: it is empty"),
         ("evaluate", "report={a: 1}", "report=.*: give one"),
         ("evaluate", "missing=maybe", "missing=maybe: give error or skip"),

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from sr_lab.cli import commands
-from sr_lab.config.check import locate
 from sr_lab.config.compose import compose
+from sr_lab.config.targets import locate
 from sr_lab.config.tree import config_dir
 
 EXPERIMENTS = sorted(file.stem for file in (config_dir() / "experiment").glob("*.yaml"))

@@ -9,7 +9,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from sr_lab.config.check import locate
+from sr_lab.config.targets import locate
 from sr_lab.losses.adversarial import Vanilla
 from sr_lab.losses.pixel import L2
 from sr_lab.networks.base import GenerativeNetwork

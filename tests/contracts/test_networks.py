@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from sr_lab.artefacts.artefact import build_network, load_artefact, save_artefact
-from sr_lab.config.check import locate
+from sr_lab.config.targets import locate
 from sr_lab.images import to_levels
 from sr_lab.inference.restorers import NetworkRestorer
 from sr_lab.losses.pixel import L2

@@ -1,6 +1,7 @@
 """Every command that srlab prints is quoted by one function, knows its keys, and runs when it is pasted."""
 
 import ast
+import functools
 import re
 import shlex
 from collections.abc import Iterator
@@ -18,10 +19,15 @@ AWKWARD = 'Ann\'s runs (2), lr=0.001 [a] {b} ${c} "e" \\'
 HINT = re.compile(r"\bsrlab ([a-z_]+)((?: +[^\s:;,()`']+=[^\s:;,()`']+)*)")
 
 
+@functools.cache
+def trees() -> dict[Path, ast.Module]:
+    """Every file of the package, parsed once."""
+    return {file: ast.parse(file.read_text(encoding="utf-8")) for file in sorted(ROOT.rglob("*.py"))}
+
+
 def texts() -> Iterator[tuple[str, str]]:
     """Every text of the package that is no docstring, what is filled in as <>; with its place."""
-    for file in sorted(ROOT.rglob("*.py")):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+    for file, tree in trees().items():
         alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
         for node in ast.walk(tree):
@@ -37,8 +43,8 @@ def texts() -> Iterator[tuple[str, str]]:
 def lines() -> dict[str, tuple[str, list[str]]]:
     """Command and settings of every call of ``line``, by place; a value that is filled in is an awkward one."""
     found = {}
-    for file in sorted(ROOT.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for file, tree in trees().items():
+        for node in ast.walk(tree):
             if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "line"):
                 continue
             command, *given = node.args

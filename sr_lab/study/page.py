@@ -1,12 +1,9 @@
 """The page that raters see: one file that needs nothing from elsewhere, and names nothing."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from sr_lab.base.page import render
+from sr_lab.base.page import embed, render
 from sr_lab.study.plan import PICTURES, Picture, Plan, picture_name
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -20,12 +17,6 @@ def page_of(plan: Plan, *, embedded: dict[str, str] | None = None) -> str:
         embedded: Picture's name to its address, where the page holds the pictures itself; None: they lie beside it.
     """
     return render(TEMPLATE, title=plan.title, question=plan.question, data=embed(_content(plan, embedded)))
-
-
-def embed(content: object) -> Markup:
-    """JSON for a script element: nothing in it ends the element."""
-    text = json.dumps(content, separators=(",", ":"), ensure_ascii=True)
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _content(plan: Plan, embedded: dict[str, str] | None) -> dict[str, Any]:

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 
+from sr_lab.base.randomness import digest64
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.contact_sheet import picture
@@ -25,7 +28,7 @@ from sr_lab.workflows.load import load_restorer
 ORIGINAL = "original"
 WEIGHTS = "weights.safetensors"
 
-__all__ = ["ORIGINAL", "Folder", "Shown", "load_restorers", "measured", "shown", "weights_of"]
+__all__ = ["ORIGINAL", "Folder", "Shown", "cut_out", "load_restorers", "measured", "shown", "weights_of"]
 
 
 class Folder:
@@ -201,6 +204,39 @@ def measured(metrics: Mapping[str, PerImageMetric], image: Shown, restored: Tens
         except (ValueError, RuntimeError):  # too small a part, too many channels
             continue
     return found
+
+
+def cut_out(image: Shown, *, side: int, scale: int, where: str, seed: int) -> Shown:
+    """The same part of every result, at most ``side`` wide and high, at whole low pixels.
+
+    Args:
+        image: Whole.
+        side: Longest side in pixels of the results.
+        scale: Enlargement factor.
+        where: ``differing``, where the results' variance is largest; ``random``; or ``centre``.
+        seed: Of ``random``.
+    """
+    height, width = image.low.shape[-2:]
+    tall, wide = min(side // scale, height), min(side // scale, width)
+    if where == "random":
+        random = np.random.default_rng(digest64("cut", seed, image.name))
+        top, left = int(random.integers(0, height - tall + 1)), int(random.integers(0, width - wide + 1))
+    elif where == "centre":
+        top, left = (height - tall) // 2, (width - wide) // 2
+    else:
+        spread = torch.stack([restored[0].mean(dim=0) for restored in image.restored.values()]).var(dim=0)
+        small = functional.avg_pool2d(spread[None, None], scale)
+        means = functional.avg_pool2d(small, (tall, wide), stride=1)[0, 0]
+        top, left = divmod(int(means.argmax()), means.shape[1])
+    low = image.low[..., top : top + tall, left : left + wide]
+
+    def part(full: Tensor) -> Tensor:
+        return full[..., top * scale : (top + tall) * scale, left * scale : (left + wide) * scale].contiguous()
+
+    return Shown(
+        name=image.name, low=low, target=None if image.target is None else part(image.target),
+        restored={name: part(restored) for name, restored in image.restored.items()},
+    )  # fmt: skip
 
 
 def _restored(restorer: Restorer | Folder, name: str, low: Tensor, size: tuple[int, ...]) -> Tensor:

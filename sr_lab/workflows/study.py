@@ -33,7 +33,7 @@ from sr_lab.study.ranking import Ranking, count, rank
 from sr_lab.study.report import report_of
 from sr_lab.study.rules import Rules
 from sr_lab.study.selection import FEW, pairs_of
-from sr_lab.workflows.showing import ORIGINAL, Folder, Shown, measured, shown, weights_of
+from sr_lab.workflows.showing import ORIGINAL, Folder, cut_out, measured, shown, weights_of
 
 __all__ = ["RESULT", "VOTES", "Analysis", "Made", "Ranking", "Rules", "analyse", "create", "how_to_go_on", "more"]
 
@@ -156,7 +156,7 @@ def create(
             restorers, images, scale=scale, protocol=protocol, as_input=as_input, degradation=degradation, seed=seed,
             device=device, most=num_images, progress="restoring" if progress else None,
         ):  # fmt: skip
-            cut = _cut(image, side=side, scale=scale, where=where, seed=seed)
+            cut = cut_out(image, side=side, scale=scale, where=where, seed=seed)
             blurred = _blurred(cut.target if cut.target is not None else cut.restored[names[0]], blur)
             parts[image.name] = {**cut.pictures(), "blur": picture(blurred)}
             if cut.target is not None:
@@ -305,29 +305,6 @@ def _check(
         raise ValueError(f"display={display}: side, flicker or choose")
     if where not in ("differing", "random"):
         raise ValueError(f"where={where}: differing or random")
-
-
-def _cut(image: Shown, *, side: int, scale: int, where: str, seed: int) -> Shown:
-    """The same part of every result, at most ``side`` wide and high, at whole low pixels."""
-    height, width = image.low.shape[-2:]
-    tall, wide = min(side // scale, height), min(side // scale, width)
-    if where == "random":
-        random = np.random.default_rng(digest64("cut", seed, image.name))
-        top, left = int(random.integers(0, height - tall + 1)), int(random.integers(0, width - wide + 1))
-    else:
-        spread = torch.stack([restored[0].mean(dim=0) for restored in image.restored.values()]).var(dim=0)
-        small = functional.avg_pool2d(spread[None, None], scale)
-        means = functional.avg_pool2d(small, (tall, wide), stride=1)[0, 0]
-        top, left = divmod(int(means.argmax()), means.shape[1])
-    low = image.low[..., top : top + tall, left : left + wide]
-
-    def part(full: Tensor) -> Tensor:
-        return full[..., top * scale : (top + tall) * scale, left * scale : (left + wide) * scale].contiguous()
-
-    return Shown(
-        name=image.name, low=low, target=None if image.target is None else part(image.target),
-        restored={name: part(restored) for name, restored in image.restored.items()},
-    )  # fmt: skip
 
 
 def _blurred(image: Tensor, sigma: float) -> Tensor:

@@ -9,7 +9,7 @@ create restores the images, cuts the same part out of every result, and writes s
 under names that tell nothing) and study/codes.csv (a code and a link for each rater). Answers over HTTP are appended to
 study/answers; files that raters send are put there too. analyse leaves out raters by the rules that were fixed when the
 study was made, and gives scores (Bradley and Terry, with ties, sides and raters), with intervals over raters and over
-images. Exit code 0: it was done; analyse: some vote counts. srlab promote study=STUDY takes the result as evidence.
+images. Exit code 0: it was done; analyse: some vote counts.
 """
 
 import math

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from sr_lab.base.files import write_text
@@ -164,7 +165,7 @@ def make_gallery(
     return Gallery(page=page, num_images=len(exhibits), num_bytes=len(html.encode()), means=means)
 
 
-def _maps(image: Shown, scale: int) -> dict[str, object]:
+def _maps(image: Shown, scale: int) -> dict[str, np.ndarray[Any, Any]]:
     """RMS of invented detail over the channels, in 8-bit levels."""
     return {
         name: invented_detail(restored.clamp(0, 1), image.target, scale=scale)

@@ -31,9 +31,11 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         durable: Whether the content is flushed to the disk before the change, against a power cut.
 
     Raises:
-        OSError: If the disk is full or the folder not writable; it names ``path``, not the temporary file.
+        OSError: If the disk is full, the folder not writable, or a device or a pipe is at ``path``; it names ``path``,
+            not the temporary file.
     """
     path = _followed(path)
+    _no_device(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _neighbour(path)
     try:
@@ -185,6 +187,12 @@ def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}..."
+
+
+def _no_device(path: Path) -> None:
+    """Raises OSError where something lies that is neither file nor folder: taking its place would remove a device."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "is a device or a pipe and no file: give another place", str(path))
 
 
 def _followed(path: Path) -> Path:

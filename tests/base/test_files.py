@@ -178,3 +178,13 @@ def test_a_place_is_claimed_once(tmp_path: Path) -> None:
     record.write_text("[]")
     with pytest.raises(ValueError, match="does not say what it was begun with"):
         claim(record, recipe, where="runs/x", remedy="")
+
+
+def test_a_device_or_a_pipe_is_never_replaced(tmp_path):
+    place = tmp_path / "pipe"
+    os.mkfifo(place)
+    with pytest.raises(OSError, match="is a device or a pipe and no file") as caught, replacing(place):
+        pass
+    assert caught.value.filename == str(place)
+    assert place.is_fifo()
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]

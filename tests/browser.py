@@ -44,9 +44,10 @@ class Browser:
                 return answer["result"]
 
     def open(self, url: str) -> None:
-        """Loads a page and waits for it."""
+        """Loads a page and waits for it; what stands behind ``#`` is the page's own, which may rewrite it."""
         self("Page.navigate", url=url)
-        while self.evaluate("document.readyState") != "complete" or not self.evaluate("location.href").startswith(url):
+        there = url.partition("#")[0]
+        while self.evaluate("document.readyState") != "complete" or not self.evaluate("location.href").startswith(there):
             time.sleep(0.05)
 
     def evaluate(self, code: str) -> Any:

@@ -112,6 +112,7 @@ def test_a_researcher_looks_at_two_results(photos, tmp_path):
         page.open("about:blank")
         page.open(link)
         assert page.evaluate(STATE) == kept
+        page.open("about:blank")
         page.open(f"{made.page.as_uri()}#image=nobody&view=nothing&shown=77&zoom=NaN&gain=3")
         page.evaluate("paint()")
         assert page.evaluate("[state.image, state.view, state.shown.size, state.zoom, state.gain]") == [

@@ -46,8 +46,8 @@ class Browser:
     def open(self, url: str) -> None:
         """Loads a page and waits for it; what stands behind ``#`` is the page's own, which may rewrite it."""
         self("Page.navigate", url=url)
-        there = url.partition("#")[0]
-        while self.evaluate("document.readyState") != "complete" or not self.evaluate("location.href").startswith(there):
+        page = url.partition("#")[0]
+        while self.evaluate("document.readyState") != "complete" or not self.evaluate("location.href").startswith(page):
             time.sleep(0.05)
 
     def evaluate(self, code: str) -> Any:

@@ -1,5 +1,6 @@
 """Running a network's files by ONNX Runtime, OpenVINO or ncnn: arrays in, arrays out, and no PyTorch."""
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,7 @@ class OpenVinoGraphs:
         return restored
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
-        import openvino
-
-        core = openvino.Core()
+        core = _openvino()
         graph = core.read_model(self.model, b"") if isinstance(self.model, bytes) else core.read_model(str(self.model))
         graph.reshape(list(shape))
         settings = {
@@ -117,3 +116,15 @@ class OpenVinoGraphs:
             "PERFORMANCE_HINT": "LATENCY",
         }
         return core.compile_model(graph, "CPU", settings)
+
+
+@functools.cache
+def _openvino() -> Any:
+    """OpenVINO's core, one for the process and never let go.
+
+    Its plugin gives the thread that loads it a stack for signals, and takes it back where it is let go: in another
+    thread that leaves the first one with a stack that is gone, and the next signal ends the process.
+    """
+    import openvino
+
+    return openvino.Core()

@@ -1,5 +1,7 @@
 import importlib.util
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -106,3 +108,28 @@ def test_a_missing_engine_names_its_extra(network, monkeypatch):
         make_engine(network, "ncnn")
     with pytest.raises(ValueError, match="engine=tensorrt: auto, torch, onnx, openvino, ncnn"):
         make_engine(network, "tensorrt")
+
+
+LET_GO = """
+import os, signal, sys, threading
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from sr_lab.inference.runtimes import OpenVinoGraphs
+
+low, high = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 8, 8]) for name in ("low", "high"))
+graph = helper.make_graph([helper.make_node("Relu", ["low"], ["high"])], "graph", [low, high][:1], [high])
+engine = [OpenVinoGraphs(helper.make_model(graph).SerializeToString(), threads=1)]
+engine[0](np.zeros((1, 3, 8, 8), np.float32))
+other = threading.Thread(target=engine.clear)
+other.start()
+other.join()
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_after_openvino_was_let_go_in_another_thread_is_survived():
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnx")
+    assert subprocess.run([sys.executable, "-c", LET_GO], check=False).returncode == 7

@@ -79,6 +79,7 @@ def call(cfg: DictConfig) -> None:
         admin_port=cfg.admin_port,
         grpc_port=cfg.grpc_port,
         poll=cfg.poll,
+        notice_seconds=cfg.notice_seconds,
         drain_seconds=cfg.drain_seconds,
         certificate=_file(cfg.certificate),
         private_key=_file(cfg.private_key),

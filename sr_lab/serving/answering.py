@@ -36,7 +36,8 @@ class Parts:
         keys: Who may call.
         audit: Who called what.
         jobs: What is too large to wait for; None: there are no jobs.
-        draining: Whether the server is ending.
+        leaving: Whether the server is about to end: requests are still taken, and should be sent elsewhere.
+        draining: Whether it takes no requests any more.
         study: What collects the answers of a study; None: there is none.
     """
 
@@ -44,9 +45,16 @@ class Parts:
     keys: Keys
     audit: AuditLog = field(default_factory=lambda: AuditLog(None))
     jobs: Any = None
+    leaving: bool = False
     draining: bool = False
     open: int = 0
     study: Any = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests should be sent here."""
+        ending = self.leaving or self.draining
+        return self.service.shelf.ready and self.service.runner.alive and not ending
 
 
 def problem_response(error: Problem, id: str) -> Response:

@@ -171,9 +171,11 @@ def _add_states(app: FastAPI, parts: Parts) -> None:
     @app.get("/readyz", tags=["state"], openapi_extra=READY)
     async def ready() -> JSONResponse:
         """Whether requests are answered."""
-        well = parts.service.shelf.ready and parts.service.runner.alive and not parts.draining
-        told = {"ready": well, "draining": parts.draining, "registry_up": parts.service.shelf.registry_up}
-        return JSONResponse(told, 200 if well else 503)
+        told = {
+            "ready": parts.ready, "draining": parts.leaving or parts.draining,
+            "registry_up": parts.service.shelf.registry_up,
+        }  # fmt: skip
+        return JSONResponse(told, 200 if told["ready"] else 503)
 
     @app.get("/metrics", tags=["state"], response_class=Response, openapi_extra=METRICS)
     async def metrics(request: Request) -> Response:

@@ -50,7 +50,7 @@ class InferenceServer:
 
     async def ServerReady(self, request: Any, context: Any) -> Any:
         """Whether requests are answered."""
-        return self.messages["ServerReadyResponse"](ready=self.parts.service.shelf.ready and not self.parts.draining)
+        return self.messages["ServerReadyResponse"](ready=self.parts.ready)
 
     async def ModelReady(self, request: Any, context: Any) -> Any:
         """Whether a model is loaded in that version."""

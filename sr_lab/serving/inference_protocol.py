@@ -42,7 +42,7 @@ def add_inference_protocol(app: FastAPI, parts: Parts) -> None:
 
     @app.get("/v2/health/ready", include_in_schema=False)
     async def ready() -> Response:
-        return Response(status_code=200 if parts.service.shelf.ready and not parts.draining else 503)
+        return Response(status_code=200 if parts.ready else 503)
 
     @app.get("/v2/models/{name}/ready", include_in_schema=False)
     @app.get("/v2/models/{name}/versions/{number}/ready", include_in_schema=False)

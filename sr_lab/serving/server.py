@@ -195,12 +195,16 @@ def serve(
     admin_port: int | None = None,
     grpc_port: int | None = None,
     poll: float = 5.0,
+    notice_seconds: float = 0.0,
     drain_seconds: float = 60.0,
     certificate: Path | None = None,
     private_key: Path | None = None,
     started: Callable[[str], None] | None = None,
 ) -> None:
     """Answers until the process is asked to end, and then finishes what was accepted.
+
+    First ``/readyz`` says so, while requests are taken for ``notice_seconds`` more, as those who share them out look at
+    it now and then only; then nothing is taken any more, and what was accepted is answered within ``drain_seconds``.
 
     Args:
         parts: What the server is made of.
@@ -210,6 +214,7 @@ def serve(
         admin_port: Port of them; None: there are none.
         grpc_port: Port of the Open Inference Protocol over gRPC, at ``host``; None: there is none, 0 takes a free one.
         poll: Seconds between two looks at the registry.
+        notice_seconds: From when ``/readyz`` says that the server ends, to when it takes no requests.
         drain_seconds: Longest wait for what was accepted, at the end.
         certificate: File of the TLS certificate; None: no TLS.
         private_key: File of its key.
@@ -242,7 +247,7 @@ def serve(
     with deferred() as asked, parts.service.shelf.watching(poll):
         with asyncio.Runner(loop_factory=listening[0][0].config.get_loop_factory()) as loop:
             told = functools.partial(_told, started or log.info, addresses)
-            loop.run(_serve(listening, parts, asked, told, grpc, drain_seconds))
+            loop.run(_serve(listening, parts, asked, told, grpc, (notice_seconds, drain_seconds)))
         asked.raise_if_asked("what was accepted is answered")
 
 
@@ -283,7 +288,7 @@ async def _serve(
     asked: Asked,
     started: Callable[[str | None], object],
     make_grpc: Callable[[], tuple[Any, int]] | None,
-    drain_seconds: float,
+    ending: tuple[float, float],
 ) -> None:
     servers = [server for server, _ in listening]
     grpc, address = None, None
@@ -292,7 +297,7 @@ async def _serve(
         await grpc.start()
         address = f"grpc://{listening[0][0].config.host}:{port}"
     told = functools.partial(started, address)
-    waiting = asyncio.create_task(_until_asked(servers, grpc, parts, asked, told, drain_seconds))
+    waiting = asyncio.create_task(_until_asked(servers, grpc, parts, asked, told, ending))
     try:
         await asyncio.gather(*(server.serve(sockets=[own]) for server, own in listening))
     finally:
@@ -307,15 +312,18 @@ async def _until_asked(
     parts: Parts,
     asked: Asked,
     started: Callable[[], object],
-    drain_seconds: float,
+    ending: tuple[float, float],
 ) -> None:
     while not all(server.started for server in servers):
         await asyncio.sleep(0.02)
     started()
     while asked.signum is None:
         await asyncio.sleep(0.1)
+    notice, drain = ending
+    parts.leaving = True
+    await asyncio.sleep(notice)
     parts.draining = True
     if grpc is not None:
-        await grpc.stop(drain_seconds)  # before the runner ends with HTTP's part
+        await grpc.stop(drain)  # before the runner ends with HTTP's part
     for server in servers:
         server.should_exit = True

@@ -41,7 +41,7 @@ def test_secrets_come_from_the_environment(compose: dict[str, Any]) -> None:
                 assert re.fullmatch(r"\$\{SRLAB_\w+:\?[^}]+\}", value), key
                 secrets += 1
     assert secrets == 5
-    for file in FOLDER.iterdir():
+    for file in (file for file in FOLDER.rglob("*") if file.is_file()):
         assert "://mlflow:" not in file.read_text(encoding="utf-8")
 
 

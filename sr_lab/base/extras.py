@@ -10,6 +10,7 @@ EXTRAS = {
     "huey": "serve",
     "fpng": "codecs",
     "imagecodecs": "codecs",
+    "imageio_ffmpeg": "vmaf",
     "isal": "codecs",
     "ncnn": "ncnn",
     "onnx": "onnx",

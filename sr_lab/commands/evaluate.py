@@ -5,12 +5,15 @@
     srlab evaluate restorer=[runs/A/best,runs/B/best] self_ensemble=true benchmark=photos scale=2 report=out
     srlab evaluate restorer=runs/GENERATIVE/best samples=8 benchmark=photos scale=4 report=out
     srlab evaluate restorer=edge consistency=exact benchmark=photos scale=4 report=out
+    srlab evaluate restorer=edge benchmark=CLIPS scale=4 protocol=vid4_y metrics=[psnr,tof,tlp,warping_error,flicker] \
+        report=out
 
 Writes OUT/summary.json (means), OUT/per_image.csv, OUT/report.html (crops, the worst images first) and
 OUT/comparison.png. A benchmark is a folder with HR/ and LR/, whose images are paired by name, or one with
 originals, whose low images are made by the bicubic degradation or the one given. Exit code 0 only if every
 image was scored by every metric: what cannot be is listed in the report, and the rest is scored all the same.
-run=runs/NAME records the numbers in that run too, whose weights they must be of.
+Under a protocol for clips (reds4_rgb, vid4_y, vid4_teco, vid4_duf) they are clips, folders of frames or video files,
+and OUT/per_clip.csv has their means. run=runs/NAME records the numbers in that run too, whose weights they must be of.
 """
 
 import sys
@@ -118,8 +121,20 @@ def table(scores: Scores) -> str:
         ["", *keys],
         *([name, *(scores.words(key).value(scores.mean(key, name)) for key in keys)] for name in scores.names),
     ]
+    if scores.clips:
+        rows += [
+            [f"{name}, of clips", *(scores.words(key).value(scores.mean_of_clips(key, name)) for key in keys)]
+            for name in scores.names
+        ]
+        if any(scores.metrics[key].own for key in keys):
+            own = [
+                scores.words(key).value(scores.original_mean(key)) if scores.metrics[key].own else "" for key in keys
+            ]
+            rows.append(["the original itself", *own])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    count = counted(len(scores.scored), "image")
+    count = counted(len(scores.scored), "frame" if scores.clips else "image")
+    if scores.clips:
+        count += f" of {counted(len(scores.clips), 'clip')}, means over frames and over clips"
     lines = [f"{scores.benchmark.folder}, x{scores.scale}, protocol {scores.protocol.name}, {count}:"]
     lines += [
         "  ".join(

@@ -68,7 +68,7 @@ class Benchmark:
         self.folder = folder
         self.pairs = find_pairs(folder, scale=scale)
         given = self.pairs[0].low is not None
-        _check_degradation(degradation, scale=scale, protocol=protocol, given=given)
+        check_degradation(degradation, scale=scale, protocol=protocol, given=given)
         self.degradation = degradation or Bicubic(scale=scale)
         self.scale, self.protocol, self.seed, self.device = scale, protocol, seed, device
         self.low_images = (
@@ -106,7 +106,8 @@ class Benchmark:
         return self.degradation.apply(image, self.degradation.draw_keyed([(self.seed, 0, index)]))
 
 
-def _check_degradation(degradation: Degradation | None, *, scale: int, protocol: Protocol, given: bool) -> None:
+def check_degradation(degradation: Degradation | None, *, scale: int, protocol: Protocol, given: bool) -> None:
+    """Refuses a degradation that does not fit the scale, the protocol, or low images that are given."""
     if degradation is None:
         return
     if given:

@@ -24,6 +24,8 @@ def write_comparison(scores: Scores, path: Path, *, num_images: int = 4) -> None
     Columns: the whole original with the crop's place, low image, bicubic, restored, original, error map.
     """
     ranked = scores.worst_first()
+    if scores.clips:
+        ranked = [image for image in ranked if image.name in scores.drawn]
     count = min(num_images, len(ranked))
     chosen = [ranked[round(i * (len(ranked) - 1) / max(1, count - 1))] for i in range(count)]
     pictures = scores.pictures(chosen)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.pairs import fingerprint
 from sr_lab.evaluation.scenes import find_scenes, merge_copies
+from sr_lab.images.clips import is_video
 
 
 def digest_of(benchmarks: Mapping[str, Benchmark], files: Mapping[str, Sequence[tuple[str, ...]]] | None = None) -> str:
@@ -36,8 +37,12 @@ def scenes_of(benchmarks: Mapping[str, Benchmark]) -> tuple[dict[tuple[str, str]
         folder = benchmark.folder.resolve()
         first = next(name for name, other in benchmarks.items() if other.folder.resolve() == folder)
         if first not in looked_at:
-            found = find_scenes(benchmark.folder, [pair.name for pair in benchmark.pairs])
-            looked_at[first], said = merge_copies(found, {pair.name: pair.high for pair in benchmark.pairs})
+            found = find_scenes(
+                benchmark.folder, [pair.name for pair in benchmark.pairs], clips=benchmark.protocol.clips
+            )
+            looked_at[first], said = merge_copies(
+                found, {pair.name: pair.high for pair in benchmark.pairs if not is_video(pair.high)}
+            )
             copies += said
         scenes |= {(key, name): f"{first}/{scene}" for name, scene in looked_at[first].items()}
     return scenes, copies

@@ -12,6 +12,7 @@ import numpy as np
 
 from sr_lab.base.files import write_text
 from sr_lab.base.page import render
+from sr_lab.evaluation.clip_report import PER_CLIP, clip_curves, clip_summary, per_clip_csv
 from sr_lab.evaluation.comparison import write_comparison
 from sr_lab.evaluation.headings import heading, shorten
 from sr_lab.evaluation.pictures import ERROR_RANGE, error_colours
@@ -21,7 +22,7 @@ SUMMARY, PER_IMAGE, REPORT, COMPARISON = "summary.json", "per_image.csv", "repor
 
 
 def write_report(scores: Scores, folder: Path, *, num_pictures: int = 12) -> dict[str, Any]:
-    """Writes the four files into ``folder``, each whole or not at all, ``summary.json`` last.
+    """Writes the four files into ``folder``, each whole or not at all, ``summary.json`` last; of clips a fifth.
 
     Args:
         scores: Of a restorer on one benchmark and, unless it is bicubic itself, of bicubic beside it.
@@ -34,6 +35,8 @@ def write_report(scores: Scores, folder: Path, *, num_pictures: int = 12) -> dic
     folder.mkdir(parents=True, exist_ok=True)
     content = summary(scores)
     write_text(folder / PER_IMAGE, per_image_csv(scores))
+    if scores.clips:
+        write_text(folder / PER_CLIP, per_clip_csv(scores))
     write_comparison(scores, folder / COMPARISON)
     write_text(folder / REPORT, report_html(scores, content, num_pictures=num_pictures))
     write_text(folder / SUMMARY, json.dumps(content, indent=2, allow_nan=False) + "\n")
@@ -67,6 +70,8 @@ def summary(scores: Scores) -> dict[str, Any]:
         content["lpips_net"] = getattr(scores.metrics["lpips"], "net", None)
     if partly := not_measured_on(scores):
         content["not_measured_on"] = partly
+    if scores.clips:
+        content |= clip_summary(scores)
     content["definitions"] = {key: metric.definition for key, metric in scores.metrics.items() if metric.definition}
     content["degradation_fit"] = scores.degradation_fit
     content["bicubic"] = {key: _number(scores.mean(key, other)) for key in keys}
@@ -139,6 +144,9 @@ def report_html(scores: Scores, content: Mapping[str, Any], *, num_pictures: int
         pictured=[image for image in ranked if image.name in pictures],
         pictures=pictures,
         bars=_bars(scores, ranked),
+        clips=scores.clips,
+        films=scores.films,
+        curves=clip_curves(scores),
         keys=list(scores.metrics),
         words=scores.words,
         error_range=ERROR_RANGE,

@@ -32,7 +32,7 @@ def merge_copies(scenes: Mapping[str, str], files: Mapping[str, Path]) -> tuple[
     return merged, said
 
 
-def find_scenes(folder: Path, names: Sequence[str]) -> dict[str, str]:
+def find_scenes(folder: Path, names: Sequence[str], *, clips: bool = False) -> dict[str, str]:
     """The scene of each image of a benchmark.
 
     ``scenes.csv`` in the benchmark's folder names it: columns ``name`` (as in ``names``, with or without the suffix
@@ -42,6 +42,7 @@ def find_scenes(folder: Path, names: Sequence[str]) -> dict[str, str]:
     Args:
         folder: of the benchmark.
         names: paths of the originals below their folder, without suffix.
+        clips: whether the names are of clips: each is a scene of its own, in a subfolder, too.
 
     Returns:
         Scene by name.
@@ -51,6 +52,8 @@ def find_scenes(folder: Path, names: Sequence[str]) -> dict[str, str]:
     """
     file = folder / FILE
     if not file.is_file():
+        if clips:
+            return {name: name for name in names}
         parents = {name: PurePosixPath(name).parent.as_posix() for name in names}
         return {name: name if parent == "." else parent for name, parent in parents.items()}
     with file.open(encoding="utf-8-sig", newline="") as stream:

@@ -23,6 +23,8 @@ from sr_lab.metrics.protocol import Protocol
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sr_lab.evaluation.film import Film
+
 WHOLE = ""
 """In an image's reasons: the metric's place where the restoration itself failed, and with it every metric."""
 
@@ -43,6 +45,8 @@ class ImageScores:
         seconds: Restorer to the time of its restoration.
         reasons: Restorer to metric key to the reason why there is no value; ``WHOLE`` stands for all metrics.
         fit: Of a given low image, how well MATLAB's bicubic of the original explains it, in decibels.
+        clip: Of a frame the clip that it belongs to.
+        original: Metric key to the value that the original itself has, of metrics that are of one clip alone.
     """
 
     name: str
@@ -56,6 +60,8 @@ class ImageScores:
     seconds: Mapping[str, float] = field(default_factory=dict)
     reasons: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     fit: float | None = None
+    clip: str = ""
+    original: Mapping[str, float] = field(default_factory=dict)
 
     def value(self, restorer: str, metric: str) -> float:
         """The value in a cell of the table; NaN where it is empty."""
@@ -90,6 +96,7 @@ class Scores:
         facts: What is recorded beside the numbers.
         drawn: Pictures that were taken while the image was at hand, by its name.
         copies: Near copies among the originals, which count as one scene, in words.
+        films: Pictures of clips, by their names.
     """
 
     restorers: Mapping[str, Restorer]
@@ -104,6 +111,7 @@ class Scores:
     facts: Mapping[str, Any] = field(default_factory=dict)
     drawn: Mapping[str, Pictures] = field(default_factory=dict, repr=False)
     copies: Sequence[str] = ()
+    films: Mapping[str, "Film"] = field(default_factory=dict, repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -144,6 +152,15 @@ class Scores:
     def failed(self) -> list[ImageScores]:
         """The images of which it has none."""
         return [image for image in self.images if not image.values.get(self.names[0])]
+
+    @property
+    def clips(self) -> dict[str, list[ImageScores]]:
+        """The frames of each clip; empty where images were scored."""
+        found: dict[str, list[ImageScores]] = {}
+        for image in self.images:
+            if image.clip:
+                found.setdefault(image.clip, []).append(image)
+        return found
 
     @property
     def complete(self) -> bool:
@@ -202,6 +219,24 @@ class Scores:
         name = self.names[0] if restorer is None else restorer
         return self.metrics[key].mean(image.value(name, key) for image in self._shared(key))
 
+    def clip_mean(self, clip: str, key: str, restorer: str | None = None) -> float:
+        """Mean of a metric over the frames of a clip; NaN where it has none."""
+        name = self.names[0] if restorer is None else restorer
+        own = [image for image in self._shared(key) if image.clip == clip]
+        return self.metrics[key].mean(image.value(name, key) for image in own)
+
+    def mean_of_clips(self, key: str, restorer: str | None = None) -> float:
+        """Mean over the clips of each clip's mean, where every frame of a long clip counts less than in ``mean``."""
+        means = [self.clip_mean(clip, key, restorer) for clip in self.clips]
+        known = [value for value in means if not math.isnan(value)]
+        return sum(known) / len(known) if known else math.nan
+
+    def original_mean(self, key: str, clip: str | None = None) -> float:
+        """Mean of what the originals themselves have in a metric, over all frames or those of a clip."""
+        rows = [image for image in self.images if clip is None or image.clip == clip]
+        known = [image.original[key] for image in rows if key in image.original]
+        return sum(known) / len(known) if known else math.nan
+
     def gain(self, image: ImageScores, key: str) -> float:
         """Improvement of the first restorer over the second on one image, both under the ceiling; positive is better.
 
@@ -243,7 +278,7 @@ class Scores:
         return {
             image.name: found
             for image in images
-            if (found := None if difference else self.drawn.get(image.name)) is not None
+            if (found := None if difference and not image.clip else self.drawn.get(image.name)) is not None
             or (found := self._drawn_now(image, difference=difference)) is not None
         }
 
@@ -252,6 +287,8 @@ class Scores:
 
     def _drawn_now(self, image: ImageScores, *, difference: bool) -> Pictures | None:
         benchmark = self.benchmarks[image.part]
+        if image.clip or benchmark.protocol.clips:
+            return None
         chosen = dict(list(self.restorers.items())[:2])
         try:
             with torch.inference_mode(), full_precision(benchmark.device):

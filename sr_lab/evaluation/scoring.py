@@ -13,7 +13,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sr_lab.evaluation.benchmark import Benchmark, Decoded, decode
+from sr_lab.evaluation.clip_scoring import score_clip
+from sr_lab.evaluation.clips import ClipBenchmark
 from sr_lab.evaluation.digests import digest_of, scenes_of
+from sr_lab.evaluation.film import Film
 from sr_lab.evaluation.measuring import (
     NOT_SCORED,
     context_of,
@@ -26,12 +29,15 @@ from sr_lab.evaluation.measuring import (
 from sr_lab.evaluation.pairs import Pair
 from sr_lab.evaluation.pictures import Pictures
 from sr_lab.evaluation.scores import WHOLE, ImageScores, Scores
-from sr_lab.evaluation.slices import content_slices
+from sr_lab.evaluation.slices import clip_slices, content_slices
 from sr_lab.images import full_precision
 from sr_lab.inference.restorers import Restorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.consistency import LRConsistency
 from sr_lab.metrics.protocol import Protocol, ProtocolMismatch
+
+MOST_FILMS = 8
+"""Clips of which pictures are taken: a report holds them all."""
 
 
 def score(
@@ -70,12 +76,35 @@ def score(
     if samples < 1 or (samples > 1 and not getattr(restorers[first], "generative", False)):
         raise ValueError(f"samples={samples}: at least 1, and more only of a generative network, which {first} is not")
     images: dict[str, list[ImageScores]] = {key: [] for key in benchmarks}
+    hashes: dict[str, list[tuple[str, ...]]] = {key: [] for key in benchmarks}
+    films: dict[str, Film] = {}
     drawn: dict[str, Pictures] = {}
     total = sum(len(benchmark.pairs) for benchmark in benchmarks.values())
     scenes, copies = scenes_of(benchmarks) if describe else ({}, [])
     with tqdm(total=total, desc=progress, unit="image", disable=progress is None or None) as bar:
         for keys in _of_the_same_files(benchmarks):
             for index, pair in enumerate(benchmarks[keys[0]].pairs):
+                if isinstance(clips := benchmarks[keys[0]], ClipBenchmark):
+                    files = _hashes(pair)
+                    content = _content_of_clip(clips, index) if describe else frozenset()
+                    for key in keys:
+                        benchmark = benchmarks[key]
+                        assert isinstance(benchmark, ClipBenchmark)
+                        name = f"{key}/{pair.name}" if key else pair.name
+                        blank = ImageScores(
+                            name=name, clip=name, part=key, index=index, scene=scenes.get((key, pair.name), name)
+                        )
+                        rows, film = score_clip(
+                            blank, benchmark, restorers, measured, filmed=index < min(draw_up_to, MOST_FILMS)
+                        )
+                        own = {f"benchmark_{key}", f"degradation_{benchmark.low_images}"} if describe else set()
+                        images[key] += [replace(row, slices=frozenset(own | content)) for row in rows]
+                        hashes[key].append(files)
+                        if film is not None:
+                            films[name] = film
+                            drawn |= film.moments
+                        bar.update()
+                    continue
                 files, opened = _opened(pair, one.device)
                 if isinstance(opened, Decoded):
                     _drop_refusing(measured, not_measured, int(opened.high.shape[1]))
@@ -92,6 +121,7 @@ def score(
                         own = {f"benchmark_{key}", f"degradation_{benchmarks[key].low_images}"}
                         found = replace(found, slices=frozenset(own | (content if found.size != (0, 0) else set())))
                     images[key].append(found)
+                    hashes[key].append(files)
                     drawn |= {} if pictures is None else {name: pictures}
                     bar.update()
     return Scores(
@@ -101,11 +131,12 @@ def score(
         not_measured=not_measured,
         asked={metric.key: metric for metric in metrics.values()},
         images=[image for rows in images.values() for image in rows],
-        sha256=digest_of(benchmarks, {key: [image.files for image in rows] for key, rows in images.items()}),
+        sha256=digest_of(benchmarks, hashes),
         seconds=time.perf_counter() - start,
         samples=samples,
         drawn=drawn,
         copies=tuple(copies),
+        films=films,
     )
 
 
@@ -234,6 +265,23 @@ def _opened(pair: Pair, device: torch.device | str) -> tuple[tuple[str, ...], De
     except NOT_SCORED as error:
         raise_if_out_of_memory(error)
         return hashes, error
+
+
+def _hashes(pair: Pair) -> tuple[str, ...]:
+    try:
+        return pair.hashes()
+    except NOT_SCORED:
+        return ()
+
+
+def _content_of_clip(benchmark: ClipBenchmark, index: int) -> frozenset[str]:
+    """The content of the first frame, and how the clip moves."""
+    try:
+        with torch.inference_mode():
+            return clip_slices(each.target for each in benchmark.frames(index))
+    except NOT_SCORED as error:
+        raise_if_out_of_memory(error)
+        return frozenset()
 
 
 def _content(decoded: Decoded) -> frozenset[str]:

@@ -9,14 +9,19 @@ people, misses profiles and tilted heads, and takes 4 pictures of animals for fa
 47 are texture, 13 flat. A hold-out for which text or faces matter should name their slices itself.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sr_lab.images import resize_bicubic, rgb_to_y, to_array
+from sr_lab.images.cuts import is_cut
+from sr_lab.images.flow import dis_flow
 
 TEXT_SHARE = 0.09
 TEXTURE_SHARE = 0.5
@@ -49,6 +54,48 @@ def content_slices(image: Tensor) -> frozenset[str]:
         "content_face": num_face_like(image) > 0,
     }
     return frozenset(name for name, present in found.items() if present)
+
+
+def clip_slices(frames: Iterable[Tensor]) -> frozenset[str]:
+    """The slices of a clip: the content of its first frame, and how it moves.
+
+    ``motion_still``: the median speed (DIS, over 8 steps spread over the clip) is below 0.2 pixels a frame;
+    ``motion_fast``: above 4; ``motion_cut``: there is a cut.
+
+    Args:
+        frames: Originals (1, C, H, W), C = 1 or 3, values in [0, 1].
+
+    Returns:
+        Names as a promotion policy uses them.
+    """
+    found: frozenset[str] = frozenset()
+    speeds: list[float] = []
+    before = None
+    for number, frame in enumerate(frames):
+        if number == 0 and frame.shape[1] in (1, 3):
+            found = content_slices(frame.cpu())
+        now = _small_grey(frame)
+        if before is not None:
+            if is_cut(before, now):
+                found |= {"motion_cut"}
+            elif number % 4 == 1 and len(speeds) < 8:
+                shrink = frame.shape[-1] / now.shape[1]
+                speeds.append(shrink * float(np.median(np.linalg.norm(dis_flow(before, now), axis=-1))))
+        before = now
+    if speeds and np.median(speeds) < 0.2:
+        found |= {"motion_still"}
+    if speeds and np.median(speeds) > 4:
+        found |= {"motion_fast"}
+    return found
+
+
+def _small_grey(frame: Tensor) -> Any:
+    """(h, w) of 8 bits, at most 320 pixels wide."""
+    grey = to_array(rgb_to_y(frame.cpu()) if frame.shape[1] == 3 else frame[:, :1].cpu())
+    grey = np.ascontiguousarray(grey[..., 0] if grey.ndim == 3 else grey)
+    factor = min(1.0, 320 / grey.shape[1])
+    size = (max(1, round(grey.shape[1] * factor)), max(1, round(grey.shape[0] * factor)))
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
 
 
 def flat_share(image: Tensor) -> float:

@@ -1,9 +1,11 @@
 """What losses and metrics may look at beside a restored image and its target."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
+
+from sr_lab.images.moment import Frame, Moment
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,8 @@ class Context:
         averaged: In training: gives, when called, the averaged (EMA) weights' image, (B, C, H, W) without gradient.
         features: In training: the outputs of those layers of the network that a loss asks for (``Loss.watched``), by
             dotted name, with gradient.
+        moment: In a clip: this frame's original and input, and those of the frames before.
+        shown: In a clip: the restored frames up to this one, as ``moment.targets`` has the originals.
     """
 
     low: Tensor | None = None
@@ -26,3 +30,5 @@ class Context:
     levels: int = 255
     averaged: Callable[[], Tensor] | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
+    moment: Moment | None = None
+    shown: Sequence[Frame] = ()

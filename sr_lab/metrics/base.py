@@ -2,16 +2,17 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from sr_lab.images.context import Context
+from sr_lab.images.moment import Frame
 from sr_lab.metrics.protocol import Protocol
 
-__all__ = ["Context", "ErrorMap", "PerImageMetric", "ProtocolMetric", "Words"]
+__all__ = ["ClipMetric", "Context", "ErrorMap", "PerImageMetric", "ProtocolMetric", "Words"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ class PerImageMetric(nn.Module, ABC):
         definition: the metric in words, for reports; empty where the protocol defines it.
         unit: unit of the values; empty where they have none.
         digits: format of a value, with the digits that mean something.
+        frames_before: frames of a clip before this one that it looks at; NaN stands where they are not there.
+        whole: whether it looks at whole images where a clip's protocol crops.
+        own: whether the original has a value of its own, which is told beside.
     """
 
     higher_is_better: ClassVar[bool]
@@ -75,6 +79,9 @@ class PerImageMetric(nn.Module, ABC):
     definition: ClassVar[str] = ""
     unit: ClassVar[str] = ""
     digits: ClassVar[str] = ".4f"
+    frames_before: ClassVar[int] = 0
+    whole: ClassVar[bool] = False
+    own: ClassVar[bool] = False
     reason: str | None = None
 
     @property
@@ -117,6 +124,14 @@ class PerImageMetric(nn.Module, ABC):
         """Mean of per-image values, each counted up to ``ceiling``; NaN of none."""
         capped = [min(value, cls.ceiling) for value in values]
         return sum(capped) / len(capped) if capped else float("nan")
+
+
+class ClipMetric(PerImageMetric):
+    """A metric that needs a clip from its first to its last frame before it has a value for any of them."""
+
+    @abstractmethod
+    def of_clip(self, restored: Sequence[Frame], target: Sequence[Frame]) -> list[float]:
+        """A value for each frame, (H, W, C) of 8 bits, cropped as the protocol has it."""
 
 
 class ProtocolMetric(PerImageMetric):

@@ -33,6 +33,7 @@ class LRConsistency(PerImageMetric):
     """
 
     higher_is_better = True
+    whole = True
     unit = "dB"
     digits = ".2f"
     definition: ClassVar[str] = (

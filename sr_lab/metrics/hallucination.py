@@ -111,6 +111,7 @@ class Hallucination(PerImageMetric):
     """
 
     higher_is_better = False
+    whole = True
     definition: ClassVar[str] = (
         "RMS, in units of the value range (0.01 is 2.55 of 255 levels), of detail that leaves no trace in the bicubic "
         "low image and that the original does not bear out: per band of half an octave and neighbourhood, what is left "

@@ -18,7 +18,7 @@ from sr_lab.images import crop_border, crop_to_multiple, resize_bicubic, rgb_to_
 _STRIP_PIXELS = 2**16
 
 
-def _rounded(image: Tensor) -> Tensor:
+def rounded(image: Tensor) -> Tensor:
     """The image after 8-bit quantisation as ``images.to_uint8`` does it, still as float32 in [0, 1]."""
     return image.float().mul(255).clamp_(0, 255).add_(0.5).floor_().div_(255)
 
@@ -26,7 +26,7 @@ def _rounded(image: Tensor) -> Tensor:
 def _rounded_luma(image: Tensor) -> Tensor:
     """Luma of the image after 8-bit quantisation; in strips of rows, which stay in the processor's cache."""
     rows = max(1, _STRIP_PIXELS // image.shape[-1]) if image.device.type == "cpu" else image.shape[-2]
-    return torch.cat([rgb_to_y(_rounded(strip)) for strip in torch.split(image, rows, dim=-2)], dim=-2)
+    return torch.cat([rgb_to_y(rounded(strip)) for strip in torch.split(image, rows, dim=-2)], dim=-2)
 
 
 def _inner(image: Tensor, scale: int) -> Tensor:
@@ -37,7 +37,8 @@ def _inner(image: Tensor, scale: int) -> Tensor:
     return crop_border(image, scale)
 
 
-def _same_shape(restored: Tensor, target: Tensor) -> None:
+def same_shape(restored: Tensor, target: Tensor) -> None:
+    """Refuses images of two shapes."""
     if restored.shape != target.shape:
         raise ValueError(f"restored {tuple(restored.shape)} and target {tuple(target.shape)} must have one shape")
 
@@ -56,6 +57,7 @@ class Protocol(ABC):
         definition: the protocol in words, for reports.
         colour: whether the restored image still has the colours of the original.
         deep: whether nothing is rounded, so that images of more than 8 bits keep their levels.
+        clips: whether it is for the frames of clips (``clip_protocol``).
     """
 
     name: str
@@ -64,6 +66,7 @@ class Protocol(ABC):
     definition: str
     colour: ClassVar[bool] = True
     deep: ClassVar[bool] = False
+    clips: ClassVar[bool] = False
 
     def require(self, *, num_channels: int, deep: bool) -> None:
         """Refuses images that this protocol cannot judge.
@@ -152,7 +155,7 @@ class YCrop(Protocol):
 
     def compare(self, restored: Tensor, target: Tensor, *, scale: int) -> tuple[Tensor, Tensor]:
         """Unrounded luma of the images rounded to 8 bit; see the base class."""
-        _same_shape(restored, target)
+        same_shape(restored, target)
         if restored.shape[1] not in (1, 3):
             raise ValueError(f"{restored.shape[1]} channels have no luma: use protocol=rgb_crop, which scores them all")
         return _rounded_luma(_inner(restored, scale)), _rounded_luma(_inner(target, scale))
@@ -183,7 +186,7 @@ class YClassic(Protocol):
         """Float luma made here and 8-bit target luma; ``low`` and ``degrade`` are not used. See the base class."""
         if high.shape[1] not in (1, 3):
             raise ValueError(f"{high.shape[1]} channels have no luma: use protocol=rgb_crop, which scores them all")
-        target = crop_to_multiple(_rounded(rgb_to_y(high)), scale)
+        target = crop_to_multiple(rounded(rgb_to_y(high)), scale)
         return self.shrink(target, scale=scale, degrade=degrade), target
 
     def shrink(self, image: Tensor, *, scale: int, degrade: Callable[[Tensor], Tensor]) -> Tensor:
@@ -192,12 +195,12 @@ class YClassic(Protocol):
 
     def compare(self, restored: Tensor, target: Tensor, *, scale: int) -> tuple[Tensor, Tensor]:
         """The two luma images rounded to 8 bit; see the base class."""
-        _same_shape(restored, target)
+        same_shape(restored, target)
         if restored.shape[1] != 1:
             raise ValueError(
                 f"y_classic compares luma, got {restored.shape[1]} channels: restore what inputs() returned"
             )
-        return _rounded(_inner(restored, scale)), _rounded(_inner(target, scale))
+        return rounded(_inner(restored, scale)), rounded(_inner(target, scale))
 
 
 class RGBCrop(Protocol):
@@ -214,8 +217,8 @@ class RGBCrop(Protocol):
 
     def compare(self, restored: Tensor, target: Tensor, *, scale: int) -> tuple[Tensor, Tensor]:
         """The two images rounded to 8 bit; see the base class."""
-        _same_shape(restored, target)
-        return _rounded(_inner(restored, scale)), _rounded(_inner(target, scale))
+        same_shape(restored, target)
+        return rounded(_inner(restored, scale)), rounded(_inner(target, scale))
 
 
 class Deep(Protocol):
@@ -266,7 +269,7 @@ class Deep(Protocol):
 
     def compare(self, restored: Tensor, target: Tensor, *, scale: int) -> tuple[Tensor, Tensor]:
         """The two images on the range, which becomes 0 to 1; see the base class."""
-        _same_shape(restored, target)
+        same_shape(restored, target)
         images = [_inner(restored.float().clamp(0, 1), scale), _inner(target.float(), scale)]
         if self.percentiles is None:
             low, width = self.low / 65535, (self.high - self.low) / 65535

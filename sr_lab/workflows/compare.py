@@ -17,9 +17,9 @@ from sr_lab.base.signals import deferred, saying
 from sr_lab.base.statistics import cluster_means, mean_interval
 from sr_lab.base.words import counted
 from sr_lab.degradations.base import Degradation
-from sr_lab.evaluation.benchmark import Benchmark
+from sr_lab.evaluation.clips import benchmark_of
 from sr_lab.evaluation.headings import heading
-from sr_lab.evaluation.scores import Scores
+from sr_lab.evaluation.scores import WHOLE, Scores
 from sr_lab.evaluation.scoring import score
 from sr_lab.evaluation.versus_page import ImageLine, Line, Page, render
 from sr_lab.inference.restorers import Restorer
@@ -98,7 +98,7 @@ def compare(
     if len(restorers) != 2:
         raise ValueError(f"a comparison is of two restorers, given are {len(restorers)}: {', '.join(restorers)}")
     folder = Path(benchmark)
-    source = Benchmark(folder, scale=scale, protocol=protocol, degradation=degradation, seed=seed, device=device)
+    source = benchmark_of(folder, scale=scale, protocol=protocol, degradation=degradation, seed=seed, device=device)
     with saying("while the images were scored; nothing is written"):
         scores = score(
             restorers,
@@ -117,7 +117,7 @@ def compare(
     models = measurements(scores, scores.names, seen=seen, costs={}, unknown=unknown)
     lines = slice_lines(models, better, alpha=alpha)
     images = image_lines(models, better)
-    by_name = {image.name: image for image in scores.images}
+    by_name = {image.clip or image.name: image for image in reversed(scores.images)}
     first, second = scores.names
     page = Page(
         title=f"{first} against {second}",
@@ -195,18 +195,7 @@ def measurements(
             model=name,
             holdout=scores.sha256,
             protocol=scores.protocol.name,
-            rows=[
-                ImageRow(
-                    name=image.name,
-                    scene=image.scene,
-                    slices=image.slices,
-                    metrics={
-                        key: min(value, scores.metrics[key].ceiling)
-                        for key, value in image.values.get(name, {}).items()
-                    },
-                )
-                for image in scores.images
-            ],
+            rows=_clip_rows(scores, name) if scores.clips else _image_rows(scores, name),
             resources=costs.get(name, {}),
             seen=_overlap(scores, seen.get(name)),
             architecture=(architectures or {}).get(name),
@@ -216,11 +205,37 @@ def measurements(
     ]
 
 
+def _image_rows(scores: Scores, name: str) -> list[ImageRow]:
+    return [
+        ImageRow(
+            name=image.name,
+            scene=image.scene,
+            slices=image.slices,
+            metrics={key: min(value, scores.metrics[key].ceiling) for key, value in image.values.get(name, {}).items()},
+        )
+        for image in scores.images
+    ]
+
+
+def _clip_rows(scores: Scores, name: str) -> list[ImageRow]:
+    """A row for each clip, which is one scene: the means over its frames; none of what failed on any of them."""
+    rows = []
+    for clip, frames in scores.clips.items():
+        metrics: dict[str, float] = {}
+        for key, metric in scores.metrics.items():
+            failed = any({WHOLE, key} & frame.reasons.get(name, {}).keys() for frame in frames)
+            values = [frame.values[name][key] for frame in frames if key in frame.values.get(name, {})]
+            if values and not failed:
+                metrics[key] = metric.mean(values)
+        rows.append(ImageRow(name=clip, scene=frames[0].scene, slices=frames[0].slices, metrics=metrics))
+    return rows
+
+
 def _overlap(scores: Scores, images: Mapping[str, Sequence[str]] | None) -> frozenset[str] | None:
     if images is None:
         return None
     known = {digest for digests in images.values() for digest in digests}
-    return frozenset(image.name for image in scores.images if known.intersection(image.files))
+    return frozenset(image.clip or image.name for image in scores.images if known.intersection(image.files))
 
 
 def slice_lines(models: Sequence[Measurement], better: Better, *, alpha: float) -> list[Line]:

@@ -11,7 +11,7 @@ import torch
 from sr_lab.base.provenance import git_state
 from sr_lab.base.signals import deferred, saying
 from sr_lab.degradations.base import Degradation
-from sr_lab.evaluation.benchmark import Benchmark
+from sr_lab.evaluation.clips import benchmark_of
 from sr_lab.evaluation.measuring import OutOfMemory
 from sr_lab.evaluation.report import COMPARISON, REPORT, SUMMARY, not_measured_on
 from sr_lab.evaluation.scores import ImageScores, Scores
@@ -73,7 +73,8 @@ def evaluate(
 
     Args:
         restorer: Maps a low image (1, C, h, w), values in [0, 1], to the restored one.
-        benchmark: Folder with ``HR/`` and ``LR/``, or with originals.
+        benchmark: Folder with ``HR/`` and ``LR/``, or with originals; under a protocol for clips folders of
+            frames or video files.
         name: What the restorer is called.
         scale: Enlargement factor.
         protocol: What is restored and compared with what.
@@ -106,7 +107,7 @@ def evaluate(
             raise ValueError(f"run={run}: the report is recorded with the numbers, so give report= too")
         require_own_weights(run, restorer=name, weights=weights)
         require_reopenable(run / "tracking")
-    source = Benchmark(
+    source = benchmark_of(
         Path(benchmark), scale=scale, protocol=protocol, degradation=degradation, seed=seed, device=device
     )
     restorers: dict[str, Restorer] = {name: restorer}

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 
 from sr_lab.images import resize_bicubic
+from sr_lab.images.cuts import is_cut
 from sr_lab.images.flow import dis_flow, enlarge_flow, occluded, warp
-from sr_lab.inference.video.cuts import is_cut
 
 Image = npt.NDArray[np.float32]
 MOVING, STILL = 0.3, 0.75

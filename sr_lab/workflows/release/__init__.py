@@ -12,6 +12,7 @@ from sr_lab.base.provenance import user
 from sr_lab.base.signals import deferred, saying
 from sr_lab.base.words import line, setting
 from sr_lab.evaluation.benchmark import Benchmark
+from sr_lab.evaluation.clips import benchmark_of
 from sr_lab.evaluation.digests import digest_of, scenes_of
 from sr_lab.evaluation.scoring import unscored, usable
 from sr_lab.inference.consistency import ConsistentRestorer
@@ -171,7 +172,7 @@ def release(
     scale = one_scale(models)
     chosen = _fitting(policy, protocol, metrics)
     benchmarks = {
-        key: Benchmark(
+        key: benchmark_of(
             Path(part.benchmark),
             scale=scale,
             protocol=protocol,

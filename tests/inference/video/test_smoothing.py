@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sr_lab.inference.video.cuts import is_cut
+from sr_lab.images.cuts import is_cut
 from sr_lab.inference.video.smoothing import DetailSmoother, enlarged
 
 GROUND = cv2.GaussianBlur(np.random.default_rng(3).random((128, 192, 3)).astype(np.float32), (0, 0), 2)

@@ -3,6 +3,7 @@
     srlab drift reference=reference.parquet current=DIR report=OUT scale=4
     srlab drift ... state=watch.json      # repeated checks: alpha is spent over them, the alarm has hysteresis
     srlab drift ... stream=seen.parquet   # image by image: only those not seen before are measured
+    srlab drift reference=reference.parquet current=runs/serve/photos/incoming.db report=OUT   # what a service keeps
 
 An energy-distance permutation test on all features together decides; features are named by Kolmogorov-Smirnov tests
 with Benjamini-Hochberg. Writes OUT/drift.html and drift.png (what moved, and images), OUT/drift.json,

@@ -2,6 +2,7 @@
 
     srlab profile input=DIR output=reference.parquet
     srlab profile input=DIR output=reference.parquet restorer=models:/NAME@champion scale=4
+    srlab profile input=DIR output=reference.parquet name=NAME   # also kept with the champion: of srlab serve and watch
 
 Writes one row an image: sharpness, noise, blur, JPEG quality, blockiness, colour and exposure, spectrum slope, size and
 an embedding of the content; with a restorer also LR consistency and naturalness of its output and, if it is generative,
@@ -29,6 +30,8 @@ def run(cfg: DictConfig) -> int:
         print(line)
     number = len(result.profile)
     print(f"{counted(number, 'image')}, {number / result.seconds:.0f} a second\nprofile: {result.path}")
+    if result.version is not None:
+        print(f"the reference of {cfg.name} version {result.version}")
     return 0
 
 
@@ -40,6 +43,9 @@ def call(cfg: DictConfig) -> ProfileResult:
         extractor=extractor(cfg),
         num_images=cfg.num_images,
         workers=cfg.workers,
+        name=cfg.name,
+        version=cfg.version,
+        tracking_uri=str(cfg.tracking_uri),
     )
 
 

@@ -60,6 +60,7 @@ def call(cfg: DictConfig) -> None:
         guard=None if cfg.guard is None else build(cfg.guard),
         route=None if cfg.route is None else build(cfg.route),
         jobs=None if cfg.jobs is None else build(cfg.jobs),
+        incoming=None if cfg.incoming is None else build(cfg.incoming),
         pairs=_file(cfg.pairs),
         keep_pictures=cfg.keep_pictures,
         keys=_file(cfg.api_keys),

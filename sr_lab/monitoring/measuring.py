@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import pandas as pd
@@ -74,6 +74,20 @@ class Extractor:
             image = read_image(path)
         except (ImageError, OSError) as error:
             raise Unusable("unreadable", str(error)) from error
+        return self.measure(image, name=name, file=path)
+
+    def measure(self, image: Pixels, *, name: str, file: Path | BinaryIO) -> tuple[ImageEstimate, dict[str, float]]:
+        """The same of an image that is decoded already.
+
+        Args:
+            image: (H, W, C) uint8 or uint16.
+            name: Kept in the estimate.
+            file: Its file, or the bytes of it, whose tables tell a JPEG's quality.
+
+        Raises:
+            Unusable: If it is too small, or shows nothing.
+            ValueError: If it cannot be measured for another reason.
+        """
         height, width = image.shape[:2]
         if min(height, width) < MIN_SIDE:
             raise Unusable("too small", f"{name} is {width}x{height}, less than {MIN_SIDE} pixels at a side")
@@ -82,7 +96,7 @@ class Extractor:
             raise Unusable("of one value", f"{name} is of one value throughout, but for noise: it shows nothing")
         top, left = (max(length - self.crop, 0) // 16 * 8 for length in (height, width))  # whole JPEG blocks
         middle = np.ascontiguousarray(image[top : top + self.crop, left : left + self.crop])
-        estimate = estimate_image(middle, name=name, jpeg=jpeg_of_file(path))
+        estimate = estimate_image(middle, name=name, jpeg=jpeg_of_file(file))
         features = input_features(estimate, width=width, height=height)
         features.update(embedding_features(self.embedding, levels))
         if self.outputs is not None:

@@ -52,6 +52,16 @@ class Pair:
     both: bool = True
 
 
+class Inputs(Protocol):
+    """A sample of the images that come in; see ``incoming.Incoming``."""
+
+    def offer(self, request: str, data: bytes) -> None:
+        """Tells of the file that a request brings; returns at once, and never fails."""
+
+    def close(self) -> None:
+        """Ends."""
+
+
 class Traffic(Protocol):
     """Shadow and canary traffic of one registered model. Both methods are called in a thread, never at once."""
 

@@ -20,6 +20,7 @@ from sr_lab.serving.answering import Parts
 from sr_lab.serving.app import make_admin_app, make_app
 from sr_lab.serving.grpc_door import make_grpc_server
 from sr_lab.serving.guard import Guard
+from sr_lab.serving.incoming import Incoming
 from sr_lab.serving.keys import AuditLog, Keys
 from sr_lab.serving.limits import Limits
 from sr_lab.serving.rollout import Rollouts
@@ -30,6 +31,7 @@ from sr_lab.serving.shelf import Shelf, Source
 from sr_lab.serving.sources import RegistrySource, RestorerSource
 from sr_lab.serving.studies import StudyDesk
 from sr_lab.serving.traffic import RolloutTraffic
+from sr_lab.tracking.registry.references import fetch_reference
 from sr_lab.tracking.registry.rollouts import current
 from sr_lab.workflows.pairs import PairStore
 
@@ -113,6 +115,7 @@ def make_parts(
     route: Route | None = None,
     pairs: Path | None = None,
     keep_pictures: int = 0,
+    incoming: Incoming | None = None,
     keys: Path | None = None,
     audit: Path | None = None,
     jobs: Any = None,
@@ -129,6 +132,7 @@ def make_parts(
         route: What chooses the model where a request names none.
         pairs: SQLite file for the pairs of a rollout (srlab rollout), which is followed then; None: it is not.
         keep_pictures: Number of the worst pairs of which small pictures are kept beside ``pairs``; 0 keeps none.
+        incoming: What keeps features of sampled images; None: nothing does.
         keys: File of the API keys; None: anybody may call.
         audit: File of the audit log; None: none is kept.
         jobs: Makes the queue of jobs, given the service; None: there are none.
@@ -161,11 +165,15 @@ def make_parts(
     service = Service(
         shelf=shelf, runner=runner, limits=limits, fast=FAST if models.fast else None, guard=guard,
         conservative=CONSERVATIVE if models.conservative else None, route=route, traffic=traffic, keys=found,
-        codecs=codecs or os.cpu_count() or 2,
+        inputs=incoming, codecs=codecs or os.cpu_count() or 2,
     )  # fmt: skip
     shelf.warm = service.warm
     shelf.load()
     runner.start()
+    if incoming is not None:
+        incoming.start(
+            service.measures.registry, version=functools.partial(_version, shelf, main.name), fetch=_references(models)
+        )
     parts = Parts(service=service, keys=found, audit=AuditLog(audit), study=desk)
     if jobs is not None:
         parts.jobs = jobs(service)
@@ -175,6 +183,18 @@ def make_parts(
 def _version(shelf: Shelf, name: str) -> str | None:
     found = next(state.current for state in shelf.states if state.name == name)
     return None if found is None else found.version
+
+
+def _references(models: Models) -> Callable[[str, Path], bool] | None:
+    """Writes the reference of a version of the registered model to a file; None where it is none."""
+    name = models.name
+    if name is None or models.restorer is not None:
+        return None
+
+    def fetch(version: str, file: Path) -> bool:
+        return fetch_reference(models.tracking_uri, name, int(version), to=file)
+
+    return fetch
 
 
 class _Server(uvicorn.Server):

@@ -15,7 +15,7 @@ from sr_lab.serving.asking import Answer, Ask
 from sr_lab.serving.choice import ModelChoice
 from sr_lab.serving.computing import Computing, Memory, Place
 from sr_lab.serving.guard import Guard, GuardedImages
-from sr_lab.serving.hooks import Choice, Traffic
+from sr_lab.serving.hooks import Choice, Inputs, Traffic
 from sr_lab.serving.keys import Keys
 from sr_lab.serving.limits import Limits
 from sr_lab.serving.measures import Measures, size_class
@@ -42,6 +42,7 @@ class Service:
         conservative: Name of the model whose image replaces one that the guard refuses.
         route: What chooses the model where the request names none.
         traffic: What decides between champion and candidate; of the first model.
+        inputs: Is told of each image that comes in; None: nobody is.
         keys: What the callers may ask for; None: anything.
         codecs: Threads that decode and encode.
         clock: Monotonic seconds.
@@ -58,6 +59,7 @@ class Service:
         conservative: str | None = None,
         route: Route | None = None,
         traffic: Traffic | None = None,
+        inputs: Inputs | None = None,
         keys: Keys | None = None,
         codecs: int = 2,
         clock: Callable[[], float] = time.monotonic,
@@ -66,7 +68,7 @@ class Service:
             if name is not None and name not in shelf.names:
                 raise ValueError(f"there is no model {name}: one of {', '.join(shelf.names)}")
         self.shelf, self.runner, self.limits, self.fast = shelf, runner, limits or Limits(), fast
-        self.guard, self.keys, self.clock = guard, keys, clock
+        self.guard, self.keys, self.clock, self.inputs = guard, keys, clock, inputs
         self.main = shelf.names[0]
         self.measures = Measures(queue_seconds=runner.seconds)
         self.memory = Memory(self.limits.memory_bytes)
@@ -95,6 +97,8 @@ class Service:
         self.runner.close(timeout=self.limits.longest_deadline)
         self._codecs.shutdown(wait=False, cancel_futures=True)
         self.shadows.close()
+        if self.inputs is not None:
+            self.inputs.close()
 
     async def restore(self, ask: Ask, data: bytes, *, on_tile: OnTile | None = None) -> Answer:
         """The restored image.
@@ -108,6 +112,8 @@ class Service:
         Raises:
             Problem: If it is refused.
         """
+        if self.inputs is not None:
+            self.inputs.offer(ask.id, data)
         facts = self._facts(data, self.limits.pixels if ask.rank == 0 else self.limits.job_pixels)
 
         async def decoded() -> Picture:

@@ -7,12 +7,16 @@ from pathlib import Path
 
 from torch import Tensor
 
+from sr_lab.base.words import line, setting
 from sr_lab.inference.consistency import LoadedRestorer
 from sr_lab.inference.restorers import NetworkRestorer
 from sr_lab.monitoring.embedding import Embedding
 from sr_lab.monitoring.features import feature, feature_columns
 from sr_lab.monitoring.measuring import Extractor, measure_folder
 from sr_lab.monitoring.profile import Profile, write_profile
+from sr_lab.tracking.registry.aliases import CHAMPION, aliases
+from sr_lab.tracking.registry.references import keep_reference
+from sr_lab.tracking.store import store_uri
 from sr_lab.workflows.watch.look import check_workers
 from sr_lab.workflows.watch.telling import Progress, interruptible, told
 
@@ -25,11 +29,13 @@ class ProfileResult:
         profile: The features of the images.
         path: The Parquet file.
         seconds: Wall time of the measuring.
+        version: Version that it is kept with as its reference; None where it is kept with none.
     """
 
     profile: Profile
     path: Path
     seconds: float
+    version: int | None = None
 
     @property
     def skipped(self) -> Mapping[str, str]:
@@ -105,6 +111,9 @@ def measure_profile(
     num_images: int | None = None,
     workers: int = 1,
     progress: Progress | None = None,
+    name: str | None = None,
+    version: int | None = None,
+    tracking_uri: str | None = None,
 ) -> ProfileResult:
     """Measures a folder of images and writes the profile that ``watch`` compares with.
 
@@ -115,9 +124,13 @@ def measure_profile(
         num_images: Largest number of images, evenly spaced in the sorted list; None for all.
         workers: Number of processes; with a restorer only 1.
         progress: Is told how many images are done, and of how many; None shows a bar on a terminal.
+        name: Registered model whose version was made for such images: the profile is kept with the version's run too,
+            as the reference of a service and of ``srlab watch``. None keeps it with none.
+        version: Its version; None for the champion.
+        tracking_uri: The store that has the registry.
 
     Raises:
-        ValueError: if the folder is missing or holds no image that can be used.
+        ValueError: if the folder is missing or holds no image that can be used, or there is no such version.
         OSError: if the file cannot be written.
     """
     check_workers(extractor, workers)
@@ -128,4 +141,19 @@ def measure_profile(
         profile = measure_folder(folder, extractor, num_images=num_images, workers=workers, progress=tell)
     seconds = time.perf_counter() - start
     write_profile(profile, output)
-    return ProfileResult(profile=profile, path=output, seconds=seconds)
+    if name is not None:
+        version = version or champion_version(name, tracking_uri=tracking_uri)
+        keep_reference(store_uri(tracking_uri), name, version, output)
+    return ProfileResult(profile=profile, path=output, seconds=seconds, version=version)
+
+
+def champion_version(name: str, *, tracking_uri: str | None = None) -> int:
+    """The version of a registered model that is champion.
+
+    Raises:
+        ValueError: if there is no such model, or it has none.
+    """
+    found = aliases(store_uri(tracking_uri), name).get(CHAMPION)
+    if found is None:
+        raise ValueError(f"{name} has no champion: give version=, or {line('promote', setting('name', name))} first")
+    return found

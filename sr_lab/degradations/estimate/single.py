@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import threadpoolctl  # type: ignore[import-untyped]
@@ -160,10 +160,10 @@ def estimate_file(path: Path, *, name: str | None = None) -> ImageEstimate:
     return estimate_image(image, name=path.name if name is None else name, jpeg=jpeg_of_file(path))
 
 
-def jpeg_of_file(path: Path) -> Jpeg | None:
+def jpeg_of_file(file: Path | BinaryIO) -> Jpeg | None:
     """Quality by a JPEG file's quantisation tables, and its grid in the upright image; ``None`` for other formats."""
     try:
-        with Image.open(path) as opened:
+        with Image.open(file) as opened:
             if opened.format not in ("JPEG", "MPO"):
                 return None
             width, height = opened.size

@@ -10,15 +10,16 @@ from pathlib import Path
 from sr_lab.base.files import write_text
 from sr_lab.degradations.estimate import fit_estimates, preset
 from sr_lab.monitoring.comparison import check_comparable
+from sr_lab.monitoring.incoming import is_incoming
 from sr_lab.monitoring.measuring import Extractor
 from sr_lab.monitoring.profile import Profile, read_profile, write_profile
 from sr_lab.monitoring.repeated import RepeatedChecks
 from sr_lab.monitoring.report import CURRENT, HTML, PRESET, Finding, write_report
 from sr_lab.monitoring.stream import Stream
-from sr_lab.workflows.watch.look import Look, check_workers
+from sr_lab.workflows.watch.look import Look, NotEnoughError, check_workers
 from sr_lab.workflows.watch.telling import Progress
 
-__all__ = ["DriftResult", "watch"]
+__all__ = ["DriftResult", "NotEnoughError", "watch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +117,10 @@ def watch(
 
     Args:
         reference: Profile of how the images should be, as ``measure_profile`` wrote it.
-        current: Folder of the images that come in now.
+        current: Folder of the images that come in now; or the file in which a service keeps the features of its images
+            (``srlab serve incoming=default``), whose last complete window is looked at.
         report: Folder of the files to write; made where it is missing.
-        extractor: What measures an image, with the settings of the profile.
+        extractor: What measures an image, with the settings of the profile; not used for what a service keeps.
         scale: Enlargement factor that the preset is for.
         alpha: Probability of a false alarm: of one check, of a period of checks, or of a whole stream.
         state: JSON file of repeated checks; alpha is spent over them and the alarm has hysteresis.
@@ -144,15 +146,21 @@ def watch(
     if not isinstance(scale, int) or scale < 1:
         raise ValueError(f"scale={scale}: a whole number of at least 1")
     check_workers(extractor, workers)
+    kept = is_incoming(current)
+    if kept and (stream is not None or num_images is not None):
+        raise ValueError(
+            f"current={current} is what a service keeps, window by window: leave stream= and num_images= out"
+        )
     profile = read_profile(reference)
-    check_comparable(profile, extractor.settings())
+    if not kept:
+        check_comparable(profile, extractor.settings())
     for path in (state, stream):
         _check_state(path)
     _check_folder(report)
     look = Look(
         reference=profile,
         folder=current,
-        extractor=extractor,
+        extractor=None if kept else extractor,
         min_images=min_images,
         max_unusable=max_unusable,
         num_permutations=num_permutations,

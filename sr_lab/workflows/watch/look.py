@@ -10,13 +10,16 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from sr_lab.base.errors import SRLabError
 from sr_lab.base.signals import Asked, deferred
+from sr_lab.base.words import counted
 from sr_lab.images import list_images
 from sr_lab.monitoring.comparison import Drift, check_comparable, check_enough, compare
 from sr_lab.monitoring.features import feature_columns, transformed
+from sr_lab.monitoring.incoming import opened
 from sr_lab.monitoring.measuring import Extractor, measure_files, measure_folder
 from sr_lab.monitoring.profile import Profile, read_profile, write_profile
-from sr_lab.monitoring.repeated import RepeatedChecks, read_checks, write_checks
+from sr_lab.monitoring.repeated import Check, RepeatedChecks, read_checks, write_checks
 from sr_lab.monitoring.report import Finding
 from sr_lab.monitoring.stream import Stream
 from sr_lab.monitoring.usability import Usability, usability
@@ -27,11 +30,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """One look: measured until a signal comes; from there on, state and report are written together."""
+    """One look: measured until a signal comes; from there on, state and report are written together.
+
+    Without an extractor ``folder`` is the file in which a service keeps the features of its images.
+    """
 
     reference: Profile
     folder: Path
-    extractor: Extractor
+    extractor: Extractor | None
     min_images: int
     max_unusable: float
     num_permutations: int
@@ -54,35 +60,45 @@ class Look:
             with locked(state):  # what keeps the state from being written shows before the measuring
                 read_checks(state, reference=key)
         with told("drift", self.progress) as tell, interruptible(state):
-            current = measure_folder(
-                self.folder,
-                self.extractor,
-                num_images=num_images,
-                workers=self.workers,
-                progress=tell,
-                allow_none=True,
-            )
+            if self.extractor is None:
+                current = _last_window(self.folder)
+            else:
+                current = measure_folder(
+                    self.folder,
+                    self.extractor,
+                    num_images=num_images,
+                    workers=self.workers,
+                    progress=tell,
+                    allow_none=True,
+                )
         with deferred() as asked:
-            usable = self._usability(current)
-            drift = None
-            if len(current) >= self.min_images or not usable.alarm:
-                drift = self._compared(current, min_images=self.min_images)
-            facts: dict[str, Any] = {
-                "p_value": None if drift is None else drift.test.p_value,
-                "images_sha256": current.facts["images_sha256"],
-                "num_images": len(current),
-                "unusable": usable.alarm,
-            }
-            if state is None:
-                yield current, Finding.of_window(drift, [rules.next([], **facts)], rules, usable), asked
-                return
-            with locked(state):
-                checks = read_checks(state, reference=key)
-                check = rules.next(checks, **facts)
-                if not checks or check is not checks[-1]:
-                    checks.append(check)
-                write_checks(state, checks, reference=key)
+            drift, checks, usable = self.checked(current, rules, state)
             yield current, Finding.of_window(drift, checks, rules, usable), asked
+
+    def checked(
+        self, current: Profile, rules: RepeatedChecks, state: Path | None
+    ) -> tuple[Drift | None, list[Check], Usability]:
+        """A window that is measured already, judged: the comparison, the checks with this one, and what can be used."""
+        key = str(self.reference.facts["images_sha256"])
+        usable = self._usability(current)
+        drift = None
+        if len(current) >= self.min_images or not usable.alarm:
+            drift = self._compared(current, min_images=self.min_images)
+        facts: dict[str, Any] = {
+            "p_value": None if drift is None else drift.test.p_value,
+            "images_sha256": current.facts["images_sha256"],
+            "num_images": len(current),
+            "unusable": usable.alarm,
+        }
+        if state is None:
+            return drift, [rules.next([], **facts)], usable
+        with locked(state):
+            checks = read_checks(state, reference=key)
+            check = rules.next(checks, **facts)
+            if not checks or check is not checks[-1]:
+                checks.append(check)
+            write_checks(state, checks, reference=key)
+        return drift, checks, usable
 
     @contextmanager
     def stream(self, bets: Stream, state: Path) -> Iterator[tuple[Profile, Finding, Asked]]:
@@ -90,7 +106,8 @@ class Look:
 
         Explained and shown are the new ones, and some before them where they are few.
         """
-        reference, folder = self.reference, self.folder
+        reference, folder, extractor = self.reference, self.folder, self.extractor
+        assert extractor is not None
         check_enough(reference, "the profile holds", self.min_images)
         key = reference.facts["images_sha256"]
         with locked(state):
@@ -99,7 +116,7 @@ class Look:
             if before is not None and before.facts.get("reference") != key:
                 before = None
             if before is not None:
-                check_comparable(before, self.extractor.settings())
+                check_comparable(before, extractor.settings())
             past: Mapping[str, Any] = {} if before is None else before.facts
             seen = {} if before is None else {**dict.fromkeys(before.table["name"]), **past["skipped"]}
             new = [name for name in files if name not in seen]
@@ -107,7 +124,7 @@ class Look:
             shown = known[max(len(known) - max(self.min_images - len(new), 0), 0) :] + new
             with told("drift", self.progress) as tell, interruptible(state):
                 chosen = [files[name] for name in shown]
-                current = measure_files(chosen, folder, self.extractor, workers=self.workers, progress=tell)
+                current = measure_files(chosen, folder, extractor, workers=self.workers, progress=tell)
             with deferred() as asked:
                 if not len(current):
                     current = replace(current, table=reference.table.iloc[:0])
@@ -167,6 +184,26 @@ def locked(state: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+class NotEnoughError(SRLabError, ValueError):
+    """A service has not sampled a window of images yet."""
+
+
+def _last_window(file: Path) -> Profile:
+    """The last complete window of what a service keeps.
+
+    Raises:
+        NotEnoughError: If there is none yet.
+    """
+    with opened(file) as store:
+        found = store.latest()
+        if found is None:
+            raise NotEnoughError(
+                f"{file} holds {counted(store.num_images, 'image')}, a window of the service {store.window}: wait for "
+                "more requests"
+            )
+    return found
 
 
 def check_workers(extractor: Extractor, workers: int) -> None:

@@ -40,8 +40,8 @@ def run(cfg: DictConfig) -> int:
     return done.decision.exit_code
 
 
-def call(cfg: DictConfig) -> Release:
-    """The release that ``cfg`` asks for: measured, decided, carried out."""
+def call(cfg: DictConfig, *, hold: bool = False) -> Release:
+    """The release that ``cfg`` asks for: measured, decided, carried out; with ``hold`` not promoted yet."""
     cfg = cfg.copy()
     if not (cfg.version is None or (isinstance(cfg.version, int) and cfg.version > 0)):
         raise ValueError(f"version={cfg.version}: the number of a version, or null for the candidate")
@@ -64,6 +64,7 @@ def call(cfg: DictConfig) -> Release:
         num_runs=cfg.runs,
         num_pictures=cfg.num_pictures,
         fresh=cfg.fresh,
+        hold=hold,
     )
 
 

@@ -31,6 +31,7 @@ from sr_lab.workflows.load import choose_device, fetch_artefact
 from sr_lab.workflows.register import register
 from sr_lab.workflows.release import how_to_agree
 from sr_lab.workflows.retrain import Artefact, Busy, Cost, Material, Released, Retraining, fire, require_usable, retrain
+from sr_lab.workflows.watch import DriftResult
 
 BUSY, REJECTED, PROPOSED, NOT_ALLOWED = 75, 3, 4, 6
 CODES = {"quiet": 0, "promoted": 0, "rejected": REJECTED, "proposed": PROPOSED, "not allowed": NOT_ALLOWED}
@@ -39,7 +40,7 @@ CODES |= {"paused": BUSY}
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
-    hook = None if (asked := _promotion(cfg)).events is None else build(asked.events)
+    hook = None if (asked := promotion_of(cfg)).events is None else build(asked.events)
     try:
         done = call(cfg)
     except Busy as busy:
@@ -70,11 +71,11 @@ def call(cfg: DictConfig) -> Retraining:
         tracking_uri=cfg.tracking_uri,
         output=Path(cfg.output),
         reference=Path(cfg.reference),
-        prepare=lambda champion: _prepare(cfg, champion),
-        look=lambda champion, report: _look(cfg, champion, report),
-        train=lambda material: _train(cfg, material),
-        register=lambda folder: register(run=str(folder), name=cfg.name, default_uri=cfg.tracking_uri),
-        release=lambda material, version: _release(cfg, material, version),
+        prepare=lambda champion: cost_of(cfg, champion),
+        look=lambda champion, report: look(cfg, champion, report),
+        train=lambda material: fine_tune(cfg, material),
+        register=lambda material: register(run=str(material.run), name=cfg.name, default_uri=cfg.tracking_uri),
+        release=lambda material, version: judge(cfg, material, version),
         policy=build(cfg.retraining),
         num_trials=cfg.num_trials,
         wait_seconds=cfg.wait_seconds,
@@ -83,14 +84,14 @@ def call(cfg: DictConfig) -> Retraining:
     )
 
 
-def _prepare(cfg: DictConfig, champion: Artefact) -> Cost:
+def cost_of(cfg: DictConfig, champion: Artefact) -> Cost:
     """What the fine-tuning takes, once nothing stands in the way of it and of the gate: a mistake shows at once.
 
     Raises:
         ValueError: if the experiment does not fit the champion, or the hold-out cannot decide.
     """
     recipe = compose("train", [setting("experiment", cfg.experiment), *cfg.train])
-    _promotion(cfg)
+    promotion_of(cfg)
     if recipe.scale != champion.scale:
         raise ValueError(f"experiment={cfg.experiment} is for scale {recipe.scale}, the champion for {champion.scale}")
     for part in ("train", "val"):
@@ -105,11 +106,13 @@ def _prepare(cfg: DictConfig, champion: Artefact) -> Cost:
     return Cost(steps=cfg.steps, crop=recipe.data.crop, batch_size=recipe.data.batch_size, device=device)
 
 
-def _promotion(cfg: DictConfig) -> DictConfig:
+def promotion_of(cfg: DictConfig) -> DictConfig:
+    """The configuration of ``srlab promote`` that the gate is asked by."""
     return compose("promote", [setting("name", cfg.name), setting("tracking_uri", cfg.tracking_uri), *cfg.promote])
 
 
-def _look(cfg: DictConfig, champion: Artefact, report: Path) -> Any:
+def look(cfg: DictConfig, champion: Artefact, report: Path) -> DriftResult:
+    """Looks for drift, tells what was found, and writes the report."""
     settings = [setting("reference", cfg.reference), setting("current", cfg.current), setting("report", report)]
     asked = compose("drift", [*settings, setting("scale", champion.scale), *cfg.drift])
     found = drift.call(asked)
@@ -117,7 +120,7 @@ def _look(cfg: DictConfig, champion: Artefact, report: Path) -> Any:
     return found
 
 
-def _train(cfg: DictConfig, material: Material) -> str | None:
+def fine_tune(cfg: DictConfig, material: Material) -> str | None:
     """Fine-tunes; where it was paused, in words."""
     recipe = recipe_of(cfg, material)
     return train.call(recipe).paused
@@ -125,7 +128,7 @@ def _train(cfg: DictConfig, material: Material) -> str | None:
 
 def recipe_of(cfg: DictConfig, material: Material) -> DictConfig:
     """The configuration of the fine-tuning: the experiment's, from the champion, on both degradations."""
-    old, new = _conditions(material)
+    old, new = conditions_of(material)
     settings = [
         setting("experiment", cfg.experiment),
         setting("name", f"{cfg.name}-retrain-{material.folder.name}"),
@@ -149,18 +152,21 @@ def recipe_of(cfg: DictConfig, material: Material) -> DictConfig:
     return recipe
 
 
-def _release(cfg: DictConfig, material: Material, version: int) -> Released:
-    """Measures candidate and champion under the old and the new conditions, and carries out the gate's decision."""
+def judge(cfg: DictConfig, material: Material, version: int, *, hold: bool = False) -> Released:
+    """Measures candidate and champion under the old and the new conditions, and carries out the gate's decision.
+
+    With ``hold`` a decision to promote is only written down, for a rollout.
+    """
     settings = [setting("name", cfg.name), setting("version", version), setting("report", material.gate)]
     settings += [setting("tracking_uri", cfg.tracking_uri), "metrics=[psnr,ssim]"]
     asked = compose("promote", [*settings, *cfg.promote])
     asked.policy = OmegaConf.create(plain(cfg.policy))
-    conditions = zip(("old", "new"), _conditions(material), strict=True)
+    conditions = zip(("old", "new"), conditions_of(material), strict=True)
     asked.policy.holdout = {key: {**plain(cfg.part), "degradation": degradation} for key, degradation in conditions}
-    return promote.call(asked)
+    return promote.call(asked, hold=hold)
 
 
-def _conditions(material: Material) -> tuple[dict[str, Any], dict[str, Any]]:
+def conditions_of(material: Material) -> tuple[dict[str, Any], dict[str, Any]]:
     """The degradation that the champion was trained for, and the new one."""
     old: dict[str, Any] = fetch_artefact(str(material.champion)).config["degradation"]
     preset = OmegaConf.load(material.preset)

@@ -24,6 +24,7 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 SIDE = 64
 """Side, in pixels of the input, of the square that is compared: the cost of a pair does not grow with the image."""
 _EDGE = 4
+_BLOCK = 8
 
 
 def proxy_gains(
@@ -38,6 +39,8 @@ def proxy_gains(
       value range: an upper bound on what is invented.
     - ``disagreement``: the RMS of the detail in which the two differ, beyond what the input can tell: where they
       disagree, at least one of them invents. Negative or 0.
+    - ``tone``: by how much nearer to the input the means over 8 x 8 of its pixels are, RMS in units of the value range:
+      a model that takes noise away loses ``lr_consistency`` by it, and nearly nothing here.
 
     Args:
         low: (h, w, C) of uint8 or uint16.
@@ -71,6 +74,9 @@ def proxy_gains(
         "unseen_detail": _rms(unseen[1]) - _rms(unseen[0]),
         "disagreement": -_rms(unseen[0] - unseen[1]),
     }
+    if min(square.shape[:2]) >= _BLOCK:
+        means = [_rms(_means(resize_bicubic(image, scale=1 / scale)) - _means(given)) for image in (ours, theirs)]
+        gains["tone"] = means[1] - means[0]
     if min(inner[0].shape[:2]) >= MIN_SIDE:
         distances = [naturalness(_luma(image)) for image in (ours, theirs)]
         gains["naturalness"] = distances[1] - distances[0]
@@ -91,6 +97,10 @@ def _tensor(image: Pixels) -> torch.Tensor:
 def _luma(image: torch.Tensor) -> NDArray[np.float32]:
     luma = rgb_to_y(image) if image.shape[1] == 3 else image.mean(dim=1, keepdim=True)
     return np.asarray(luma[0, 0].numpy() * 255, dtype=np.float32)
+
+
+def _means(image: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.avg_pool2d(image, _BLOCK)
 
 
 def _rms(detail: torch.Tensor) -> float:

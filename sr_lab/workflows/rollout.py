@@ -285,7 +285,7 @@ def _require_reason(reason: str) -> None:
 def _require_gate(records: list[Record], name: str, version: int, where: list[str]) -> str:
     """Refuses what the gate has refused; says what it said."""
     decided = [record for record in records if (record.phase, record.target) == ("done", version)]
-    judged = [record for record in decided if record.action in ("reject", "needs_approval", "promote")]
+    judged = [record for record in decided if record.action in ("reject", "needs_approval", "pass", "promote")]
     if not judged:
         return "the gate has not judged it"
     last = judged[-1]

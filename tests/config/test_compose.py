@@ -85,7 +85,8 @@ ODD: list[Any] = ["", None, math.nan, math.inf, 0, -1, 0.5, 1e30, True, "text", 
 @pytest.mark.parametrize("command", commands())
 def test_every_key_of_every_command_has_a_kind_and_refuses_what_is_of_another(command):
     content = OmegaConf.load(config_dir() / f"{command}.yaml")
-    groups = {str(key) for entry in content.pop("defaults", []) if OmegaConf.is_dict(entry) for key in entry}
+    entries = [str(key) for entry in content.pop("defaults", []) if OmegaConf.is_dict(entry) for key in entry]
+    groups = {entry.partition("@")[2] or entry for entry in entries}
     known = OmegaConf.to_container(content, resolve=False)
     for key, default in known.items():
         if key in groups or isinstance(default, dict):

@@ -87,7 +87,7 @@ def test_a_pair_is_written_without_pixels_and_without_the_client(store):
     assert pair.gains == pytest.approx(gains)
     assert gains == pytest.approx({
         "errors": 0, "lr_consistency": 0, "unseen_detail": 0, "disagreement": 0, "naturalness": 0,
-        "latency_small": -np.log(2),
+        "tone": 0, "latency_small": -np.log(2),
     })  # fmt: skip
     assert (pair.time, pair.stage, pair.served, pair.picture) == (100.0, "canary", route.serve, None)
     assert b"10.0.0.1" not in store.path.read_bytes()
@@ -150,12 +150,14 @@ def test_the_proxies_notice_what_they_are_for():
     assert abs(shifted["unseen_detail"]) < 1e-3
     assert invented["unseen_detail"] < -0.003
     assert invented["disagreement"] < -0.02
+    assert shifted["tone"] < -0.03
+    assert abs(invented["tone"]) < 0.005, "noise hardly moves a mean"
     deep = [image.astype(np.uint16) * 257 for image in (low, high, texture)]
     assert proxy_gains(*deep) == pytest.approx(invented, abs=1e-3)
     grey = proxy_gains(low[..., :1], high[..., :1], texture[..., :1])
     assert grey["disagreement"] < -0.02
     assert set(proxy_gains(low[:10, :10], high[:20, :20], texture[:20, :20])) == {
-        "lr_consistency", "unseen_detail", "disagreement",
+        "lr_consistency", "unseen_detail", "disagreement", "tone",
     }  # fmt: skip
     with pytest.raises(ValueError, match="no pair"):
         proxy_gains(low, high, texture[:-1])

@@ -281,16 +281,24 @@ def settle(uri: str, name: str, truth: Truth, *, reason: str, who: str) -> Recor
     return locked(uri, name, who, "settle the champion of", change)
 
 
-def record(uri: str, name: str, version: int, *, decision: Mapping[str, Any], who: str) -> Record:
+def record(uri: str, name: str, version: int, *, decision: Mapping[str, Any], who: str, hold: bool = False) -> Record:
     """Writes a decision that changes nothing (``reject``, ``needs_approval``) into the audit.
 
+    Args:
+        uri: tracking store, which is the registry too.
+        name: registered model.
+        version: the candidate.
+        decision: ``Decision.as_dict()``.
+        who: recorded.
+        hold: whether a decision to promote is only written down, as ``pass``: a rollout carries it out, or does not.
+
     Raises:
-        ValueError: if the decision is to promote, or there is no such model.
+        ValueError: if the decision is to promote, without ``hold``, or there is no such model.
         PermissionError: if the server does not allow it to the user; then nothing was changed.
         RuntimeError: if the store does not answer, or refuses.
     """
-    action: Action = decision["outcome"]
-    if action not in ("reject", "needs_approval"):
+    action: Action = "pass" if hold and decision["outcome"] == "promote" else decision["outcome"]
+    if action not in ("reject", "needs_approval", "pass"):
         raise ValueError(f"the decision is {action!r}: carry it out by promote")
 
     def change(client: "MlflowClient", audit: Audit, lock: Lock) -> Record:

@@ -23,7 +23,9 @@ MAX_CHARACTERS = 4500
 CHANGES = ("promote", "rollback", "restore", "adopt", "retire")
 """The actions after which the champion is another one, or the registry and the audit agree again."""
 
-Action = Literal["promote", "rollback", "restore", "adopt", "retire", "reject", "needs_approval", "approve", "rollout"]
+Action = Literal[
+    "promote", "rollback", "restore", "adopt", "retire", "reject", "needs_approval", "pass", "approve", "rollout"
+]  # fmt: skip
 Phase = Literal["intent", "done", "abandoned"]
 
 
@@ -35,10 +37,11 @@ class Record:
         number: position, from 1.
         time: UTC, ISO 8601.
         who: the user who asked for it.
-        action: what was asked for; ``reject`` and ``needs_approval`` are decisions that changed nothing, ``approve`` is
-            the consent of a person (``who``) to the decision that asked for it. ``restore`` put the alias back to what
-            the audit says, ``adopt`` took a version for champion that somebody else had made it, ``retire`` gave the
-            champion up on purpose. ``rollout`` is a step of a rollout, which changes no alias (see ``rollouts``).
+        action: what was asked for; ``reject`` and ``needs_approval`` are decisions that changed nothing, ``pass`` is
+            one to promote that a rollout carries out, ``approve`` is the consent of a person (``who``) to the decision
+            that asked for it. ``restore`` put the alias back to what the audit says, ``adopt`` took a version for
+            champion that somebody else had made it, ``retire`` gave the champion up on purpose. ``rollout`` is a step
+            of a rollout, which changes no alias (see ``rollouts``).
         phase: ``intent`` before the first change, ``done`` after the last, ``abandoned`` if it never came to that.
         source: version that was champion; None if there was none. Of ``restore``: what the alias was found at.
         target: version that the action is about.

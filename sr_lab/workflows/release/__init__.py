@@ -1,5 +1,6 @@
 """A release: candidate and champion are measured on the same images, the gate decides, the decision is carried out."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,7 @@ def release(
     num_runs: int = 16,
     num_pictures: int = 8,
     fresh: bool = False,
+    hold: bool = False,
     progress: bool = True,
 ) -> Release:
     """Measures the models, lets the gate decide, writes page and record, and moves the aliases if it says so.
@@ -157,6 +159,7 @@ def release(
         num_runs: Paired runs of time and memory, at least; the policy may ask for more.
         num_pictures: Images whose crops the page shows, where the candidate lost most first.
         fresh: Whether everything is measured again although the same decision waits for approval.
+        hold: Whether a decision to promote is only written down: a rollout carries it out, or does not.
         progress: Whether a progress bar is shown where there is a terminal.
 
     Returns:
@@ -222,7 +225,9 @@ def release(
     html = page_of(decision, policy, evidence, shown, metrics=chosen, num_pictures=num_pictures)
     page = report / f"version-{who.version}.html"
     kept = {**evidence.as_dict(), "decision": decision.as_dict(), "policy": policy.as_dict()}
-    carry_out = aliases.promote if decision.outcome == "promote" else aliases.record
+    carry_out = functools.partial(aliases.record, hold=hold)
+    if decision.outcome == "promote" and not hold:
+        carry_out = functools.partial(aliases.promote)
     told = f"the decision ({decision.outcome}) is made, carried out and recorded: {page}"
     with saying(told), deferred():  # all of it or nothing: a signal waits
         write_text(page, html)
@@ -266,14 +271,15 @@ def _asked_before(who: Contenders, policy: Policy) -> tuple[Evidence | None, App
 def _rejected_before(
     who: Contenders, policy: Policy, benchmarks: Mapping[str, Benchmark], *, settings: str, metrics: Sequence[str]
 ) -> tuple[Evidence | None, list[str]]:
-    """The numbers by which the same version was rejected, if nothing that they rest on has changed, and news of it.
+    """The numbers by which the same version was rejected or held, if nothing that they rest on has changed, and news.
 
     Measuring until it passes would be a selection. Champion, policy, hold-out, scenes, settings and the metrics that
     can be measured have to be the same; a version's weights never change.
     """
-    asked = ("reject", who.version, who.champion, policy.sha256)
+    asked = (who.version, who.champion, policy.sha256)
     done = [record for record in aliases.history(who.uri, who.name) if record.phase == "done"]
-    found = [record for record in done if (record.action, record.target, record.source, record.policy) == asked]
+    done = [record for record in done if record.action in ("reject", "pass")]
+    found = [record for record in done if (record.target, record.source, record.policy) == asked]
     if not found:
         return None, []
     record = found[-1]

@@ -19,18 +19,21 @@ from sr_lab.monitoring.report import CURRENT, PRESET
 from sr_lab.promotion import Decision, Policy
 from sr_lab.promotion.quality import QualityCheck
 from sr_lab.promotion.retraining import RetrainingPolicy, Situation, should_retrain
-from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, aliases, place, standing
+from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, aliases, history, place, standing
 from sr_lab.tracking.registry.events import fire
 from sr_lab.tracking.registry.ledger import Record
 from sr_lab.tracking.store import download
 from sr_lab.training.timing import seconds_per_step
 from sr_lab.workflows.retrain.logbook import Attempt, Logbook, utc_now
 from sr_lab.workflows.retrain.page import Story, write_page
+from sr_lab.workflows.rollout import Rolled
 from sr_lab.workflows.watch import DriftResult
 
 __all__ = ["Artefact", "Busy", "Cost", "Material", "Released", "Retraining", "fire", "require_usable", "retrain"]
 
-Outcome = Literal["quiet", "not allowed", "paused", "promoted", "rejected", "proposed"]
+Outcome = Literal[
+    "quiet", "not allowed", "paused", "promoted", "rejected", "proposed", "rolling", "waiting", "stopped"
+]  # fmt: skip
 OVERHEAD = 1.4
 """Validation, data and start-up, over the bare optimizer steps."""
 WHOLE = ("all", "benchmark_old", "benchmark_new")
@@ -91,6 +94,11 @@ class Material:
         return self.folder / "run"
 
     @property
+    def current(self) -> Path:
+        """Profile of the new images."""
+        return self.folder / "drift" / CURRENT
+
+    @property
     def gate(self) -> Path:
         """Folder of the gate's page."""
         return self.folder / "gate"
@@ -102,11 +110,14 @@ class Retraining:
 
     Attributes:
         outcome: ``quiet``: there is no drift; ``not allowed``: there is, but the policy forbids to retrain;
-            ``paused``: the training's time is up and the same call goes on; else what the gate decided.
+            ``paused``: the training's time is up and the same call goes on; ``rolling``: the rollout is under way;
+            ``waiting``: it is paused, a person decides; ``stopped``: it ended without a new champion; else what the
+            gate decided.
         drift: What the look at the images found; None where an interrupted retraining went on.
         reasons: Lines of the decision to retrain.
         version: The candidate; None where none was made.
         released: The gate's decision and its record; None where it was not asked in this call.
+        rolled: The rollout after this call; None where there was none.
         page: The page for people; None where there was nothing to tell.
         paused: Where the training was paused, in words.
     """
@@ -116,6 +127,7 @@ class Retraining:
     reasons: Sequence[str] = ()
     version: int | None = None
     released: Released | None = None
+    rolled: Rolled | None = None
     page: Path | None = None
     paused: str | None = None
 
@@ -125,13 +137,14 @@ def retrain(
     name: str,
     tracking_uri: str,
     output: Path,
-    reference: Path,
+    reference: Path | None,
     prepare: Callable[[Artefact], Cost],
     look: Callable[[Artefact, Path], DriftResult],
     train: Callable[[Material], str | None],
-    register: Callable[[Path], object],
+    register: Callable[[Material], object],
     release: Callable[[Material, int], Released],
     policy: RetrainingPolicy,
+    rollout: Callable[[Material, int], Rolled] | None = None,
     num_trials: int = 3,
     wait_seconds: float = 0,
     fresh: bool = False,
@@ -147,14 +160,16 @@ def retrain(
         name: The registered model that has a champion.
         tracking_uri: The store that is the registry too.
         output: Folder of the logbook, with a folder below it for each retraining.
-        reference: Profile of what the champion was made for.
+        reference: Profile of what the champion was made for, which is renewed; None where it is kept with the version.
         prepare: Refuses what would end a retraining of this champion later, and tells what it takes.
         look: Looks for drift with this champion, and writes its report into the folder.
         train: Fine-tunes into ``Material.run``; gives where it was paused, in words, or None once it has ended.
-        register: Makes the run of this folder the model's candidate.
+        register: Makes the run of this retraining the model's candidate.
         release: Lets the gate decide on this version, carries the decision out, and writes its page.
         policy: When a drift is answered by a training, and what it may cost.
-        num_trials: Number of times that a retraining is begun or gone on with before it is given up.
+        rollout: Takes the steps of the rollout of this version, begun where it was not, that its evidence allows by
+            now; ``release`` then only judges. None: ``release`` makes the champion.
+        num_trials: Number of times that a stage of a retraining is begun before it is given up.
         wait_seconds: Seconds to wait for another retraining in the same folder.
         fresh: Whether a retraining that was interrupted is given up.
         news: Is told what is going on, a line at a time.
@@ -203,17 +218,26 @@ def retrain(
                     attempt.tries -= 1  # a pause is no failure
                     book.write()
                     return Retraining(outcome="paused", drift=drift, reasons=attempt.reasons, paused=paused)
-                attempt.stage = "registering"
+                attempt.enter("registering")
                 book.write()
             if attempt.stage == "registering":
-                register(material.run)
-                attempt.version, attempt.stage = aliases(tracking_uri, name)[CANDIDATE], "gate"
+                register(material)
+                attempt.version = aliases(tracking_uri, name)[CANDIDATE]
+                attempt.enter("gate")
                 book.write()
             assert attempt.version is not None
-            if aliases(tracking_uri, name).get(CHAMPION) == attempt.version:
-                released = None  # it was interrupted between promotion and logbook
-            else:
-                released = release(material, attempt.version)
+            released, rolled = None, None
+            if attempt.stage == "gate":
+                if not _decided(tracking_uri, name, attempt.version, held=rollout is not None):
+                    released = release(material, attempt.version)
+                if rollout is not None and (released is None or released.decision.outcome == "promote"):
+                    attempt.checks = _checks(released)
+                    attempt.enter("rollout")
+                    book.write()
+            if attempt.stage == "rollout":
+                if rollout is None:
+                    raise ValueError(f"{output}: {attempt.name} is rolled out by srlab watch: go on with that")
+                rolled = rollout(material, attempt.version)
         except (Stopped, KeyboardInterrupt) as stop:
             attempt.tries -= 1  # whoever asked to end is no failure
             book.write()
@@ -221,7 +245,18 @@ def retrain(
                 said = f"the retraining {attempt.name} is at its stage {attempt.stage}"
                 raise stop.saying(said, goes_on=True) from None
             raise
-        return _ended(book, material, attempt, released, reference, drift)
+        if rolled is not None and not rolled.rollout.over:
+            attempt.tries = 0  # waiting is no failure
+            book.write()
+            return Retraining(
+                outcome="waiting" if rolled.rollout.paused else "rolling",
+                drift=drift,
+                reasons=tuple(attempt.reasons),
+                version=attempt.version,
+                released=released,
+                rolled=rolled,
+            )
+        return _ended(book, material, attempt, released, rolled, reference, drift)
 
 
 def _look(
@@ -269,9 +304,10 @@ def _look(
         page = write_page(Story(outcome="not allowed", reasons=verdict.reasons), latest)
         return Retraining(outcome="not allowed", drift=found, reasons=verdict.reasons, page=page)
     write_text(latest / "champion.json", json.dumps(str(champion.resolve().relative_to(latest))))
-    attempt = book.begin(champion=version, cost=verdict.cost, reasons=list(verdict.reasons), now=now)
-    shutil.rmtree(output / attempt.name, ignore_errors=True)
-    latest.rename(output / attempt.name)
+    name_of_it = book.following(now)
+    shutil.rmtree(output / name_of_it, ignore_errors=True)
+    latest.rename(output / name_of_it)  # before the logbook knows of it: what it names is there, whatever happens
+    book.begin(name_of_it, champion=version, cost=verdict.cost, reasons=list(verdict.reasons))
     return found
 
 
@@ -285,14 +321,17 @@ def _ended(
     material: Material,
     attempt: Attempt,
     released: Released | None,
-    reference: Path,
+    rolled: Rolled | None,
+    reference: Path | None,
     drift: DriftResult | None,
 ) -> Retraining:
     """Writes what the decision means into reference, page and logbook."""
-    outcome = "promoted" if released is None else _OUTCOMES[released.decision.outcome]
-    checks = [] if released is None else [reason.as_dict() for reason in released.decision.reasons]
-    if outcome == "promoted":
-        _renew(reference, material.folder / "drift" / CURRENT, attempt)
+    outcome: Outcome = "promoted" if released is None else _OUTCOMES[released.decision.outcome]
+    if rolled is not None:
+        outcome = "promoted" if rolled.rollout.stage == "finished" else "stopped"
+    checks = attempt.checks or _checks(released)
+    if outcome == "promoted" and reference is not None:
+        _renew(reference, material.current, attempt)
     story = Story(outcome=outcome, reasons=tuple(attempt.reasons), checks=checks, cost=attempt.cost)
     page = write_page(story, material.folder)
     if outcome == "proposed":
@@ -306,8 +345,22 @@ def _ended(
         reasons=tuple(attempt.reasons),
         version=attempt.version,
         released=released,
+        rolled=rolled,
         page=page,
     )
+
+
+def _decided(uri: str, name: str, version: int, *, held: bool) -> bool:
+    """Whether the gate has passed this version already, and the call was interrupted before the logbook knew."""
+    if aliases(uri, name).get(CHAMPION) == version:
+        return True
+    return held and any(
+        (record.action, record.target, record.phase) == ("pass", version, "done") for record in history(uri, name)
+    )
+
+
+def _checks(released: Released | None) -> list[dict[str, Any]]:
+    return [] if released is None else [dict(reason.as_dict()) for reason in released.decision.reasons]
 
 
 def _renew(reference: Path, current: Path, attempt: Attempt) -> None:

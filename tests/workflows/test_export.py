@@ -1,11 +1,16 @@
 import base64
+import http.client
 import importlib.util
 import io
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 from pathlib import Path
 
 import browser
@@ -304,6 +309,45 @@ def test_large_images_go_by_an_object_store(runtime, monkeypatch):
     assert answer["statusCode"] == 200, answer
     assert json.loads(answer["body"])["restored_by"] == "model"
     assert runtime.decode(stored["/high.png"])[0].shape == (60, 80, 3)
+
+
+def test_a_graph_that_was_exchanged_is_not_loaded(runtime, bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "bundle")
+    graph = tmp_path / "bundle" / "model.onnx"
+    graph.write_bytes(graph.read_bytes() + b"x")
+    with pytest.raises(runtime.Refused, match=r"model.onnx is not the file that was exported") as caught:
+        runtime.Restorer(tmp_path / "bundle", threads=1)
+    assert caught.value.status == 500
+    assert runtime.main([str(tmp_path / "low.png"), str(tmp_path / "high.png")]) == 1
+
+
+def test_the_bundles_server_says_when_the_time_would_not_do_and_ends_when_it_has_answered(bundle):
+    environment = {**os.environ, "PORT": "0", "RESTORE_BUDGET": "0.000001", "RESTORE_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, str(bundle / "restore.py"), "--serve", "8080"], text=True, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as server:  # fmt: skip
+        try:
+            address = server.stdout.readline().strip()
+            with urllib.request.urlopen(f"{address}manifest.json", timeout=60) as answer:  # what platforms probe
+                assert json.loads(answer.read())["scale"] == 2
+            taken = http.client.HTTPConnection(address.split("/")[2], timeout=120)
+            data = base64.b64decode(png(photo(700, 700)))
+            taken.putrequest("POST", "/")
+            taken.putheader("Content-Length", str(len(data)))
+            taken.endheaders()
+            taken.send(data[:-10])
+            with urllib.request.urlopen(f"{address}manifest.json", timeout=60):
+                pass  # this connection came later, so the other one has been taken
+            server.send_signal(signal.SIGTERM)
+            time.sleep(1.0)
+            taken.send(data[-10:])
+            answer = taken.getresponse()
+            assert (answer.status, answer.headers["X-Restored-By"]) == (200, "bicubic")
+            assert len(answer.read()) == int(answer.headers["Content-Length"])
+            assert server.wait(120) == 0
+        finally:
+            server.kill()
 
 
 SEVERAL = """

@@ -10,9 +10,11 @@ export, from which it needs nothing.
 
 import argparse
 import base64
+import hashlib
 import io
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -81,9 +83,10 @@ class Restorer:
         options.intra_op_num_threads = threads or os.cpu_count() or 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = onnxruntime.InferenceSession(
-            str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
-        )
+        graph = (folder / "model.onnx").read_bytes()
+        if hashlib.sha256(graph).hexdigest() != self.manifest["files"]["model.onnx"]:
+            raise Refused("model.onnx is not the file that was exported: export again", 500)
+        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, image: Any, *, budget: float | None = None) -> tuple[Any, str]:
         """The enlarged image, and what made it: ``model``, or ``bicubic`` where the time would not do.
@@ -357,12 +360,17 @@ def _put(url: Any, data: bytes) -> None:
 
 
 def serve(port: int, *, host: str = "0.0.0.0", ready: Any = None) -> None:
-    """Answers POST / with the restored image, one after the other, and GET with the files of the page."""
+    """Answers POST / with the restored image, one after the other, and GET with the files of the page.
+
+    SIGTERM ends it when what was taken is answered.
+    """
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
     turn = threading.Lock()
 
     class Answers(SimpleHTTPRequestHandler):
+        timeout = 60  # seconds of a client that says nothing
+
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments, directory=str(HERE))
 
@@ -399,8 +407,17 @@ def serve(port: int, *, host: str = "0.0.0.0", ready: Any = None) -> None:
         def log_message(self, format: str, *arguments: Any) -> None:
             print(format % arguments, file=sys.stderr)
 
+    class Server(ThreadingHTTPServer):
+        daemon_threads = False  # its end waits for them
+
     Answers.extensions_map = {**Answers.extensions_map, ".mjs": "text/javascript", ".wasm": "application/wasm"}
-    with ThreadingHTTPServer((host, port), Answers) as server:
+    with Server((host, port), Answers) as server:
+
+        def end(*_: Any) -> None:
+            threading.Thread(target=server.shutdown).start()
+
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, end)
         print(f"http://127.0.0.1:{server.server_address[1]}/", flush=True)
         if ready is not None:
             ready(server)

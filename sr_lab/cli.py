@@ -13,7 +13,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from sr_lab.base import signals
 from sr_lab.base.errors import ConfigError
 from sr_lab.base.extras import remedy
 from sr_lab.base.memory import keep_pages
-from sr_lab.base.words import counted
+from sr_lab.base.words import counted, setting
 from sr_lab.config.tree import VARIABLE, config_dir, nearest, own_dirs
 
 PACKAGE = Path(__file__).resolve().parent
@@ -150,7 +150,7 @@ def _run(name: str, arguments: list[str]) -> int:
         return int(importlib.import_module(f"sr_lab.commands.{name}").run(config) or 0)
 
     if "-m" not in arguments and "--multirun" not in arguments:
-        return _guarded(f"srlab {name}", lambda: work(functools.partial(compose, name, overrides)))
+        return _guarded(f"srlab {name}", lambda: work(functools.partial(compose, name, overrides)), [name, *arguments])
     planned = []
     if code := _guarded(f"srlab {name}", lambda: planned.extend(jobs(name, overrides))):
         return code
@@ -168,8 +168,11 @@ def _run(name: str, arguments: list[str]) -> int:
     return max(codes.values())
 
 
-def _guarded(title: str, work: Callable[[], int | None]) -> int:
-    """Does the work; an error that tells the user something becomes a message and an exit code."""
+def _guarded(title: str, work: Callable[[], int | None], words: Sequence[str] = ()) -> int:
+    """Does the work; an error that tells the user something becomes a message and an exit code.
+
+    An error that knows settings which would have done (``instead``) is followed by the command with these.
+    """
     try:
         return int(work() or 0)
     except ConfigError as error:
@@ -187,6 +190,11 @@ def _guarded(title: str, work: Callable[[], int | None]) -> int:
         if os.environ.get("SRLAB_DEBUG"):
             raise
         print(f"{title}: error: {_told(error)}\n(SRLAB_DEBUG=1 shows where)", file=sys.stderr)
+        instead: Mapping[str, Any] = getattr(error, "instead", None) or {}
+        if words and instead:
+            kept = [word for word in words if word.partition("=")[0] not in instead]
+            again = shlex.join(["srlab", *kept, *(setting(key, value) for key, value in instead.items())])
+            print(f"this passes:  {again}", file=sys.stderr)
         return 1
 
 

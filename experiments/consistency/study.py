@@ -3,11 +3,14 @@
     python experiments/consistency/study.py DATA/Set5/x4 experiments/consistency \
         bicubic edge pretrained/realesr_animevideov3 pretrained/realesrgan_x4plus
 
-DATA/Set5/x4 holds HR/ and LR/. Writes table.md, results.csv (an image a line) and comparison.jpg into the folder.
+    python experiments/consistency/study.py DATA/Set5/x4 experiments/consistency RUN/best --picture diffusion.jpg
+
+DATA/Set5/x4 holds HR/ and LR/. Writes table.md, results.csv (an image a line) and a picture into the folder; what
+results.csv knows of other restorers stays. Seconds are processor seconds.
 """
 
+import argparse
 import csv
-import sys
 import time
 from pathlib import Path
 
@@ -47,9 +50,9 @@ def measured(image: Tensor, high: Tensor, low: Tensor, by: ConsistentRestorer) -
 
 
 @torch.inference_mode()
-def study(folder: Path, output: Path, names: list[str]) -> None:
+def study(folder: Path, output: Path, names: list[str], image: str) -> None:
     """Measures every restorer on every image, each image restored once."""
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, object]] = known(output / "results.csv", names)
     shown: list[tuple[str, list[Tensor]]] = []
     for name in names:
         restorer = load_restorer(name, scale=SCALE, device="cpu")
@@ -58,20 +61,29 @@ def study(folder: Path, output: Path, names: list[str]) -> None:
             decoded = decode(pair)
             high, low = decoded.high, decoded.low
             assert low is not None
-            start = time.perf_counter()
+            start = time.process_time()
             plain = restorer(low)
-            taken = time.perf_counter() - start
+            taken = time.process_time() - start
             start = time.process_time()
             exact = by.project(plain, low)
             needed = time.process_time() - start
-            for kind, image, seconds in (("plain", plain, taken), ("exact", exact, needed)):
-                row = {"restorer": name, "kind": kind, "image": pair.name, **measured(image, high, low, by)}
+            for kind, made, seconds in (("plain", plain, taken), ("exact", exact, needed)):
+                called = name if name.startswith("pretrained/") else Path(name).parent.name or name
+                row = {"restorer": called, "kind": kind, "image": pair.name, **measured(made, high, low, by)}
                 rows.append(row | {"seconds": seconds, "megapixels": high.shape[-1] * high.shape[-2] / 1e6})
             if pair.name == SHOWN:
                 shown.append((name, [rounded(plain), rounded(exact), (exact - plain) * 4 + 0.5, high]))
             print(name, pair.name, {key: round(float(rows[-1][key]), 4) for key in KEYS}, flush=True)
         write(rows, output)
-    picture(shown, output / "comparison.jpg")
+    picture(shown, output / image)
+
+
+def known(file: Path, names: list[str]) -> list[dict[str, object]]:
+    """The rows of a former study, but for those that are measured again."""
+    if not file.exists():
+        return []
+    with file.open(newline="") as stream:
+        return [dict(row) for row in csv.DictReader(stream) if row["restorer"] not in names]
 
 
 def write(rows: list[dict[str, object]], output: Path) -> None:
@@ -116,5 +128,11 @@ def picture(shown: list[tuple[str, list[Tensor]]], file: Path) -> None:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[2]).mkdir(parents=True, exist_ok=True)
-    study(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("restorers", nargs="+")
+    parser.add_argument("--picture", default="comparison.jpg")
+    given = parser.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    study(given.folder, given.output, given.restorers, given.picture)

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from sr_lab.degradations.base import Degradation
 from sr_lab.degradations.compression import Quantise
+from sr_lab.degradations.impulses import Term, reaches, stretched, terms_of
 from sr_lab.degradations.noise import GaussianNoise, PoissonNoise, Speckle
 from sr_lab.degradations.pipeline import Chain, Pipeline
 from sr_lab.degradations.resize import Bicubic
 from sr_lab.images.banded import FloatArray
-from sr_lab.images.projection import Axis, Shrinking
+from sr_lab.images.projection import Axis, Projection, Shrinking
+from sr_lab.images.summed import SummedShrinking
 
 __all__ = ["LinearDegradation", "NotLinear"]
 
@@ -25,6 +27,8 @@ _ERROR = 2e-5
 """Greatest difference of values of 0..1 between a degradation and its matrices, where it has such."""
 _SIDE = 16
 """Low pixels of the image that a degradation is tried on."""
+_KNOWN = (24, 64)
+"""Low pixels on a side that a degradation that is not separable is asked on; larger images repeat their middle."""
 _REMEDY = (
     "leave consistency out, or give a linear one as degradation= (bicubic) with input_noise=auto, which takes the rest "
     "for noise"
@@ -32,15 +36,16 @@ _REMEDY = (
 
 
 class NotLinear(ValueError):
-    """A degradation that is no fixed linear and separable map, so that no image can be made consistent with it."""
+    """A degradation that is no fixed linear map, so that no image can be made consistent with it."""
 
 
 class LinearDegradation:
-    """A deterministic, linear, separable degradation as a pair of matrices for each size.
+    """A deterministic, linear degradation as matrices for each size: a pair where it is separable, else a sum of pairs.
 
     Quantising is left out (it is what 8 bits lose), and so is noise, where the caller has a weight for it. Bicubic is
     known by its formula. Any other degradation is asked for its matrices by impulses, one's own included, and they are
-    held against it on an image: what they do not reproduce is refused.
+    held against it on an image: what they do not reproduce is refused. Where it is not separable (a turned kernel, a
+    disc) it is asked on a small image, whose middle is repeated in larger ones.
 
     Args:
         degradation: What made the low images.
@@ -50,7 +55,8 @@ class LinearDegradation:
         scale: Its enlargement factor.
 
     Raises:
-        NotLinear: If it is random, not linear, or not separable; the message says which, and what helps.
+        NotLinear: If it is random, not linear, or sees further or otherwise than such matrices; the message says
+            which, and what helps.
     """
 
     def __init__(self, degradation: Degradation, *, noisy: bool = False) -> None:
@@ -58,10 +64,13 @@ class LinearDegradation:
         self.degradation = _linear_part(degradation, noisy=noisy)
         self._is_bicubic = type(self.degradation) is Bicubic
         self._axis = functools.lru_cache(maxsize=32)(self._asked)
+        self._terms = functools.lru_cache(maxsize=8)(self._asked_terms)
+        self._sum = functools.lru_cache(maxsize=8)(self._summed)
+        self._known: int | None = None
         if not self._is_bicubic:
             self._check()
 
-    def shrinking(self, high: tuple[int, int], low: tuple[int, int]) -> Shrinking:
+    def shrinking(self, high: tuple[int, int], low: tuple[int, int]) -> Projection:
         """The matrices for images of a size (height, width) and their low images.
 
         Raises:
@@ -74,7 +83,20 @@ class LinearDegradation:
                 f"{_called(self.degradation)} shrinks by {self.scale}, and a {low[1]}x{low[0]} image was made "
                 f"{high[1]}x{high[0]}: only bicubic is known for any factor"
             )
+        if self._known is not None:
+            return self._sum(low)
         return Shrinking(self._axis(low[0], -2), self._axis(low[1], -1))
+
+    def _summed(self, low: tuple[int, int]) -> SummedShrinking:
+        """The sum of pairs for one size."""
+        assert self._known is not None
+        terms = self._terms((min(low[0], self._known), min(low[1], self._known)))
+        return SummedShrinking(
+            [(stretched(rows, low[0], self.scale), stretched(columns, low[1], self.scale)) for rows, columns in terms]
+        )
+
+    def _asked_terms(self, low: tuple[int, int]) -> list[Term]:
+        return terms_of(functools.partial(_run, self.degradation), low, self.scale)
 
     def _asked(self, length: int, axis: int) -> Axis:
         """The matrix of one axis; far impulses are asked together, unless a kernel is so wide that they mix."""
@@ -104,7 +126,22 @@ class LinearDegradation:
             )
         told = self.shrinking(size, (low.shape[-2], low.shape[-1])).shrink(field)
         if float((told - low).abs().max()) > _ERROR:
-            raise NotLinear(f"{_called(degradation)} is not separable into rows and columns: {_REMEDY}")
+            self._known = self._enough()
+
+    def _enough(self) -> int:
+        """Low pixels on a side of an image whose middle knows nothing of its border."""
+        for side in _KNOWN:
+            if reaches(self._terms((side, side)), self.scale):
+                continue
+            self._known = side
+            size = (side + 9, side + 4)
+            field = _random(size[0] * size[1] * self.scale**2).reshape(1, 1, size[0] * self.scale, size[1] * self.scale)
+            if float((self._sum(size).shrink(field) - _run(self.degradation, field)).abs().max()) < _ERROR:
+                return side
+        raise NotLinear(
+            f"{_called(self.degradation)} is no kernel of at most {_KNOWN[-1]} low pixels, the same at every place, "
+            f"whose border rules are of rows and of columns: {_REMEDY}"
+        )
 
 
 def _linear_part(degradation: Degradation, *, noisy: bool) -> Degradation:

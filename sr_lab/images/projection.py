@@ -7,6 +7,7 @@ included, so that x + U (D U)^-1 (y - D x) is the same.
 """
 
 import math
+from abc import ABC, abstractmethod
 from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
@@ -108,8 +109,77 @@ class Axis:
         return int(below[0]) + 1 if below.size else self.shape[0]
 
 
-class Shrinking:
-    """A linear shrinking of images of one size: a matrix for the rows and one for the columns.
+class Projection(ABC):
+    """A linear shrinking D of images of one size, and the projection onto those that shrink to a given one."""
+
+    @property
+    @abstractmethod
+    def low(self) -> tuple[int, int]:
+        """Height and width of the shrunk image."""
+
+    @property
+    @abstractmethod
+    def high(self) -> tuple[int, int]:
+        """Height and width of the image."""
+
+    @property
+    @abstractmethod
+    def noise_gain(self) -> float:
+        """RMS in the image over RMS in the low image: how much stronger noise of the low image comes back."""
+
+    @property
+    @abstractmethod
+    def mean_gain(self) -> float:
+        """Mean square of what shrinking makes of noise of variance 1."""
+
+    @abstractmethod
+    def shrink(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, h, w); neither clamped nor rounded."""
+
+    @abstractmethod
+    def lift(self, low: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C, H, W), by the transpose: the range of corrections."""
+
+    @abstractmethod
+    def solve(self, residual: Tensor, *, weight: float = 0.0) -> Tensor:
+        """(D D^T + weight)^-1 of a low image; in float64, on the CPU meanwhile."""
+
+    @abstractmethod
+    def halo(self, tolerance: float = 1e-6) -> int:
+        """Low pixels around a tile after which its projection equals that of the whole image, up to ``tolerance``."""
+
+    def part(self, low: Tensor) -> Tensor:
+        """The smallest image (B, C, H, W) that shrinks to ``low``: it shows nothing that ``low`` does not."""
+        return self.lift(self.solve(low))
+
+    def project(self, image: Tensor, low: Tensor, *, weight: float = 0.0) -> Tensor:
+        """The image that is nearest to ``image`` and shrinks to ``low``.
+
+        Args:
+            image: (B, C, H, W), any range.
+            low: (B, C, h, w).
+            weight: 0 for exactly ``low``; above, less than exactly: the variance of its noise over that of the image's
+                error.
+
+        Returns:
+            (B, C, H, W) in the type of ``image``, not clamped.
+
+        Raises:
+            ValueError: if the sizes are others.
+        """
+        self.require(low, self.low, "low image")
+        correction = self.solve(low.to(working_type(image)) - self.shrink(image), weight=weight)
+        return (image + self.lift(correction)).to(image.dtype)
+
+    @staticmethod
+    def require(image: Tensor, size: tuple[int, int], what: str) -> None:
+        """Raises ``ValueError`` unless ``image`` is (B, C, *size)."""
+        if image.ndim != 4 or tuple(image.shape[-2:]) != size:
+            raise ValueError(f"the {what} is {tuple(image.shape)}: (B, C, {size[0]}, {size[1]}) is needed")
+
+
+class Shrinking(Projection):
+    """A separable shrinking: a matrix for the rows and one for the columns.
 
     Args:
         rows: Along the height.
@@ -138,6 +208,11 @@ class Shrinking:
         return math.sqrt(self.rows.noise_gain * self.columns.noise_gain)
 
     @property
+    def mean_gain(self) -> float:
+        """Mean square of what shrinking makes of noise of variance 1."""
+        return self.rows.mean_gain * self.columns.mean_gain
+
+    @property
     def low(self) -> tuple[int, int]:
         """Height and width of the shrunk image."""
         return self.rows.shape[0], self.columns.shape[0]
@@ -149,14 +224,14 @@ class Shrinking:
 
     def shrink(self, image: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, h, w); neither clamped nor rounded."""
-        _require(image, self.high, "image")
-        dtype, device = _wide(image), image.device
+        self.require(image, self.high, "image")
+        dtype, device = working_type(image), image.device
         narrow = multiply(image.to(dtype), self.rows.blocks(lift=False, dtype=dtype, device=device), -2)
         return multiply(narrow, self.columns.blocks(lift=False, dtype=dtype, device=device), -1)
 
     def lift(self, low: Tensor) -> Tensor:
         """(B, C, h, w) to (B, C, H, W), by the transpose: the range of corrections."""
-        dtype, device = _wide(low), low.device
+        dtype, device = working_type(low), low.device
         wide = multiply(low.to(dtype), self.columns.blocks(lift=True, dtype=dtype, device=device), -1)
         return multiply(wide, self.rows.blocks(lift=True, dtype=dtype, device=device), -2)
 
@@ -172,30 +247,7 @@ class Shrinking:
             solved = _solve_rows(self.rows, planes)
             solved = _solve_rows(self.columns, solved.transpose(0, 2, 1)).transpose(0, 2, 1)
         result = torch.from_numpy(np.ascontiguousarray(solved)).reshape(residual.shape)
-        return result.to(residual.device, _wide(residual))
-
-    def part(self, low: Tensor) -> Tensor:
-        """The smallest image (B, C, H, W) that shrinks to ``low``: it shows nothing that ``low`` does not."""
-        return self.lift(self.solve(low))
-
-    def project(self, image: Tensor, low: Tensor, *, weight: float = 0.0) -> Tensor:
-        """The image that is nearest to ``image`` and shrinks to ``low``.
-
-        Args:
-            image: (B, C, H, W), any range.
-            low: (B, C, h, w).
-            weight: 0 for exactly ``low``; above, less than exactly: the variance of its noise over that of the image's
-                error.
-
-        Returns:
-            (B, C, H, W) in the type of ``image``, not clamped.
-
-        Raises:
-            ValueError: if the sizes are others.
-        """
-        _require(low, self.low, "low image")
-        correction = self.solve(low.to(_wide(image)) - self.shrink(image), weight=weight)
-        return (image + self.lift(correction)).to(image.dtype)
+        return result.to(residual.device, working_type(residual))
 
     def halo(self, tolerance: float = 1e-6) -> int:
         """Low pixels around a tile after which its projection equals that of the whole image, up to ``tolerance``."""
@@ -232,10 +284,6 @@ def _solve_rows(axis: Axis, planes: FloatArray) -> FloatArray:
     return solved.reshape(length, num, width).transpose(1, 0, 2)
 
 
-def _wide(image: Tensor) -> torch.dtype:
+def working_type(image: Tensor) -> torch.dtype:
+    """The type that an image is multiplied in: float64 where it is, else float32."""
     return torch.float64 if image.dtype == torch.float64 else torch.float32
-
-
-def _require(image: Tensor, size: tuple[int, int], what: str) -> None:
-    if image.ndim != 4 or tuple(image.shape[-2:]) != size:
-        raise ValueError(f"the {what} is {tuple(image.shape)}: (B, C, {size[0]}, {size[1]}) is needed")

@@ -13,7 +13,7 @@ from sr_lab.degradations.estimate import estimate_image
 from sr_lab.degradations.linear import LinearDegradation, NotLinear
 from sr_lab.degradations.resize import Bicubic
 from sr_lab.images import to_levels, to_tensor
-from sr_lab.images.projection import Shrinking
+from sr_lab.images.projection import Projection
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.inference.tiles import TilePlan, plan_tiles
 from sr_lab.networks.moments import sample_moments
@@ -23,7 +23,7 @@ ROUNDING = 1 / (255 * math.sqrt(12))
 MOST_ROUNDING = 4.0
 """RMS, in 8-bit levels, up to which the rounding of an 8-bit input may come back in an exactly consistent image."""
 
-_COMMON = 64
+_COMMON, _LARGE = 64, 192
 _STRIP = 256
 
 
@@ -48,7 +48,7 @@ class ConsistentRestorer:
             ones weighs less than 1e-6.
 
     Raises:
-        NotLinear: If the degradation is random, not linear or not separable, adds noise that ``input_noise`` does not
+        NotLinear: If the degradation is random or no fixed linear kernel, adds noise that ``input_noise`` does not
             tell, or would bring the rounding of 8-bit inputs back too strongly; the message says what helps.
         ValueError: If the degradation is for another factor, or ``input_noise`` is no level.
 
@@ -74,14 +74,14 @@ class ConsistentRestorer:
             )
         self.input_noise = input_noise
         self.linear = LinearDegradation(degradation or _bicubic(self.scale), noisy=input_noise != 0)
-        sample = _sample(self.linear, self.scale)
-        self.halo = sample.halo()
+        sample = _sample(self.linear, self.scale, _COMMON)
         if input_noise == 0 and 255 * ROUNDING * sample.noise_gain > MOST_ROUNDING:
             raise NotLinear(
                 f"exactly consistent images would show the rounding of an 8-bit input as noise of "
                 f"{255 * ROUNDING * sample.noise_gain:.3g} levels, for the degradation leaves next to nothing of some "
                 "frequencies: give input_noise=0.3, which is that rounding, or auto"
             )
+        self.halo, self._far = _halo(self.linear, self.scale) if input_noise == 0 else (_COMMON // 2, True)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -127,15 +127,15 @@ class ConsistentRestorer:
     def plan(self, height: int, width: int, *, tile: int | None = None, fixed: bool = False) -> TilePlan:
         """How an image is cut, so that the tiles are the projection of the whole; see ``TileRestorer``.
 
-        Uncut, where the noise or the error is estimated from the whole image, and where windows would be continued
-        beyond the image.
+        Uncut, where the noise or the error is estimated from the whole image, where windows would be continued beyond
+        the image, and where corrections decay so slowly that a halo of 96 low pixels would not do.
         """
         inner: TilePlan = self.restorer.plan(height, width, tile=tile, fixed=fixed)  # type: ignore[attr-defined]
         if inner.shape == (height, width):
             return inner
         tall, wide = inner.shape
         beyond = any(part.top + tall > height or part.left + wide > width for part in inner.tiles)
-        if self.input_noise != 0 or beyond:
+        if beyond or self._far:
             return plan_tiles(height, width, tile=max(height, width), halo=0)
         stride = getattr(self.restorer, "stride", 1)
         halo = inner.halo + self.halo
@@ -184,13 +184,13 @@ class ConsistentRestorer:
         mean = total / low.size
         return math.inf if mean == 0 else -10 * math.log10(mean)
 
-    def _shrinking(self, image: Tensor, low: Tensor) -> Shrinking:
+    def _shrinking(self, image: Tensor, low: Tensor) -> Projection:
         return self.linear.shrinking((image.shape[-2], image.shape[-1]), (low.shape[-2], low.shape[-1]))
 
-    def _towards(self, image: Tensor, low: Tensor, shrinking: Shrinking) -> Tensor:
+    def _towards(self, image: Tensor, low: Tensor, shrinking: Projection) -> Tensor:
         noise = (_estimated(low) if self.input_noise == "auto" else float(self.input_noise)) / 255
         residual = float((low - shrinking.shrink(image)).double().square().mean())
-        error = (residual - noise**2) / (shrinking.rows.mean_gain * shrinking.columns.mean_gain)
+        error = (residual - noise**2) / shrinking.mean_gain
         return image if error <= 0 else shrinking.project(image, low, weight=noise**2 / error)
 
 
@@ -198,10 +198,20 @@ LoadedRestorer = BicubicRestorer | NetworkRestorer | ConsistentRestorer
 """What a name of a restorer gives."""
 
 
-def _sample(linear: LinearDegradation, scale: float) -> Shrinking:
-    """The degradation of an image of a common size, for what does not depend on the size."""
-    length = round(_COMMON * scale)
-    return linear.shrinking((length, length), (_COMMON, _COMMON))
+def _sample(linear: LinearDegradation, scale: float, side: int) -> Projection:
+    """The degradation of an image with a low image of ``side`` pixels a side, for what does not depend on the size."""
+    length = round(side * scale)
+    return linear.shrinking((length, length), (side, side))
+
+
+def _halo(linear: LinearDegradation, scale: float) -> tuple[int, bool]:
+    """Low pixels after which a correction has decayed, and whether it had not where this stops to look."""
+    halo = _COMMON
+    for side in (_COMMON, _LARGE):
+        halo = _sample(linear, scale, side).halo()
+        if halo < side // 2:
+            return halo, False
+    return halo, True
 
 
 def _bicubic(scale: float) -> Degradation:

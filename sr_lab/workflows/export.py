@@ -3,6 +3,7 @@
 import importlib.metadata
 import math
 import re
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,7 +50,16 @@ PROBE, WINDOW = (61, 75), 128
 
 
 class ExportRefused(SRLabError, ValueError):
-    """The export would not be the network: the message says by how much, and what helps."""
+    """The export would not be the network: the message says by how much, and what helps.
+
+    Args:
+        message: The same.
+        instead: Settings of ``srlab export`` with which the export was seen to pass.
+    """
+
+    def __init__(self, message: str, *, instead: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.instead = dict(instead or {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,21 +158,25 @@ def export(
     with replacing_folder(output) as folder:
         if target == "ncnn":
             graphs.write_ncnn(folder, plain, half=precision == "fp16")
-        elif target == "openvino":
-            graphs.write_openvino(folder, model, half=precision == "fp16")
         else:
-            graphs.write_onnx(folder, model)
-        threads = torch.get_num_threads()
-        run = open_files(folder, target, threads=threads)
+            _write(folder, model, target, half=precision == "fp16")
+        run = open_files(folder, target, threads=torch.get_num_threads())
         facts = _facts(name, artefact, plain, restorer, target, precision, size, tracking_uri)
         facts["check"] = _compared(run, restorer, size)
         _require_equal(facts["check"], precision)
         if precision == "int8":
+            limits = (mean_loss, worst_loss)
             judged = _judged(restorer, run, benchmark, size)
-            facts["judged"] = judged | {"excluded": list(exclude), "limits_db": [mean_loss, worst_loss]}
-            if judged["mean_loss_db"] > mean_loss or judged["worst_loss_db"] > worst_loss:
-                damage = _damage(whole, patches, exclude)
-                raise ExportRefused(_refusal(judged, mean_loss, worst_loss, damage, exclude))
+            facts["judged"] = judged | {"excluded": list(exclude), "limits_db": list(limits)}
+            if not _within(judged, limits):
+
+                def judge(names: Sequence[str]) -> dict[str, Any]:
+                    with tempfile.TemporaryDirectory(prefix="srlab-") as scratch:
+                        _write(Path(scratch), quantised(whole, patches, exclude=names), target, half=False)
+                        trial = open_files(Path(scratch), target, threads=torch.get_num_threads())
+                        return _judged(restorer, trial, benchmark, size)
+
+                raise _refusal(judged, limits, least_in_float(judge, _damage(whole, patches, exclude), exclude, limits))
         facts["cost"] = _cost(run, restorer, plain, folder, size, num_runs)
         if target == "bundle":
             write_runtime(folder)
@@ -349,43 +363,82 @@ def _judged(
     }
 
 
-def _damage(model: bytes, patches: Sequence[Array], exclude: Sequence[str]) -> list[tuple[str, float]]:
-    """What each convolution alone costs in integers: mean squared error on some patches, the worst first."""
+def _write(folder: Path, model: bytes, target: str, *, half: bool) -> None:
+    """An ONNX graph as the files of ``onnx``, ``bundle`` or ``openvino``."""
+    if target == "openvino":
+        graphs.write_openvino(folder, model, half=half)
+    else:
+        graphs.write_onnx(folder, model)
+
+
+def _within(judged: Mapping[str, Any], limits: tuple[float, float]) -> bool:
+    return bool(judged["mean_loss_db"] <= limits[0] and judged["worst_loss_db"] <= limits[1])
+
+
+def _damage(model: bytes, patches: Sequence[Array], exclude: Sequence[str]) -> list[str]:
+    """The convolutions by what each alone costs in integers (mean squared error on some patches), the worst first."""
     few = list(patches)[:: max(1, len(patches) // 6)]
     threads = torch.get_num_threads()
     names = convolutions(model)
     whole = onnx_session(model, threads=threads)
     expected = [whole.run(None, {"low": patch})[0] for patch in few]
-    found = []
+    found = {}
     for name in (name for name in names if name not in exclude):
         others = [other for other in names if other != name]
         alone = onnx_session(quantised(model, few, exclude=others), threads=threads)
         errors = [
             float(np.square(alone.run(None, {"low": p})[0] - e).mean()) for p, e in zip(few, expected, strict=True)
         ]
-        found.append((name, float(np.mean(errors))))
-    return sorted(found, key=lambda each: -each[1])
+        found[name] = float(np.mean(errors))
+    return sorted(found, key=lambda name: -found[name])
+
+
+def least_in_float(
+    judge: Callable[[Sequence[str]], dict[str, Any]],
+    damage: Sequence[str],
+    exclude: Sequence[str],
+    limits: tuple[float, float],
+) -> tuple[list[str], dict[str, Any]] | None:
+    """Convolutions without which the integers pass, none of which can be spared, and how they are judged then.
+
+    The fewest of the worst are found by bisection, then each that is not needed after all is taken out, from the least
+    harmful on; each trial is quantised and judged on the images. None where not even one may be in integers.
+    """
+    found = None
+    fewest, most = 1, len(damage) - 1
+    count = most
+    while fewest <= most:
+        names = [*exclude, *damage[:count]]
+        judged = judge(names)
+        if _within(judged, limits):
+            found, most = (names, judged), count - 1
+        elif found is None:
+            return None
+        else:
+            fewest = count + 1
+        count = (fewest + most) // 2
+    if found is not None:
+        for name in [name for name in reversed(found[0]) if name not in exclude]:
+            names = [kept for kept in found[0] if kept != name]
+            if len(names) > len(exclude) and _within(judged := judge(names), limits):
+                found = names, judged
+    return found
 
 
 def _refusal(
-    judged: Mapping[str, Any],
-    mean_loss: float,
-    worst_loss: float,
-    damage: Sequence[tuple[str, float]],
-    exclude: Sequence[str],
-) -> str:
-    total = sum(error for _, error in damage) or 1.0
-    worst, share = list(exclude), 0.0
-    for name, error in damage[: max(1, len(damage) - 1)]:
-        worst.append(name)
-        share += error / total
-        if share > 0.7:
-            break
-    return (
+    judged: Mapping[str, Any], limits: tuple[float, float], found: tuple[list[str], dict[str, Any]] | None
+) -> ExportRefused:
+    loses = (
         f"int8 loses {judged['mean_loss_db']:.3f} dB on average and {judged['worst_loss_db']:.3f} dB on "
-        f"{judged['worst_image']}; at most {mean_loss:g} and {worst_loss:g} are allowed. Most of it comes from "
-        f"{', '.join(name for name in worst if name not in exclude)}: leave these in float by "
-        f"exclude=[{','.join(worst)}], or give precision=fp16"
+        f"{judged['worst_image']}; at most {limits[0]:g} and {limits[1]:g} are allowed. "
+    )
+    if found is None:
+        return ExportRefused(f"{loses}It does with any of its convolutions in integers: give precision=fp16")
+    names, better = found
+    return ExportRefused(
+        f"{loses}With exclude=[{','.join(names)}], which leaves these in float, it loses {better['mean_loss_db']:.3f} "
+        f"and {better['worst_loss_db']:.3f} dB on the same images, by which they were found; or give precision=fp16",
+        instead={"exclude": names},
     )
 
 

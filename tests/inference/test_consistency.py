@@ -176,7 +176,6 @@ def test_no_gradient_and_the_type_are_kept() -> None:
         ),
         ({"shrink": Bicubic(scale=4), "jpeg": Jpeg(quality=[30, 90])}, r"has jpeg, which draws at random"),
         ({"blur": Blur(kinds={"isotropic": 1}, sigma=[1, 2]), "shrink": Bicubic(scale=4)}, r"has blur, which draws at"),
-        ({"blur": Blur(kinds={"defocus": 1}, sizes=9, radius=2.5), "shrink": Bicubic(scale=4)}, r"not separable into"),
         (
             {"shrink": Bicubic(scale=4), "noise": GaussianNoise(sigma=9)},
             r"adds noise, .* give input_noise=auto, or its",

@@ -4,6 +4,7 @@ import importlib.util
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from sr_lab.artefacts.artefact import build_network, save_artefact
 from sr_lab.artefacts.export.bundle import find_web
 from sr_lab.cli import main
 from sr_lab.images import read_image, to_levels, to_tensor, write_image
+from sr_lab.workflows.export import least_in_float
 from sr_lab.workflows.load import load_restorer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,10 +152,51 @@ def test_integers_that_lose_too_much_are_refused_with_the_layers_that_do_it(colo
     assert main(["export", *given]) == 1
     told = capsys.readouterr().err
     assert "int8 loses" in told
-    assert "exclude=[v" in told
+    assert "It does with any of its convolutions in integers: give precision=fp16" in told
+    assert "this passes" not in told
     assert not (tmp_path / "int8").exists()
     assert main(["export", *given, "exclude=[v9]"]) == 1
     assert "exclude=v9: the network's convolutions are v0, v2, v4" in capsys.readouterr().err
+
+
+def test_the_command_that_a_refusal_prints_passes(colour, photos, tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    given = [f"restorer={colour}", f"output={tmp_path / 'in 8 bits'}", "precision=int8", "num_runs=1", "mean_loss=9"]
+    given += [f"calibration={photos}", f"benchmark={photos}"]
+    assert main(["export", *given, "worst_loss=9"]) == 0
+    told = json.loads((tmp_path / "in 8 bits" / "manifest.json").read_text())["judged"]["worst_loss_db"]
+    (strict,) = [f"worst_loss={told * 0.9 if told > 0 else told - 1e-4}"]
+    capsys.readouterr()
+    assert main(["export", *given, strict]) == 1
+    message = capsys.readouterr().err
+    (again,) = [line.removeprefix("this passes:  ") for line in message.splitlines() if line.startswith("this passes:")]
+    words = shlex.split(again)
+    assert words[:2] == ["srlab", "export"]
+    assert words[-1] in message.splitlines()[0]
+    assert main(words[1:]) == 0
+    judged = json.loads((tmp_path / "in 8 bits" / "manifest.json").read_text())["judged"]
+    assert judged["worst_loss_db"] < told
+    assert words[-1] == f"exclude=[{','.join(judged['excluded'])}]"
+
+
+@pytest.mark.parametrize(
+    "needed", [{"v1"}, {"v7"}, {"v1", "v2", "v3"}, {"v2", "v9"}, {"v10"}, {"v11"}, {"v1", "v11"}], ids=sorted
+)
+def test_no_layer_is_left_in_float_that_need_not_be(needed):
+    """v0 is excluded by hand; the other eleven come in the order of their names, the worst first."""
+    asked = []
+
+    def judge(names):
+        asked.append(names)
+        return {"mean_loss_db": 0.0 if needed <= set(names) else 1.0, "worst_loss_db": 0.0}
+
+    found = least_in_float(judge, [f"v{k}" for k in range(1, 12)], ["v0"], (0.05, 0.15))
+    if "v11" in needed:
+        assert found is None, "all but one are tried, and that one is the least harmful"
+        assert len(asked) == 1
+    else:
+        assert set(found[0]) == {"v0", *needed}
+        assert found[0][0] == "v0"
 
 
 @pytest.mark.parametrize(

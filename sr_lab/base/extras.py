@@ -22,6 +22,8 @@ EXTRAS = {
     "prometheus_client": "serve",
     "psycopg2": "postgres",
     "python_multipart": "serve",
+    "rapidfuzz": "tasks",
+    "rapidocr": "tasks",
     "ray": "cluster",
     "redis": "redis",
     "spandrel": "community",
@@ -30,6 +32,7 @@ EXTRAS = {
     "uvicorn": "serve",
     "uvloop": "serve",
     "wandb": "wandb",
+    "zxingcpp": "tasks",
 }
 
 

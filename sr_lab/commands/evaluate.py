@@ -7,6 +7,7 @@
     srlab evaluate restorer=edge consistency=exact benchmark=photos scale=4 report=out
     srlab evaluate restorer=edge benchmark=CLIPS scale=4 protocol=vid4_y metrics=[psnr,tof,tlp,warping_error,flicker] \
         report=out
+    srlab evaluate restorer=edge beside=[runs/NAME/best] tasks=[ocr,barcode] benchmark=documents scale=4 report=out
 
 Writes OUT/summary.json (means), OUT/per_image.csv, OUT/report.html (crops, the worst images first) and
 OUT/comparison.png. A benchmark is a folder with HR/ and LR/, whose images are paired by name, or one with
@@ -14,6 +15,8 @@ originals, whose low images are made by the bicubic degradation or the one given
 image was scored by every metric: what cannot be is listed in the report, and the rest is scored all the same.
 Under a protocol for clips (reds4_rgb, vid4_y, vid4_teco, vid4_duf) they are clips, folders of frames or video files,
 and OUT/per_clip.csv has their means. run=runs/NAME records the numbers in that run too, whose weights they must be of.
+tasks=[...] asks what the images are good for: text, codes, faces and objects are read from the input, bicubic, every
+restorer and the original.
 """
 
 import sys
@@ -34,6 +37,7 @@ from sr_lab.workflows.evaluate import (
     Scores,
     evaluate,
     not_measured_on,
+    task_lines,
 )
 from sr_lab.workflows.load import choose_device, load_restorer
 
@@ -43,6 +47,7 @@ def run(cfg: DictConfig) -> int:
     scores = call(cfg)
     report = Path(cfg.report)
     print(table(scores))
+    print(tasks(scores), end="")
     print(f"report: {report / REPORT}\npicture: {report / COMPARISON}")
     for caution in scores.facts["cautions"]:
         print(f"caution: {caution}")
@@ -73,14 +78,7 @@ def call(cfg: DictConfig) -> Scores:
         raise ValueError("restorer is empty: name one, or several as [A,B]")
     if report.exists() and not report.is_dir():
         raise ValueError(f"report={report} is a file: give a folder")
-    loaded = [
-        load_restorer(
-            str(name), scale=cfg.scale, tile=cfg.tile, overlap=cfg.overlap, device=device,
-            tracking_uri=cfg.tracking_uri, seed=cfg.seed, num_steps=cfg.num_steps, self_ensemble=cfg.self_ensemble,
-            consistency=cfg.consistency, degradation=degradation, input_noise=cfg.input_noise,
-        )
-        for name in names
-    ]  # fmt: skip
+    loaded = [_load(cfg, str(name), device, degradation) for name in names]
     facts: dict[str, Any] = {} if loaded[0].metadata is None else {"tile": cfg.tile, "overlap": cfg.overlap}
     if cfg.consistency is not None:
         facts |= {"consistency": cfg.consistency, "input_noise": cfg.input_noise}
@@ -95,6 +93,8 @@ def call(cfg: DictConfig) -> Scores:
         scale=cfg.scale,
         protocol=build(cfg.protocol),
         metrics={name: build(node) for name, node in cfg.metrics.items()},
+        tasks={name: build(node) for name, node in cfg.tasks.items()},
+        beside={str(name): _load(cfg, str(name), device, degradation) for name in cfg.beside},
         degradation=degradation,
         seed=cfg.seed,
         samples=cfg.samples,
@@ -105,6 +105,28 @@ def call(cfg: DictConfig) -> Scores:
         num_pictures=cfg.num_pictures,
         run=None if cfg.run is None else Path(cfg.run),
     )
+
+
+def tasks(scores: Scores) -> str:
+    """What tasks gain, as text: a line for each number and source, with the paired gain over bicubic."""
+    lines = [line for line in task_lines(scores) if not line.group]
+    width = max((len(line.source) for line in lines), default=0)
+    text = ""
+    for line in lines:
+        words = scores.words(line.metric)
+        gain = "" if line.gain is None else f"  gain {words.value(line.gain, sign=True)}"
+        if line.gain_low is not None and line.gain_high is not None:
+            gain += f" [{words.value(line.gain_low, sign=True)}, {words.value(line.gain_high, sign=True)}]"
+        text += f"{line.metric}  {line.source:<{width}}  {words.value(line.mean)}{gain}\n"
+    return text
+
+
+def _load(cfg: DictConfig, name: str, device: Any, degradation: Any) -> LoadedRestorer:
+    return load_restorer(
+        name, scale=cfg.scale, tile=cfg.tile, overlap=cfg.overlap, device=device, tracking_uri=cfg.tracking_uri,
+        seed=cfg.seed, num_steps=cfg.num_steps, self_ensemble=cfg.self_ensemble, consistency=cfg.consistency,
+        degradation=degradation, input_noise=cfg.input_noise,
+    )  # fmt: skip
 
 
 def _parents(loaded: Sequence[LoadedRestorer]) -> dict[str, Any]:

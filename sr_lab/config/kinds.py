@@ -15,7 +15,8 @@ TEXTS = frozenset({
     "a", "action", "admin_host", "alias", "api_keys", "artefact", "b", "background", "benchmark", "by", "calibration",
     "certificate", "conservative", "consistency", "current", "default_uri", "device", "directory", "display",
     "engine", "estimate", "experiment", "fast", "folder", "format", "holdout", "host", "images", "initial", "input",
-    "inputs", "intended_use", "label", "manifest", "mirror", "monitor", "name", "objective", "old", "output", "pairs",
+    "inputs", "intended_use", "kind", "label", "manifest", "mirror", "monitor", "name", "objective", "old", "output",
+    "pairs", "people",
     "photos", "precision", "preview", "private_key", "question", "reason", "reference", "replay", "report", "restorer",
     "run", "settle", "state", "storage", "stream", "study", "target", "title", "tracking_uri", "uri", "url", "web",
     "where", "winner",
@@ -27,7 +28,7 @@ ONE_OR_SEVERAL = frozenset({"audit.test", "audit.train", "evaluate.restorer", "w
 LISTS: dict[str, type] = {
     "artefacts": str, "engines": str, "size": int, "sizes": int, "weights": float, "selected_on": str,
     "cases": str, "drift": str, "exclude": str, "needs": str, "policies": str, "demo_canary.policy": str,
-    "promote": str, "train": str, "only": str, "restorers": str, "gallery.runs": str,
+    "promote": str, "train": str, "only": str, "restorers": str, "beside": str, "gallery.runs": str,
 }  # fmt: skip
 """Keys of commands that take a list, and of what."""
 MAPPINGS = frozenset({"baseline", "gallery.pictures", "more", "prices", "study.pictures", "tags"})

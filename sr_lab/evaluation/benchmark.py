@@ -9,6 +9,7 @@ from torch import Tensor
 from sr_lab.degradations.base import Degradation
 from sr_lab.degradations.resize import Bicubic
 from sr_lab.evaluation.pairs import Pair, find_pairs
+from sr_lab.evaluation.truth import read_truth
 from sr_lab.images import read_image, to_tensor
 from sr_lab.images.forms import has_deep_levels
 from sr_lab.metrics.protocol import Protocol, ProtocolMismatch
@@ -67,6 +68,7 @@ class Benchmark:
     ) -> None:
         self.folder = folder
         self.pairs = find_pairs(folder, scale=scale)
+        self.truth = read_truth(folder, [pair.name for pair in self.pairs])
         given = self.pairs[0].low is not None
         check_degradation(degradation, scale=scale, protocol=protocol, given=given)
         self.degradation = degradation or Bicubic(scale=scale)

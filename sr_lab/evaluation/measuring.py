@@ -1,5 +1,6 @@
 """One image of a benchmark: restored, measured and drawn, and what may go wrong with it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.pairs import Pair
 from sr_lab.evaluation.pictures import Pictures, stretch_of, take_pictures
 from sr_lab.images import full_precision
+from sr_lab.images.found import Reading
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.base import Context, PerImageMetric
 
@@ -38,7 +40,8 @@ def context_of(
     benchmark: Benchmark, index: int, low: Tensor, restorers: Mapping[str, Restorer], samples: int, levels: int
 ) -> Context:
     """What a metric may look at; the variance over samples is the first restorer's."""
-    context = Context(low=low, degrade=partial(benchmark.degrade_again, index=index), levels=levels)
+    truth = benchmark.truth.get(benchmark.pairs[index].name)
+    context = Context(low=low, degrade=partial(benchmark.degrade_again, index=index), levels=levels, truth=truth)
     if samples > 1:
         restorer = next(iter(restorers.values()))
         assert isinstance(restorer, NetworkRestorer)
@@ -60,10 +63,44 @@ def measured_of(
     for key, metric in metrics.items():
         try:
             with torch.inference_mode(), full_precision(device):
-                values[key] = float(metric.measure(restored, target, context))
+                value = float(metric.measure(restored, target, context))
+            if not (metric.of_some and math.isnan(value)):
+                values[key] = value
         except NOT_SCORED as error:
             reasons[key] = reason_of(pair, error)
     return values, reasons
+
+
+def references_of(
+    metrics: Mapping[str, PerImageMetric], target: Tensor, context: Context
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Reading]]]:
+    """Values of the original and of the input, and what was found there, of the metrics that say so."""
+    values: dict[str, dict[str, float]] = {}
+    for key, metric in metrics.items():
+        try:
+            found = metric.references(target, context)
+        except NOT_SCORED as error:  # is told of the restorers, whose value is not measured either
+            raise_if_out_of_memory(error)
+            continue
+        for source, value in found.items():
+            values.setdefault(source, {})[key] = value
+    readings = {"original": readings_of(metrics, target)}
+    if context.low is not None:
+        scale = target.shape[-1] / context.low.shape[-1]
+        low = readings_of(metrics, context.low).items()
+        readings["low"] = {task: tuple(one.scaled(scale) for one in things) for task, things in low}
+    return values, {source: found for source, found in readings.items() if found}
+
+
+def readings_of(metrics: Mapping[str, PerImageMetric], image: Tensor) -> dict[str, Reading]:
+    """What the metrics found in an image, by task; without what cannot be read."""
+    found: dict[str, Reading] = {}
+    for metric in metrics.values():
+        try:
+            found |= metric.readings(image)
+        except NOT_SCORED as error:
+            raise_if_out_of_memory(error)
+    return found
 
 
 def draw(

@@ -115,12 +115,12 @@ def take_pictures(
     size = (max(1, round(height / shrink)), max(1, round(width / shrink)))
     thumbnail = functional.interpolate(target.float(), size=size, mode="bilinear", antialias=True)
     return Pictures(
-        low=_picture(low[small]),
-        bicubic=_picture(bicubic[large]),
-        restored=_picture(restored[large]),
-        target=_picture(target[large]),
+        low=picture_of(low[small]),
+        bicubic=picture_of(bicubic[large]),
+        restored=picture_of(restored[large]),
+        target=picture_of(target[large]),
         error=difference.round().to(torch.uint8).cpu().numpy(),
-        thumbnail=_picture(thumbnail),
+        thumbnail=picture_of(thumbnail),
         box=(
             left * scale / width,
             top * scale / height,
@@ -167,8 +167,8 @@ def _worst_window(error: Tensor, scale: int, tall: int, wide: int) -> tuple[int,
     return index // sums.shape[1], index % sums.shape[1]
 
 
-def _picture(image: Tensor) -> Array:
-    """(1, C, H, W) as (H, W, 3): grey in all channels, of many bands the first three."""
+def picture_of(image: Tensor) -> Array:
+    """An image (1, C, H, W), values in [0, 1], as (H, W, 3): grey in all channels, of many bands the first three."""
     image = image[:, :3] if image.shape[1] >= 3 else image[:, :1].expand(-1, 3, -1, -1)
     picture: Array = to_uint8(image)[0].permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(picture)

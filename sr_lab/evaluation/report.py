@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from sr_lab.evaluation.comparison import write_comparison
 from sr_lab.evaluation.headings import heading, shorten
 from sr_lab.evaluation.pictures import ERROR_RANGE, error_colours
 from sr_lab.evaluation.scores import WHOLE, ImageScores, Scores
+from sr_lab.evaluation.task_report import task_report
+from sr_lab.evaluation.tasks import as_dicts, task_lines, thresholds
 
 SUMMARY, PER_IMAGE, REPORT, COMPARISON = "summary.json", "per_image.csv", "report.html", "comparison.png"
 
@@ -73,6 +76,9 @@ def summary(scores: Scores) -> dict[str, Any]:
     if scores.clips:
         content |= clip_summary(scores)
     content["definitions"] = {key: metric.definition for key, metric in scores.metrics.items() if metric.definition}
+    if found := task_lines(scores):
+        content["tasks"] = [_finite(line) for line in as_dicts(found)]
+        content["thresholds"] = [_finite(asdict(line)) for line in thresholds(scores)]
     content["degradation_fit"] = scores.degradation_fit
     content["bicubic"] = {key: _number(scores.mean(key, other)) for key in keys}
     content["gain"] = {key: _number(scores.mean_gain(key)) for key in keys}
@@ -150,6 +156,7 @@ def report_html(scores: Scores, content: Mapping[str, Any], *, num_pictures: int
         keys=list(scores.metrics),
         words=scores.words,
         error_range=ERROR_RANGE,
+        tasks=task_report(scores, num_pictures=min(num_pictures, 6)),
         ramp=", ".join(f"rgb({r} {g} {b})" for r, g, b in ramp.tolist()),
     )
 
@@ -196,6 +203,10 @@ def _tick_step(span: float) -> float:
         return 1.0
     power = float(10 ** math.floor(math.log10(span / 5)))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= span / 5)
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()}
 
 
 def _number(value: float) -> float | None:

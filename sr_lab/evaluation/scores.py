@@ -16,6 +16,7 @@ from sr_lab.evaluation.benchmark import Benchmark, decode
 from sr_lab.evaluation.measuring import NOT_SCORED, context_of, draw, finished, raise_if_out_of_memory
 from sr_lab.evaluation.pictures import Pictures
 from sr_lab.images import full_precision
+from sr_lab.images.found import Reading, Truth
 from sr_lab.inference.restorers import Restorer
 from sr_lab.metrics.base import PerImageMetric, Words
 from sr_lab.metrics.protocol import Protocol
@@ -44,6 +45,9 @@ class ImageScores:
         values: Restorer to metric key to value, as it was measured; without what could not be.
         seconds: Restorer to the time of its restoration.
         reasons: Restorer to metric key to the reason why there is no value; ``WHOLE`` stands for all metrics.
+        references: ``original`` and ``low`` (the input) to metric key to value, of metrics where these tell something.
+        readings: Restorer, ``original`` or ``low`` to task to what was found there, in pixels of the original.
+        truth: What the original is known to show.
         fit: Of a given low image, how well MATLAB's bicubic of the original explains it, in decibels.
         clip: Of a frame the clip that it belongs to.
         original: Metric key to the value that the original itself has, of metrics that are of one clip alone.
@@ -59,6 +63,9 @@ class ImageScores:
     values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     reasons: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    readings: Mapping[str, Mapping[str, Reading]] = field(default_factory=dict, repr=False)
+    truth: Truth | None = None
     fit: float | None = None
     clip: str = ""
     original: Mapping[str, float] = field(default_factory=dict)

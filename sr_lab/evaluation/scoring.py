@@ -24,7 +24,9 @@ from sr_lab.evaluation.measuring import (
     finished,
     measured_of,
     raise_if_out_of_memory,
+    readings_of,
     reason_of,
+    references_of,
 )
 from sr_lab.evaluation.pairs import Pair
 from sr_lab.evaluation.pictures import Pictures
@@ -47,6 +49,7 @@ def score(
     metrics: Mapping[str, PerImageMetric],
     samples: int = 1,
     describe: bool = False,
+    scenes: bool = False,
     draw_up_to: int = 0,
     progress: str | None = None,
 ) -> Scores:
@@ -61,6 +64,8 @@ def score(
         samples: Restorations of each image by a generative first restorer; the first one is scored, a metric may look
             at the variance over them all.
         describe: Whether scenes and content slices are found, for the gate and for comparisons.
+        scenes: Whether the scenes that the benchmark's folder tells are taken over; ``describe`` looks for near copies
+            too.
         draw_up_to: Number of images up to which pictures are taken while the image is at hand; of more images only
             those are restored once more that somebody looks at.
         progress: What the progress bar is called, shown where there is a terminal; None for no bar.
@@ -80,7 +85,7 @@ def score(
     films: dict[str, Film] = {}
     drawn: dict[str, Pictures] = {}
     total = sum(len(benchmark.pairs) for benchmark in benchmarks.values())
-    scenes, copies = scenes_of(benchmarks) if describe else ({}, [])
+    shown, copies = scenes_of(benchmarks, copies=describe) if describe or scenes else ({}, [])
     with tqdm(total=total, desc=progress, unit="image", disable=progress is None or None) as bar:
         for keys in _of_the_same_files(benchmarks):
             for index, pair in enumerate(benchmarks[keys[0]].pairs):
@@ -112,13 +117,13 @@ def score(
                 for key in keys:
                     name = f"{key}/{pair.name}" if key else pair.name
                     blank = ImageScores(
-                        name=name, part=key, index=index, files=files, scene=scenes.get((key, pair.name), name)
+                        name=name, part=key, index=index, files=files, scene=shown.get((key, pair.name), name)
                     )
                     found, pictures = _score(
                         blank, opened, pair, restorers, benchmarks[key], measured, samples, wanted=total <= draw_up_to
                     )
                     if describe:
-                        own = {f"benchmark_{key}", f"degradation_{benchmarks[key].low_images}"}
+                        own = {f"benchmark_{key}", f"degradation_{benchmarks[key].low_images}"} | found.slices
                         found = replace(found, slices=frozenset(own | (content if found.size != (0, 0) else set())))
                     images[key].append(found)
                     hashes[key].append(files)
@@ -207,6 +212,7 @@ def _score(
         with torch.inference_mode(), full_precision(benchmark.device):
             low, target = benchmark.inputs(opened, image.index)
             context = context_of(benchmark, image.index, low, {}, 1, opened.levels)
+            references, readings = references_of(metrics, target, context)
             fit = None
             if benchmark.low_images == "given":
                 fit = float(LRConsistency(scale=benchmark.scale).measure(target, target, context))
@@ -233,6 +239,7 @@ def _score(
             images.pop(name, None)
             continue
         values[name], empty = measured_of(metrics, images[name], target, shown, pair, benchmark.device)
+        readings |= {name: found} if (found := readings_of(metrics, images[name])) else {}
         if empty:
             reasons[name] = empty if values[name] else {WHOLE: next(iter(empty.values()))}
         if not values[name]:
@@ -244,7 +251,16 @@ def _score(
     if images and next(iter(restorers)) in images and len(images) == min(2, len(restorers)):
         with torch.inference_mode(), full_precision(benchmark.device):
             pictures = draw(images, low, target, of_first, metrics, benchmark.scale)
-    return replace(image, size=size, values=values, seconds=seconds, reasons=reasons, fit=fit), pictures
+    return replace(
+        image, size=size, values=values, seconds=seconds, reasons=reasons, fit=fit, references=references,
+        readings=readings, truth=context.truth, slices=image.slices | _applying(values, metrics),
+    ), pictures  # fmt: skip
+
+
+def _applying(values: Mapping[str, Mapping[str, float]], metrics: Mapping[str, PerImageMetric]) -> set[str]:
+    """The slices of the metrics of something found that apply to an image: ``with_face_recall`` has faces."""
+    found = {key for key in metrics if any(key in own for own in values.values())}
+    return {f"with_{key}" for key in found if metrics[key].of_some}
 
 
 def _of_the_same_files(benchmarks: Mapping[str, Benchmark]) -> Iterator[list[str]]:

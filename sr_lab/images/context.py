@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from sr_lab.images.found import Truth
 from sr_lab.images.moment import Frame, Moment
 
 
@@ -22,6 +23,7 @@ class Context:
             dotted name, with gradient.
         moment: In a clip: this frame's original and input, and those of the frames before.
         shown: In a clip: the restored frames up to this one, as ``moment.targets`` has the originals.
+        truth: What the original is known to show: text, codes, boxes.
     """
 
     low: Tensor | None = None
@@ -32,3 +34,4 @@ class Context:
     features: Mapping[str, Tensor] = field(default_factory=dict)
     moment: Moment | None = None
     shown: Sequence[Frame] = ()
+    truth: Truth | None = None

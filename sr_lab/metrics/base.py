@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from sr_lab.images.context import Context
+from sr_lab.images.found import Reading
 from sr_lab.images.moment import Frame
 from sr_lab.metrics.protocol import Protocol
 
@@ -72,9 +73,11 @@ class PerImageMetric(nn.Module, ABC):
         frames_before: frames of a clip before this one that it looks at; NaN stands where they are not there.
         whole: whether it looks at whole images where a clip's protocol crops.
         own: whether the original has a value of its own, which is told beside.
+        of_some: whether there are images that it does not apply to: its NaN is then an empty cell, and no fault.
     """
 
     higher_is_better: ClassVar[bool]
+    of_some: ClassVar[bool] = False
     ceiling: ClassVar[float] = float("inf")
     definition: ClassVar[str] = ""
     unit: ClassVar[str] = ""
@@ -110,6 +113,14 @@ class PerImageMetric(nn.Module, ABC):
     def map_of(self, restored: Tensor, target: Tensor, context: Context) -> ErrorMap | None:
         """Where the value of one image comes from; None for metrics without a map."""
         return None
+
+    def references(self, target: Tensor, context: Context) -> dict[str, float]:
+        """The values of the ``original`` itself and of the input (``low``), for metrics where these tell something."""
+        return {}
+
+    def readings(self, image: Tensor) -> dict[str, Reading]:
+        """What was found in an image, by task, for metrics that are of something found: words, codes, faces."""
+        return {}
 
     def refuses(self, num_channels: int) -> str | None:
         """Why images of so many channels cannot be measured; None where they can."""

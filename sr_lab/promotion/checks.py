@@ -4,9 +4,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sr_lab.promotion.measurement import Measurement
+
+if TYPE_CHECKING:
+    from sr_lab.promotion.people import People
 
 ROUNDING = 1e-6
 """Relative difference up to which two numbers of one model are one."""
@@ -61,12 +64,14 @@ class Evidence:
         champion: the model that is; None where there is none yet.
         alpha: probability of the error that each check may make.
         accept_identical: equal numbers on every image lose nothing.
+        people: what people said of the two; None where nobody was asked.
     """
 
     candidate: Measurement
     champion: Measurement | None
     alpha: float
     accept_identical: bool = False
+    people: "People | None" = None
 
     @property
     def identical(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from sr_lab.base.words import counted
 from sr_lab.promotion.checks import Evidence, Reason
 from sr_lab.promotion.measurement import Approval, Measurement, digest
+from sr_lab.promotion.people import People
 from sr_lab.promotion.policy import Policy
 from sr_lab.promotion.quality import beats
 
@@ -100,6 +101,7 @@ def gate(
     baseline: Measurement | None = None,
     original: Policy | None = None,
     approval: Approval | None = None,
+    people: People | None = None,
 ) -> Decision:
     """Decides whether ``candidate`` replaces ``champion``.
 
@@ -116,6 +118,7 @@ def gate(
         baseline: the same of bicubic interpolation; a first champion is held against it.
         original: the policy as the file of its name has it: the decision names what was changed.
         approval: a person's consent to this very decision (its ``sha256``); any other is ignored, and said so.
+        people: what people said of the two in a blind study; looked at by the checks that ask for it.
 
     Returns:
         The decision; the same for the same arguments, always.
@@ -134,14 +137,17 @@ def gate(
     looked_at = {"candidate": candidate.as_dict(), "champion": None if champion is None else champion.as_dict()}
     if champion is None and baseline is not None and policy.baseline is not None:
         looked_at["baseline"] = baseline.as_dict()
+    if people is not None:
+        looked_at["people"] = people.as_dict()
     evidence_sha256 = digest(looked_at)
     changes = () if original is None else policy.changes(original)
     reasons = list(_notes(candidate, policy, changes))
     reasons += _preconditions(candidate, champion, policy)
     if all(reason.verdict != "fail" for reason in reasons):
         evidence = Evidence(
-            candidate=candidate, champion=champion, alpha=policy.alpha, accept_identical=policy.accept_identical
-        )
+            candidate=candidate, champion=champion, alpha=policy.alpha, accept_identical=policy.accept_identical,
+            people=people,
+        )  # fmt: skip
         judged = [check.judge(key, evidence) for key, check in policy.checks.items()]
         if all(reason.verdict == "skip" for reason in judged):
             text = "not one check could be made: give the policy a Floor, which needs no champion"

@@ -85,6 +85,7 @@ class Plan:
         lower: Metrics whose lower values are better.
         created: When, ISO 8601.
         facts: What else is known of how it was made.
+        files: Image to the SHA-256 of its file: the gate asks whether a model has learnt from it.
     """
 
     id: str
@@ -106,6 +107,7 @@ class Plan:
     measured: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     lower: Sequence[str] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -114,13 +116,13 @@ class Plan:
 
     @property
     def seal(self) -> str:
-        """Hash of what must not change once votes are in: id, restorers with their weights, question, rules.
+        """Hash of what must not change once votes are in: id, restorers with their weights, question, rules, images.
 
         It stands on the page and in every rater's answers.
         """
         fixed = {
             "id": self.id, "restorers": self.restorers, "question": self.question, "rules": self.rules.as_dict(),
-            "secret": self.secret,
+            "secret": self.secret, **({"files": self.files, "created": self.created} if self.files else {}),
         }  # fmt: skip
         return digest(fixed)
 

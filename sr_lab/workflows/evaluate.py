@@ -16,11 +16,13 @@ from sr_lab.evaluation.measuring import OutOfMemory
 from sr_lab.evaluation.report import COMPARISON, REPORT, SUMMARY, not_measured_on
 from sr_lab.evaluation.scores import ImageScores, Scores
 from sr_lab.evaluation.scoring import score
+from sr_lab.evaluation.tasks import task_lines
 from sr_lab.inference.consistency import LoadedRestorer
 from sr_lab.inference.restorers import BicubicRestorer, MeanRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
 from sr_lab.metrics.variance import SampleVariance
+from sr_lab.tasks.base import Task, metrics_of
 
 __all__ = [
     "BICUBIC",
@@ -38,6 +40,7 @@ __all__ = [
     "Scores",
     "evaluate",
     "not_measured_on",
+    "task_lines",
 ]  # fmt: skip
 
 BICUBIC = "bicubic"
@@ -55,6 +58,8 @@ def evaluate(
     scale: int,
     protocol: Protocol,
     metrics: Mapping[str, PerImageMetric],
+    tasks: Mapping[str, Task] | None = None,
+    beside: Mapping[str, Restorer] | None = None,
     degradation: Degradation | None = None,
     seed: int = 0,
     samples: int = 1,
@@ -79,6 +84,9 @@ def evaluate(
         scale: Enlargement factor.
         protocol: What is restored and compared with what.
         metrics: Metrics by any name, in order of importance; recorded under their ``key``.
+        tasks: Tasks by any name: text, codes, faces, objects; their numbers are metrics like others, and are also
+            measured of the input and of the original.
+        beside: Further restorers by name, scored on the same images for the tables of tasks.
         degradation: Makes the low images where the benchmark has none; by default the field's bicubic.
         seed: Seed of the draws of a random degradation; image k always gets the same draw.
         samples: Restorations of each image by a generative network; the first one is scored, their variance measured.
@@ -115,6 +123,10 @@ def evaluate(
         if name == BICUBIC:
             raise ValueError(f"name={name}: this is what bicubic interpolation is called, give another one")
         restorers[BICUBIC] = BicubicRestorer(scale=scale)
+    if clash := sorted(({*restorers, "low", "original"} if tasks else {*restorers}) & {*(beside or {})}):
+        raise ValueError(f"beside={clash[0]} is in the table already: leave it out")
+    restorers |= beside or {}
+    metrics = {**metrics, **metrics_of(tasks or {})}
     if samples > 1:
         metrics = {**metrics, "sample_variance": SampleVariance()}
     with saying("while the images were scored; nothing is written"):
@@ -123,6 +135,7 @@ def evaluate(
             {"": source},
             metrics=metrics,
             samples=samples,
+            scenes=bool(tasks),
             draw_up_to=num_pictures + 4,
             progress=f"{name} x{scale}" if progress else None,
         )

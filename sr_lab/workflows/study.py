@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sr_lab.base.files import replacing_folder, write_bytes, write_json, write_text
+from sr_lab.base.files import replacing_folder, sha256, write_bytes, write_json, write_text
 from sr_lab.base.provenance import git_state
 from sr_lab.base.randomness import digest64
 from sr_lab.base.signals import saying
@@ -23,6 +23,8 @@ from sr_lab.base.statistics.preferences import fit
 from sr_lab.base.words import line, setting
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.contact_sheet import picture
+from sr_lab.evaluation.pairs import find_pairs
+from sr_lab.images.folders import by_stem
 from sr_lab.inference.restorers import Restorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
@@ -188,6 +190,7 @@ def create(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         measured=values,
         lower=[metric.key for metric in metrics.values() if not metric.higher_is_better],
+        files=_hashes(images, list(parts), scale=scale, as_input=as_input),
         facts={
             "images": str(images), "degradation": type(degradation).__name__ if degradation else "bicubic",
             "as_input": as_input, "side": side, "where": where, "votes": votes, "checks": checks, "blur": blur,
@@ -305,6 +308,12 @@ def _check(
         raise ValueError(f"display={display}: side, flicker or choose")
     if where not in ("differing", "random"):
         raise ValueError(f"where={where}: differing or random")
+
+
+def _hashes(folder: Path, names: Sequence[str], *, scale: int, as_input: bool) -> dict[str, str]:
+    """SHA-256 of the file of each image: of the original, or of what restorers get."""
+    files = by_stem(folder) if as_input else {pair.name: pair.high for pair in find_pairs(folder, scale=scale)}
+    return {name: sha256(files[name]) for name in names}
 
 
 def _blurred(image: Tensor, sigma: float) -> Tensor:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from sr_lab.images import resize_bicubic, to_array, to_tensor, write_image
 from sr_lab.networks.base import Network
 from sr_lab.networks.compact import Compact
 from sr_lab.networks.srcnn import SRCNN
+from sr_lab.study.ballots import Ballot
+from sr_lab.study.plan import Plan
 from sr_lab.tracking.registry import decisions
 from sr_lab.tracking.registry.aliases import ConflictError, aliases, history
 from sr_lab.tracking.registry.ledger import Record
@@ -26,6 +29,7 @@ from sr_lab.tracking.run import Run
 from sr_lab.tracking.shipping import Shipper
 from sr_lab.tracking.store import connect
 from sr_lab.workflows.release import evidence
+from sr_lab.workflows.release import people as release_people
 
 Capture = pytest.CaptureFixture[str]
 ONLY = ["~policy.checks.psnr_hardest", "~policy.checks.psnr_texture", "~policy.checks.psnr_flat",
@@ -428,3 +432,52 @@ def test_an_export_in_int8_is_judged_like_any_candidate_and_shares_the_lineage(
     settings_ = [f"restorer=models:/{net.name}@champion", f"tracking_uri={net.uri}", f"output={restored}"]
     assert main(["restore", f"input={photos / 'val' / '00.png'}", *settings_]) == 0
     assert restored.exists()
+
+
+def test_people_are_evidence_that_is_bound_to_the_weights_and_expires(
+    photos: Path, net: Registry, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(net, 0.0)
+    assert go(net, photos) == 0
+    add(net, 0.4)
+    asked = tmp_path / "study"
+    names = [f"models:/{net.name}/{version}" for version in (1, 2)]
+    words = [f"images={photos / 'holdout'}", f"output={asked}", "raters=6", "votes=20", "side=48", "metrics=[psnr]"]
+    assert main(["study", "create", f"restorers=[{','.join(names)}]", *words, "rules.min_votes=5"]) == 0
+    answered(asked, prefers=names[1])
+    people = ["+policy.checks.people._target_=sr_lab.promotion.people.Preferred", f"people={asked}"]
+    capsys.readouterr()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(release_people, "_age", lambda made, now: 91.0)
+        assert go(net, photos, *people, "+policy.checks.people.required=true") == 3
+    assert (
+        "has expired: it was made 91 days ago, the policy takes 90; the policy requires one" in capsys.readouterr().out
+    )
+
+    assert go(net, photos, *people) == 0
+    said = capsys.readouterr().out
+    assert "pass  people: study " in said
+    assert "the candidate is preferred in " in said
+    assert net.aliases["champion"] == 2
+    page = Path(f"runs/promotion/{net.name}/version-2.html").read_text(encoding="utf-8")
+    assert "the candidate is preferred in " in page
+    assert f"study {json.loads((asked / 'study.json').read_text())['id']}, answers " in page
+    assert main(["history", f"name={net.name}"]) == 0
+    assert "the candidate is preferred in " in capsys.readouterr().out
+
+
+def answered(folder: Path, *, prefers: str) -> None:
+    """Six raters who mostly prefer one restorer, and pass every check."""
+    plan = Plan.read(folder)
+    for rater, code in enumerate(plan.codes):
+        ballots = []
+        for place, trial in enumerate(plan.order(code)):
+            left, right = trial.sides(plan.seed, code)
+            one, other = plan.pictures[left].shows, plan.pictures[right].shows
+            best = prefers if (place + rater) % 5 else next(name for name in (one, other) if name != prefers)
+            said = "tie" if one == other else "left" if one in (best, "original") else "right"
+            given = Ballot(rater=code, trial=trial.id, left=left, right=right, answer=said, seconds=2.0)
+            ballots.append(asdict(given))
+        content = {"study": plan.id, "seal": plan.seal, "ballots": ballots}
+        (folder / "answers" / f"{code}.json").write_text(json.dumps(content), encoding="utf-8")

@@ -24,7 +24,7 @@ def load(name: str, *changes: str) -> Policy:
 
 
 def test_every_policy_is_tested():
-    other = {"rollout"}  # of another class, with tests of its own
+    other = {"rollout", "document"}  # of another class, or of other metrics, with tests of their own
     assert sorted({path.stem for path in CONF.glob("*.yaml")} - other) == sorted(NAMES)
 
 
@@ -38,6 +38,33 @@ def test_policy_of_conf(name):
     slices = {check.slice for check in policy.checks.values() if isinstance(check, NonInferior)}
     careful = {"benchmark_old"} if name == "retrain" else {"all", "worst_decile", "content_texture"}
     assert careful <= slices
+
+
+@pytest.mark.parametrize(
+    ("errors", "digits", "outcome", "failed"),
+    [(0.0, 0.0, "promote", []), (0.03, 0.0, "reject", ["ocr_cer"]), (0.0, 1.0, "reject", ["ocr_invented_digits"])],
+)
+def test_document_policy_holds_text_and_digits(errors, digits, outcome, failed, measurement):
+    random = np.random.default_rng(0)
+    policy = load("document")
+    noise = random.standard_normal((3, 40))
+    slices = {name: range(40) for name in ("with_ocr_cer", "with_ocr_invented", "with_ocr_invented_digits")}
+
+    def costs():
+        return {"latency_s": (1 + 0.01 * random.standard_normal(16)).tolist(), "memory_bytes": [1.0]}
+
+    def model(name, cer, invented):
+        values = {
+            "ocr_cer": 0.1 + cer + 0.002 * noise[0], "ocr_invented": 0.5 + 0.01 * noise[1],
+            "ocr_invented_digits": 0.2 + invented + 0.01 * noise[2], "psnr_y": 25 + noise[0],
+        }  # fmt: skip
+        more = {"ocr_cer": 0.002, "ocr_invented": 0.02, "ocr_invented_digits": 0.02, "psnr_y": 0.05}
+        values = {key: column + more[key] * random.standard_normal(40) for key, column in values.items()}
+        return measurement(name, values, slices=slices, resources=costs())
+
+    decision = gate(model("n/2", errors, digits), model("n/1", 0.0, 0.0), policy)
+    assert decision.outcome == outcome, decision.text
+    assert [reason.check for reason in decision.failed] == failed
 
 
 def test_policies_differ_as_their_names_say():

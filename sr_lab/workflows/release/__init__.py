@@ -21,12 +21,15 @@ from sr_lab.inference.restorers import NetworkRestorer, Restorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
 from sr_lab.promotion import Approval, Decision, Policy
+from sr_lab.promotion.people import People
+from sr_lab.tasks.base import Task, metrics_of
 from sr_lab.tracking.registry import aliases, decisions
 from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, label
 from sr_lab.tracking.registry.events import fire
 from sr_lab.tracking.registry.ledger import Record
 from sr_lab.workflows.release.evidence import Evidence, measured
 from sr_lab.workflows.release.page import page_of
+from sr_lab.workflows.release.people import expired, people_of
 
 __all__ = ["Contenders", "Release", "contenders", "fire", "how_to_agree", "how_to_look", "release"]
 
@@ -128,6 +131,8 @@ def release(
     original: Policy | None = None,
     protocol: Protocol,
     metrics: Mapping[str, PerImageMetric],
+    tasks: Mapping[str, Task] | None = None,
+    people: Path | None = None,
     report: Path,
     device: torch.device | str = "cpu",
     tile: int = 512,
@@ -149,6 +154,8 @@ def release(
         original: The policy as the file of its name has it: the decision names what was changed; None: not known.
         protocol: What is restored and compared with what; the policy's.
         metrics: Metrics by any name; measured are those that the policy names.
+        tasks: Tasks by any name, whose numbers are metrics like others.
+        people: Folder of a study that asked about both models, for a policy's check of what people prefer.
         report: Folder of the page, ``version-N.html``.
         device: Where networks and metrics are computed.
         tile: Side of a tile in low-resolution pixels; a smaller image is restored in one piece.
@@ -173,7 +180,7 @@ def release(
         Stopped: if the process is asked to end; it says whether a decision was made.
     """
     scale = one_scale(models)
-    chosen = _fitting(policy, protocol, metrics)
+    chosen = _fitting(policy, protocol, {**metrics, **metrics_of(tasks or {})})
     benchmarks = {
         key: benchmark_of(
             Path(part.benchmark),
@@ -197,11 +204,14 @@ def release(
             raise ValueError(f"consistency=exact holds for bicubic images, and policy.holdout.{degraded[0]} degrades")
         restorers = {name: ConsistentRestorer(restorer) for name, restorer in restorers.items()}
         settings += ", consistency exact"
+    said = None if people is None else people_of(people, list(models.values()), alpha=policy.alpha)
+    if said is not None:
+        settings += f", study {said.study} with answers {said.ballots[:12]}"
     measurable = [key for key in policy.metrics if key in usable(chosen, protocol)[0]]
     evidence: Evidence | None = None
     approval, notes = None, list[str]()
     if not fresh:
-        evidence, approval, notes = _asked_before(who, policy)
+        evidence, approval, notes = _asked_before(who, policy, said)
         if evidence is None and not notes:
             evidence, notes = _rejected_before(who, policy, benchmarks, settings=settings, metrics=measurable)
     if evidence is None:
@@ -214,6 +224,7 @@ def release(
                 models=models,
                 settings=settings,
                 num_runs=num_runs,
+                people=said,
                 progress=progress,
             )
     if (unmeasured := evidence.facts["not measured"]) != "nothing":
@@ -253,7 +264,9 @@ def _fitting(policy: Policy, protocol: Protocol, metrics: Mapping[str, PerImageM
     return {metric.key: metric for metric in metrics.values() if metric.key in policy.metrics}
 
 
-def _asked_before(who: Contenders, policy: Policy) -> tuple[Evidence | None, Approval | None, list[str]]:
+def _asked_before(
+    who: Contenders, policy: Policy, people: People | None
+) -> tuple[Evidence | None, Approval | None, list[str]]:
     """The numbers of the decision that waits for approval, if it is the one to be made now, the consent to it, news."""
     request, consent = decisions.open_request(who.uri, who.name)
     asked = (who.version, who.champion, policy.sha256)
@@ -265,6 +278,10 @@ def _asked_before(who: Contenders, policy: Policy) -> tuple[Evidence | None, App
     evidence = Evidence.parse(document)
     if evidence.decision(policy).sha256 != request.decision:
         return None, None, [f"the numbers of decision {request.decision} were changed: measured anew"]
+    if evidence.people is not None and expired(evidence.people, policy):
+        return None, None, [f"study {evidence.people.study} has expired meanwhile: measured anew"]
+    if people is not None and (evidence.people is None or evidence.people.ballots != people.ballots):
+        return None, None, [f"the answers of study {people.study} are other ones by now: measured anew"]
     return evidence, None if consent is None else Approval(by=consent.who, decision=str(consent.decision)), []
 
 

@@ -14,9 +14,10 @@ from sr_lab.inference.restorers import BicubicRestorer, Restorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.promotion import Approval, Decision, Measurement, Policy, gate
 from sr_lab.promotion.measurement import digest
+from sr_lab.promotion.people import People
 from sr_lab.workflows.compare import measurements, reasons_of, require_scored
 
-BICUBIC = "bicubic"
+BICUBIC, PEOPLE = "bicubic", "people"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +28,13 @@ class Evidence:
         models: The candidate's and, where there is one, the champion's.
         bicubic: Those of bicubic, beside a first champion.
         facts: Where they come from.
+        people: What people said of the two.
     """
 
     models: Sequence[Measurement]
     bicubic: Measurement | None = None
     facts: Mapping[str, str]
+    people: People | None = None
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
@@ -40,17 +43,22 @@ class Evidence:
             models=[Measurement.from_dict(model) for model in document["models"]],
             bicubic=Measurement.from_dict(document[BICUBIC]) if BICUBIC in document else None,
             facts=document["facts"],
+            people=People.from_dict(document[PEOPLE]) if PEOPLE in document else None,
         )
 
     def as_dict(self) -> dict[str, Any]:
         """The same as values that JSON can hold."""
         document: dict[str, Any] = {"models": [model.as_dict() for model in self.models], "facts": dict(self.facts)}
-        return document if self.bicubic is None else {**document, BICUBIC: self.bicubic.as_dict()}
+        document |= {} if self.bicubic is None else {BICUBIC: self.bicubic.as_dict()}
+        return document | ({} if self.people is None else {PEOPLE: self.people.as_dict()})
 
     def decision(self, policy: Policy, *, original: Policy | None = None, approval: Approval | None = None) -> Decision:
         """What the gate says of these numbers."""
         champion = self.models[1] if len(self.models) > 1 else None
-        return gate(self.models[0], champion, policy, baseline=self.bicubic, original=original, approval=approval)
+        return gate(
+            self.models[0], champion, policy, baseline=self.bicubic, original=original, approval=approval,
+            people=self.people,
+        )  # fmt: skip
 
 
 def measured(
@@ -62,6 +70,7 @@ def measured(
     models: Mapping[str, Artefact],
     settings: str,
     num_runs: int,
+    people: People | None = None,
     progress: bool,
 ) -> Evidence:
     """Measures the models on the hold-out; a first champion has bicubic beside it.
@@ -74,6 +83,7 @@ def measured(
         models: The artefacts by label.
         settings: The settings under which it is measured, in words; numbers of other settings are no substitute.
         num_runs: Paired runs of time and memory, at least.
+        people: What people said of the models, in a study.
         progress: Whether a progress bar is shown where there is a terminal.
 
     Raises:
@@ -108,7 +118,7 @@ def measured(
                 restorers, low, num_runs=max(num_runs, *policy.resources.values()), wants_more=wants_more
             )
     missing = {
-        key: scores.not_measured.get(key, "no metric of metrics=[...] records it")
+        key: scores.not_measured.get(key, "no metric of metrics=[...] and no task of tasks=[...] records it")
         for key in policy.metrics
         if key not in scores.metrics
     }
@@ -126,6 +136,7 @@ def measured(
         or "nothing",
         "near copies": "; ".join(scores.copies) or "none",
         "settings": settings,
+        "people": "nobody was asked" if people is None else f"study {people.study}, answers {people.ballots[:12]}",
     }
     seen = {name: artefact.metadata.get("images") for name, artefact in models.items()}
     unknown = {name: artefact.metadata.get("unknown_history", []) for name, artefact in models.items()}
@@ -133,6 +144,7 @@ def measured(
         models=measurements(
             scores, list(restorers), seen=seen, costs=costs, architectures=architectures, unknown=unknown
         ),
+        people=people,
         bicubic=measurements(scores, [BICUBIC], seen={BICUBIC: {}}, costs={})[0] if beside else None,
         facts=facts,
     )

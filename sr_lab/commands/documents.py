@@ -1,0 +1,28 @@
+"""Make pages of print, or of QR and bar codes, with a known truth, in several sizes: a benchmark for tasks.
+
+    srlab documents output=documents count=20
+    srlab documents output=codes kind=codes 'sizes=[2,3,4,6,8]'
+    srlab evaluate restorer=edge benchmark=documents scale=4 'tasks=[ocr]' report=out missing=skip
+
+Each content is there in every size (sizes=: the font's height, of codes the side of a module, in pixels). Fonts are
+those that matplotlib ships; the same seed makes the same pages.
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from sr_lab.config.words import counted
+from sr_lab.workflows.documents import Documents, documents
+
+
+def run(cfg: DictConfig) -> int:
+    """Runs the command; see the module's docstring."""
+    made = call(cfg)
+    print(f"{counted(made.num_pages, 'page')} of {counted(made.num_documents, 'document')}: {made.folder}")
+    return 0
+
+
+def call(cfg: DictConfig) -> Documents:
+    """The pages that ``cfg`` asks for."""
+    return documents(Path(cfg.output), kind=cfg.kind, count=cfg.count, sizes=cfg.sizes, seed=cfg.seed)

@@ -69,6 +69,7 @@ class ClipBenchmark(Benchmark):
         self.folder = folder
         self.clips: list[ClipPair] = _find(folder)
         self.pairs = list(self.clips)
+        self.truth = {}  # of clips nothing is known
         given = self.clips[0].low_frames is not None
         check_degradation(degradation, scale=scale, protocol=protocol, given=given)
         self.degradation = degradation or Bicubic(scale=scale)

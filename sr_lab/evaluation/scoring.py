@@ -97,7 +97,7 @@ def score(
                         assert isinstance(benchmark, ClipBenchmark)
                         name = f"{key}/{pair.name}" if key else pair.name
                         blank = ImageScores(
-                            name=name, clip=name, part=key, index=index, scene=scenes.get((key, pair.name), name)
+                            name=name, clip=name, part=key, index=index, scene=shown.get((key, pair.name), name)
                         )
                         rows, film = score_clip(
                             blank, benchmark, restorers, measured, filmed=index < min(draw_up_to, MOST_FILMS)

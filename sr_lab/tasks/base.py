@@ -164,6 +164,8 @@ class TaskMetric(PerImageMetric):
         """What is missing, or a protocol that restores luma only."""
         if self.reason is None and not protocol.colour:
             return f"protocol {protocol.name} restores luma only, tasks read pictures"
+        if self.reason is None and protocol.clips:
+            return f"protocol {protocol.name} is of clips, tasks read single pictures"
         return self.reason
 
     def refuses(self, num_channels: int) -> str | None:

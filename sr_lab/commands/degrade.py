@@ -3,6 +3,7 @@
     srlab degrade input=DIR output=DIR degradation=realesrgan scale=4 seed=1
     srlab degrade replay=OUT/manifest.parquet input=DIR output=DIR
     srlab degrade preview=IMAGE output=DIR degradation=bsrgan
+    srlab degrade preview=CLIP output=DIR degradation=realbasicvsr
     srlab degrade estimate=DIR output=DIR scale=4
 
 With clips=true the images of one folder are the frames of one clip: they share a draw, only their noise differs, and
@@ -41,7 +42,8 @@ def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
     result = call(cfg)
     if isinstance(result, Preview):
-        print(f"picture: {result.picture}\npage: {result.page}")
+        film = "" if result.film is None else f"\nin motion: {result.film}"
+        print(f"picture: {result.picture}\npage: {result.page}{film}")
         return 0
     return _tell_estimate(result) if isinstance(result, Estimate) else _tell_folder(result)
 

@@ -239,12 +239,12 @@ def _row(columns: Columns, row: int) -> dict[str, Any]:
     return {name: _row(values, row) if isinstance(values, dict) else values[row] for name, values in columns.items()}
 
 
-def _flat(columns: Columns, prefix: str = "") -> dict[str, Any]:
-    """The inverse of ``nest``."""
-    flat: dict[str, Any] = {}
+def flat(columns: Columns, prefix: str = "") -> dict[str, Any]:
+    """Nested parameters by their dotted names: the inverse of ``nest``."""
+    found: dict[str, Any] = {}
     for name, values in columns.items():
-        flat |= _flat(values, f"{prefix}{name}.") if isinstance(values, Mapping) else {f"{prefix}{name}": values}
-    return flat
+        found |= flat(values, f"{prefix}{name}.") if isinstance(values, Mapping) else {f"{prefix}{name}": values}
+    return found
 
 
 def _at_frame(sample: Sample, number: int) -> Sample:
@@ -287,7 +287,7 @@ class Wrapped(Operation):
 
     def degrade(self, image: Array, sample: Sample, *, high: Size) -> Array:
         """One sample by the degradation's own ``apply``."""
-        params = {name: torch.from_numpy(np.array([value])) for name, value in _flat(sample).items()}
+        params = {name: torch.from_numpy(np.array([value])) for name, value in flat(sample).items()}
         low = self.degradation.apply(torch.from_numpy(image).permute(2, 0, 1)[None], params)
         return np.array(low[0].permute(1, 2, 0).numpy(), dtype=np.float32, order="C")
 
@@ -296,5 +296,5 @@ class Wrapped(Operation):
         height, width = canvas.sizes[0]
         if (canvas.sizes != (height, width)).any():
             return super().degrade_canvas(canvas, columns, high=high)
-        params = {name: torch.from_numpy(values) for name, values in _flat(columns).items()}
+        params = {name: torch.from_numpy(values) for name, values in flat(columns).items()}
         return to_canvas(self.degradation.apply(canvas.pixels[:, :, :height, :width], params))

@@ -241,6 +241,11 @@ class Stride(Operation):
         self._shift = (scale - 1) / 2 - self._first
         self._sigma = None if sigma is None else bounds("sigma", sigma, low=1e-2, high=1e3)
 
+    @property
+    def phase(self) -> int:
+        """Row and column of the first pixel that is kept."""
+        return self._first
+
     def parameters(self, uniform: Floats) -> dict[str, npt.NDArray[Any]]:
         """Standard deviation; 0 where there is no blur."""
         return {"sigma": np.zeros(len(uniform)) if self._sigma is None else between(uniform[:, 0], self._sigma)}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sr_lab.base.files import sha256
 from sr_lab.degradations.base import Degradation
-from sr_lab.degradations.resize import Bicubic
+from sr_lab.degradations.resize import Bicubic, Stride
 from sr_lab.evaluation.benchmark import Benchmark, check_degradation
 from sr_lab.evaluation.pairs import Pair
 from sr_lab.images import crop_to_multiple, to_tensor
@@ -74,7 +74,7 @@ class ClipBenchmark(Benchmark):
         check_degradation(degradation, scale=scale, protocol=protocol, given=given)
         self.degradation = degradation or Bicubic(scale=scale)
         self.scale, self.protocol, self.seed, self.device = scale, protocol, seed, device
-        self.low_images = "given" if given else type(self.degradation).__name__
+        self.low_images = "given" if given else _name_of(self.degradation)
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         """Low image and target of the first frame of clip ``index``."""
@@ -157,6 +157,15 @@ def _find(folder: Path) -> list[ClipPair]:
     if odd := sorted(set(high) ^ set(low)):
         raise ValueError(f"the clips of {folder} do not pair off by name: {', '.join(odd[:5])}")
     return [ClipPair(name, clip.files[0], low[name].files[0], clip, low[name]) for name, clip in high.items()]
+
+
+def _name_of(degradation: Degradation) -> str:
+    """The degradation's class, with the first pixel that it keeps of each ``scale`` where it takes every so many.
+
+    There are two BD's under one name in papers, 4.4 dB apart: DUF's keeps pixel 0, BasicVSR's the middle one.
+    """
+    strides = [op for op in getattr(degradation, "ops", {}).values() if isinstance(op, Stride)]
+    return type(degradation).__name__ + "".join(f"_phase{op.phase}" for op in strides)
 
 
 def _hash_of(clip: Clip) -> str:

@@ -74,28 +74,22 @@ class Reel:
         alone = len(self.names) == 1
         panels = ("LR", ours, "HR, original") if alone else ("LR", theirs, ours, "HR, original")
         frames = [
-            (_enlarged(low, self.scale), *([] if alone else [kept[theirs]]), kept[ours], target)
+            (enlarged(low, self.scale), *([] if alone else [kept[theirs]]), kept[ours], target)
             for _, low, target, kept in self._kept
         ]
         top, left, side = self._worst_square(ours)
         square = slice(top, top + side), slice(left, left + side)
-        strips = [np.concatenate([_rgb(panel[square]) for panel in each], axis=1) for each in frames]
-        line = self._busiest_line()
+        strips = [side_by_side([panel[square] for panel in each]) for each in frames]
+        line = busiest_line([target for _, _, target, _ in self._kept])
         width = frames[0][-1].shape[1]
         start = max(0, min(left + side // 2 - _WIDTH // 2, width - _WIDTH))
         across = slice(start, min(width, start + _WIDTH))
-        profile = np.concatenate(
-            [
-                np.stack([_rgb(each[place][line : line + 1, across])[0] for each in frames])
-                for place in range(len(panels))
-            ],
-            axis=1,
-        )
+        profile = temporal_profile([[panel[:, across] for panel in each] for each in frames], line)
         return Film(
             clip=self.clip,
             panels=panels,
-            video=_animated(strips),
-            profile=np.repeat(profile, _THICK, axis=0),
+            video=animated(strips),
+            profile=profile,
             line=line,
             shown=len(frames),
             moments=self._moments(ours, theirs),
@@ -120,13 +114,6 @@ class Reel:
         top, left = np.unravel_index(int(np.argmax(inside)), inside.shape)
         return int(top), int(left), side
 
-    def _busiest_line(self) -> int:
-        targets = [target.mean(axis=-1, dtype=np.float32) for _, _, target, _ in self._kept]
-        if len(targets) < 2:
-            return int(targets[0].shape[0]) // 2
-        change = np.mean([np.abs(b - a) for a, b in pairwise(targets)], axis=0)
-        return int(np.argmax(change.mean(axis=1)))
-
     def _moments(self, ours: str, theirs: str) -> dict[str, Pictures]:
         """The worst frame by squared error, and the one behind the step that changes most unlike the original's."""
         errors = [float(np.square(kept[ours].astype(np.float32) - target).mean()) for _, _, target, kept in self._kept]
@@ -145,7 +132,33 @@ class Reel:
         return found
 
 
-def _enlarged(low: Array, scale: int) -> Array:
+def side_by_side(panels: Sequence[Array]) -> Array:
+    """Pictures of one height, grey or RGB, (H, W, C), in one row."""
+    return np.concatenate([_rgb(panel) for panel in panels], axis=1)
+
+
+def temporal_profile(frames: Sequence[Sequence[Array]], line: int) -> Array:
+    """One line of every frame, the first on top; panels side by side.
+
+    Args:
+        frames: The panels (H, W, C) of each frame.
+        line: Number of the line.
+    """
+    rows = [side_by_side([panel[line : line + 1] for panel in each]) for each in frames]
+    return np.repeat(np.concatenate(rows), _THICK, axis=0)
+
+
+def busiest_line(targets: Sequence[Array]) -> int:
+    """The line of (H, W, C) frames that changes most from frame to frame."""
+    greys = [target.mean(axis=-1, dtype=np.float32) for target in targets]
+    if len(greys) < 2:
+        return int(greys[0].shape[0]) // 2
+    change = np.mean([np.abs(b - a) for a, b in pairwise(greys)], axis=0)
+    return int(np.argmax(change.mean(axis=1)))
+
+
+def enlarged(low: Array, scale: int) -> Array:
+    """Every pixel as a square."""
     return np.repeat(np.repeat(low, scale, axis=0), scale, axis=1)
 
 
@@ -153,7 +166,8 @@ def _rgb(frame: Array) -> Array:
     return frame if frame.shape[-1] == 3 else np.repeat(frame[..., :1], 3, axis=-1)
 
 
-def _animated(strips: Sequence[Array]) -> bytes:
+def animated(strips: Sequence[Array]) -> bytes:
+    """Pictures of one size as an animated WebP, 12 a second."""
     stream = io.BytesIO()
     first, *others = [Image.fromarray(np.ascontiguousarray(strip)) for strip in strips]
     first.save(stream, "WEBP", save_all=True, append_images=others, duration=80, loop=0, quality=82, method=2)

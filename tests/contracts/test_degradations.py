@@ -19,7 +19,7 @@ from sr_lab.degradations.pipeline import Chain
 CONF = Path(__file__).resolve().parents[2] / "conf"
 PRESETS = sorted(path.stem for path in (CONF / "degradation").glob("*.yaml"))
 SCALES = {"bd": 3, "dn": 3, "identity": 1}
-NEEDS_AV = {"video"}
+NEEDS_AV = {"realbasicvsr", "video"}
 
 
 def build(name: str, *overrides: str) -> Degradation:

@@ -19,7 +19,7 @@ from sr_lab.degradations import poisson
 from sr_lab.degradations.kornia import Kornia
 from sr_lab.degradations.operation import as_operation
 
-ON_HOST = {"video"}
+ON_HOST = {"realbasicvsr", "video"}
 PRESETS = sorted({file.stem for file in (config_dir() / "degradation").glob("*.yaml")} - ON_HOST)
 NEEDS_MORE = {"distilled", "pmrf", "pruned", "student"}  # files of weights
 EXPERIMENTS = sorted(

@@ -4,6 +4,7 @@ In large convolutions more than half of the time went into such faults. Nothing 
 the last bit, and the peak is what it was, because freed pages are used again; they are kept until the process ends.
 """
 
+import contextlib
 import ctypes
 import os
 from pathlib import Path
@@ -32,15 +33,29 @@ def keep_pages() -> bool:
     return all(told)
 
 
+_LIMITS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def whole_memory() -> int:
+    """Bytes that this process may have at most: what the machine has, or its control group where that is less."""
+    import psutil
+
+    found = int(psutil.virtual_memory().total)
+    for limit, _ in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no such group, or the word max
+            found = min(found, int(Path(limit).read_text()))
+    return found
+
+
 def free_memory() -> int:
     """Bytes that this process may still take: what the machine has left, or its control group where that is less."""
     import psutil
 
     free = int(psutil.virtual_memory().available)
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
+    for limit, used in _LIMITS:
         try:
             most, now = (int(Path(file).read_text()) for file in (limit, used))
         except (OSError, ValueError):  # no such group, or the word max

@@ -14,8 +14,6 @@ server when what was accepted is answered. Needs  pip install 'sr-lab[serve]'.
 """
 
 import functools
-import logging
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,14 +21,14 @@ from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
 from sr_lab.serving.answering import Parts
+from sr_lab.serving.logs import set_up
 from sr_lab.serving.server import Models, make_parts, serve
 from sr_lab.workflows.load import choose_device
 
 
 def run(cfg: DictConfig) -> int:
     """Answers until it is stopped; see the module's docstring."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    set_up(cfg.logs)
     call(cfg)
     return 0
 
@@ -61,6 +59,10 @@ def call(cfg: DictConfig) -> None:
         route=None if cfg.route is None else build(cfg.route),
         jobs=None if cfg.jobs is None else build(cfg.jobs),
         incoming=None if cfg.incoming is None else build(cfg.incoming),
+        golden=None if cfg.golden is None else build(cfg.golden),
+        cost=None if cfg.cost is None else build(cfg.cost),
+        records=None if cfg.records is None else build(cfg.records),
+        traces=cfg.traces,
         pairs=_file(cfg.pairs),
         keep_pictures=cfg.keep_pictures,
         keys=_file(cfg.api_keys),

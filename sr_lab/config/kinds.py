@@ -12,14 +12,14 @@ from sr_lab.base.words import word
 from sr_lab.config.targets import join, locate, parameters
 
 TEXTS = frozenset({
-    "a", "action", "admin_host", "alias", "api_keys", "artefact", "b", "background", "benchmark", "by", "calibration",
-    "certificate", "conservative", "consistency", "current", "default_uri", "device", "directory", "display",
-    "engine", "estimate", "experiment", "fast", "folder", "format", "holdout", "host", "images", "initial", "input",
-    "inputs", "intended_use", "kind", "label", "manifest", "mirror", "monitor", "name", "objective", "old", "output",
-    "pairs", "people",
-    "photos", "precision", "preview", "private_key", "question", "reason", "reference", "replay", "report", "restorer",
-    "run", "settle", "state", "storage", "stream", "study", "target", "title", "tracking_uri", "uri", "url", "web",
-    "where", "winner",
+    "a", "action", "admin_host", "alertmanager", "alias", "api_keys", "artefact", "b", "background", "benchmark",
+    "by", "calibration", "certificate", "conservative", "consistency", "current", "default_uri", "device",
+    "directory", "display", "engine", "estimate", "experiment", "fast", "folder", "format", "holdout", "host",
+    "images", "initial", "input", "inputs", "intended_use", "interval", "kind", "label", "manifest", "mirror",
+    "monitor", "name", "objective", "old", "output", "pairs", "people", "photos", "precision", "preview",
+    "private_key", "question", "reason", "reference", "replay", "report", "request", "restorer", "run", "settle",
+    "state", "storage", "stream", "study", "target", "title", "traces", "tracking_uri", "uri", "url", "web", "where",
+    "winner",
     "audit.exclude", "register.model", "report.seed", "report.sweep", "serve.audit",
 })  # fmt: skip
 """Keys of commands whose value is one text, whatever it looks like: a name, a place, a sentence."""
@@ -33,13 +33,14 @@ LISTS: dict[str, type] = {
 """Keys of commands that take a list, and of what."""
 MAPPINGS = frozenset({"baseline", "gallery.pictures", "more", "prices", "study.pictures", "tags"})
 """Keys of commands that take a mapping of values."""
-WORDS = {"missing": ("error", "skip"), "monitor_mode": ("max", "min")}
+WORDS = {"logs": ("text", "json"), "missing": ("error", "skip"), "monitor_mode": ("max", "min")}
 """Keys of commands that take one of these words."""
 NUMBERS: dict[str, type] = {
     "version": int, "num_images": int, "num_steps": int, "overlap": int, "max_seconds": float, "scale": float,
     "heartbeat": float, "grace": float, "seconds": float, "stale_minutes": float, "wait_seconds": float,
     "noise": float, "quality": float, "batch_size": int, "codecs": int, "admin_port": int, "grpc_port": int,
     "poll_seconds": float, "max_hours": float, "votes": int, "amount": float, "width": int, "height": int, "tile": int,
+    "keep_days": float,
 }  # fmt: skip
 """Keys of commands that may be null and else are numbers, or whose default looks whole and that need not be."""
 MAY_BE_NULL = frozenset({"num_trials", "give_up"})

@@ -18,6 +18,7 @@ from sr_lab.inference.prepared import COLOURS
 from sr_lab.serving.asking import Ask
 from sr_lab.serving.keys import ANYBODY, AuditLog, Caller, Keys, Scope
 from sr_lab.serving.limits import Gone, read_body
+from sr_lab.serving.logs import ANSWERS, REQUEST
 from sr_lab.serving.problems import MEDIA, Problem
 from sr_lab.serving.schemas import RESTORE_PARAMETERS
 from sr_lab.serving.service import Service
@@ -36,6 +37,7 @@ class Parts:
         keys: Who may call.
         audit: Who called what.
         jobs: What is too large to wait for; None: there are no jobs.
+        golden: What restores a golden set on schedule; None: nothing does.
         leaving: Whether the server is about to end: requests are still taken, and should be sent elsewhere.
         draining: Whether it takes no requests any more.
         study: What collects the answers of a study; None: there is none.
@@ -45,6 +47,7 @@ class Parts:
     keys: Keys
     audit: AuditLog = field(default_factory=lambda: AuditLog(None))
     jobs: Any = None
+    golden: Any = None
     leaving: bool = False
     draining: bool = False
     open: int = 0
@@ -123,6 +126,7 @@ async def accounted(
         Problem: If the caller may not, or the server ends or has too many requests; and what the work raises.
     """
     service, counts = parts.service, Counts(Caller(name=""))
+    REQUEST.set(id)
     begin = service.clock()
     try:
         counts.caller = parts.keys.identify(headers, scope)
@@ -151,6 +155,8 @@ async def accounted(
         service.measures.requests.labels(route, str(counts.status), counts.tier).inc()
         caller, seconds = counts.caller if counts.caller.name else None, round(service.clock() - begin, 4)
         audit(parts, caller, route, counts.status, id, model=counts.model, seconds=seconds)
+        told = {"route": route, "status": counts.status, "seconds": seconds, "model": counts.model, "tier": counts.tier}
+        ANSWERS.info("answered", extra={"request": id, **told})
 
 
 async def read_image_body(request: Request, parts: Parts, *, most: int) -> tuple[bytes, dict[str, str]]:
@@ -199,7 +205,7 @@ def asked(request: Request, caller: Caller, fields: dict[str, str], *, format: s
         scale=_number(given, "scale", int), deadline=_number(given, "deadline", float), begin=begin,
         background=_named(given, "background", COLOURS), strip=_named(given, "strip", _TRUTH) or False,
         quality=_number(given, "quality", int, most=100) or 95,
-        consistency=_named(given, "consistency", {"exact": "exact"}),
+        consistency=_named(given, "consistency", {"exact": "exact"}), parent=request.headers.get("traceparent"),
     )  # fmt: skip
 
 

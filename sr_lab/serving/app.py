@@ -41,7 +41,11 @@ def make_app(parts: Parts) -> FastAPI:
     async def life(_: FastAPI) -> AsyncIterator[None]:
         if parts.jobs is not None:
             await asyncio.to_thread(parts.jobs.start)
+        if parts.golden is not None:
+            parts.golden.start()
         yield
+        if parts.golden is not None:
+            parts.golden.stop()
         if parts.jobs is not None:
             await asyncio.to_thread(parts.jobs.stop)
         await asyncio.to_thread(parts.service.close)
@@ -68,7 +72,7 @@ def make_admin_app(parts: Parts) -> FastAPI:
 
     @app.get("/metrics")
     async def metrics(request: Request) -> Response:
-        return Response(_metrics(parts), media_type="text/plain; version=0.0.4")
+        return _metrics(parts, request)
 
     @app.get("/admin/models")
     async def models(request: Request) -> JSONResponse:
@@ -181,7 +185,7 @@ def _add_states(app: FastAPI, parts: Parts) -> None:
     async def metrics(request: Request) -> Response:
         """What Prometheus reads."""
         parts.keys.identify(request.headers, "metrics")
-        return Response(_metrics(parts), media_type="text/plain; version=0.0.4")
+        return _metrics(parts, request)
 
 
 def _add_jobs(app: FastAPI, parts: Parts) -> None:
@@ -213,7 +217,7 @@ def _add_jobs(app: FastAPI, parts: Parts) -> None:
         return Response(data, headers=headers, media_type=media)
 
 
-def _metrics(parts: Parts) -> bytes:
+def _metrics(parts: Parts, request: Request) -> Response:
     measures, shelf = parts.service.measures, parts.service.shelf
     measures.registry_up.set(shelf.registry_up)
     measures.audit_failures.set(parts.audit.failures)
@@ -226,7 +230,8 @@ def _metrics(parts: Parts) -> bytes:
         )
         if state.current is not None:
             measures.model.labels(state.name, state.current.version, state.current.alias).set(1)
-    return measures.page()
+    accept = request.headers.get("accept", "")
+    return Response(measures.page(accept), headers={"Content-Type": measures.media(accept)})
 
 
 _POLICY = (

@@ -30,6 +30,7 @@ class Ask:
         consistency: ``exact``: the image is projected so that, shrunk again by bicubic interpolation, it is its input.
         rank: 0 where somebody waits, 1 for a job.
         begin: When the request began, on the service's clock.
+        parent: The client's span, as its header ``traceparent`` names it.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Ask:
     consistency: str | None = None
     rank: int = 0
     begin: float = 0.0
+    parent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,27 @@
 """What the service counts, under the names of Prometheus: base units, bounded labels."""
 
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sr_lab.base.memory import whole_memory
+from sr_lab.serving.gpus import find_gpus
 
 SECONDS = tuple(0.01 * 2**power for power in range(14))
 """Factor 2 from 0.01 to 82 seconds."""
 SIZES = (0.1, 1.0, 10.0)
+USES = {0: "request", 1: "job", 2: "spare"}
+"""What computing is for, by rank: somebody waits, a job, or what no client asked for (shadows, the golden set)."""
+
+
+def num_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def size_class(megapixels: float) -> str:
@@ -15,6 +30,20 @@ def size_class(megapixels: float) -> str:
         if megapixels <= top:
             return f"to_{top:g}"
     return f"above_{SIZES[-1]:g}"
+
+
+class _Capacity(Collector):
+    """Processor seconds that the service could have used: what is idle is the difference."""
+
+    def __init__(self) -> None:
+        self.begin = time.monotonic()
+
+    def collect(self) -> Iterator[Metric]:
+        """The counter."""
+        yield CounterMetricFamily(
+            "srlab_processor_seconds", "Processor time that the service could have used.",
+            value=(time.monotonic() - self.begin) * num_processors(),
+        )  # fmt: skip
 
 
 class Measures:
@@ -48,6 +77,9 @@ class Measures:
         self.tiles = Counter("srlab_tiles_total", "Tiles computed.", ("model", "version"), registry=own)
         self.tile_seconds = Counter("srlab_tile_seconds_total", "Computing time.", ("model", "version"), registry=own)
         self.batches = Counter("srlab_batches_total", "Batches computed.", registry=own)
+        self.slots = Counter("srlab_batch_slots_total", "Tiles that the computed batches had room for.", registry=own)
+        self.work = Counter("srlab_work_seconds_total", "Computing time by what it was for.", ("use",), registry=own)
+        self.images = Counter("srlab_images_total", "Images answered.", ("model", "version"), registry=own)
         self.pixels = Counter("srlab_restored_pixels_total", "Pixels answered.", ("model", "version"), registry=own)
         self.replaced = Counter(
             "srlab_guard_replaced_total", "Images that the guard replaced, by reason.", ("reason",), registry=own
@@ -62,8 +94,21 @@ class Measures:
         self.audit_failures = Gauge("srlab_audit_failures", "Lines of the audit log that were lost.", registry=own)
         self.requests_open = Gauge("srlab_requests_open", "Requests under way.", registry=own)
         self.memory = Gauge("srlab_images_bytes", "Bytes of bodies and images held.", registry=own)
+        self.memory_limit = Gauge("srlab_images_limit_bytes", "Most bytes of bodies and images held.", registry=own)
+        Gauge("srlab_processors", "Processors that the service may use.", registry=own).set(num_processors())
+        Gauge("srlab_machine_memory_bytes", "Memory that the service may have.", registry=own).set(whole_memory())
+        ProcessCollector(registry=own)
+        own.register(_Capacity())
+        if (gpus := find_gpus()) is not None:
+            own.register(gpus)
         Gauge("srlab_queue_seconds", "Seconds of computing that wait.", registry=own).set_function(queue_seconds)
 
-    def page(self) -> bytes:
-        """The text that Prometheus reads."""
-        return generate_latest(self.registry)
+    def page(self, accept: str = "") -> bytes:
+        """The text that Prometheus reads: OpenMetrics, with exemplars, where it accepts that."""
+        encode, _ = choose_encoder(accept)
+        return encode(self.registry)
+
+    @staticmethod
+    def media(accept: str = "") -> str:
+        """The media type of that text."""
+        return choose_encoder(accept)[1]

@@ -35,6 +35,8 @@ class Served:
         warning: What every answer should be read with; empty for bicubic.
         alias: What pointed at it when it was loaded.
         source: The restorer's name, as the images' XMP packets tell it; empty: its label.
+        engine: What it was asked to be computed by, on a CPU; None: PyTorch.
+        seed: Of its noise, where it draws images.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Served:
     warning: str = ""
     alias: str = ""
     source: str = ""
+    engine: str | None = None
+    seed: int = 0
 
     @property
     def scale(self) -> int:
@@ -56,6 +60,11 @@ class Served:
     def label(self) -> str:
         """``NAME/VERSION``."""
         return f"{self.name}/{self.version}"
+
+    @property
+    def uri(self) -> str:
+        """What loads it again, as ``load_restorer`` takes it."""
+        return f"models:/{self.source.partition('@')[0]}/{self.version}" if self.alias else self.source
 
     @property
     def num_channels(self) -> int:

@@ -50,6 +50,25 @@ class Restored:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Computed:
+    """A batch that was computed.
+
+    Attributes:
+        engine: What computed it.
+        requests: The request of each tile.
+        rank: 0: somebody waited, 1: of jobs, 2: what nobody asked for.
+        begin: When, on the runner's clock.
+        seconds: How long it took.
+    """
+
+    engine: Engine
+    requests: tuple[str, ...]
+    rank: int
+    begin: float
+    seconds: float
+
+
 OnTile = Callable[[tuple[slice, slice], Pixels], object]
 """Told where in the restored image a tile belongs, and its pixels."""
 
@@ -62,6 +81,7 @@ class ComputeError(RuntimeError):
 class _Open:
     engine: Engine
     plan: TilePlan
+    rank: int = 0
     low: Pixels | None = None
     image: Pixels | None = None
     alpha: bool = False
@@ -78,7 +98,7 @@ class Runner:
         quantum: Seconds that a request may spend before the next has its turn.
         headroom: Factor on every estimate.
         clock: Monotonic seconds.
-        on_batch: Told the engine, the number of tiles and the seconds of each batch.
+        on_batch: Told each batch.
     """
 
     def __init__(
@@ -88,7 +108,7 @@ class Runner:
         quantum: float = 0.0,
         headroom: float = 1.25,
         clock: Callable[[], float] = time.monotonic,
-        on_batch: Callable[[Engine, int, float], None] | None = None,
+        on_batch: Callable[[Computed], None] | None = None,
     ) -> None:
         self.queue = TileQueue(batch_size=batch_size, quantum=quantum)
         self.headroom, self.clock, self.on_batch = headroom, clock, on_batch
@@ -154,14 +174,14 @@ class Runner:
                 engine, plan = next((engine, plan) for offer, engine, plan in offers if offer is told.offer)
                 work = told.offer.work
                 self.queue.add(work, held=True)
-                self._open[work.id] = _Open(engine, plan)
+                self._open[work.id] = _Open(engine, plan, work.rank)
             return told
 
     def insert(self, work: Work, engine: Engine, plan: TilePlan) -> None:
         """Takes a request in without asking whether there is time for it."""
         with self._wake:
             self.queue.add(work, held=True)
-            self._open[work.id] = _Open(engine, plan)
+            self._open[work.id] = _Open(engine, plan, work.rank)
 
     def submit(self, id: str, low: Pixels, *, alpha: bool = False, on_tile: OnTile | None = None) -> "Future[Restored]":
         """Gives the pixels of a request that was taken.
@@ -224,7 +244,12 @@ class Runner:
                     _settle(lost.future, error)
             if self.on_batch is not None:
                 try:
-                    self.on_batch(parts[0][2].engine, len(parts), spent)
+                    self.on_batch(
+                        Computed(
+                            engine=parts[0][2].engine, requests=tuple(id for id, _, _ in parts), rank=parts[0][2].rank,
+                            begin=begin, seconds=spent,
+                        )
+                    )  # fmt: skip
                 except Exception:
                     log.exception("a batch could not be counted")
 

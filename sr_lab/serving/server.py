@@ -18,11 +18,13 @@ import uvicorn
 from sr_lab.base.signals import Asked, deferred
 from sr_lab.serving.answering import Parts
 from sr_lab.serving.app import make_admin_app, make_app
+from sr_lab.serving.cost import Costs, CostSettings
 from sr_lab.serving.grpc_door import make_grpc_server
 from sr_lab.serving.guard import Guard
 from sr_lab.serving.incoming import Incoming
 from sr_lab.serving.keys import AuditLog, Keys
 from sr_lab.serving.limits import Limits
+from sr_lab.serving.records import Records, RecordSettings
 from sr_lab.serving.rollout import Rollouts
 from sr_lab.serving.routes import Route
 from sr_lab.serving.runner import Runner
@@ -30,6 +32,7 @@ from sr_lab.serving.service import Service
 from sr_lab.serving.shelf import Shelf, Source
 from sr_lab.serving.sources import RegistrySource, RestorerSource
 from sr_lab.serving.studies import StudyDesk
+from sr_lab.serving.tracing import traces_to
 from sr_lab.serving.traffic import RolloutTraffic
 from sr_lab.tracking.registry.references import fetch_reference
 from sr_lab.tracking.registry.rollouts import current
@@ -119,6 +122,10 @@ def make_parts(
     keys: Path | None = None,
     audit: Path | None = None,
     jobs: Any = None,
+    golden: Callable[[Service], Any] | None = None,
+    cost: CostSettings | None = None,
+    records: RecordSettings | None = None,
+    traces: str | None = None,
     study: Path | None = None,
     batch_size: int | None = None,
     codecs: int | None = None,
@@ -136,6 +143,10 @@ def make_parts(
         keys: File of the API keys; None: anybody may call.
         audit: File of the audit log; None: none is kept.
         jobs: Makes the queue of jobs, given the service; None: there are none.
+        golden: Makes what restores a golden set on schedule, given the service; None: nothing does.
+        cost: Prices and the day's budget; None: nothing is counted in money.
+        records: What is kept of requests; None: nothing.
+        traces: Address of an OpenTelemetry collector, as http://HOST:4318; None: there are no traces.
         study: Folder of a study (srlab study) whose page is served and whose answers are collected; None: of none.
         batch_size: Most tiles of a batch; None: 1 on a CPU, 8 on a GPU.
         codecs: Threads that decode and encode; None: as many as processors.
@@ -165,7 +176,10 @@ def make_parts(
     service = Service(
         shelf=shelf, runner=runner, limits=limits, fast=FAST if models.fast else None, guard=guard,
         conservative=CONSERVATIVE if models.conservative else None, route=route, traffic=traffic, keys=found,
-        inputs=incoming, codecs=codecs or os.cpu_count() or 2,
+        inputs=incoming,
+        costs=None if cost is None else Costs(cost, gpu=_gpu(models.device)),
+        records=None if records is None else Records(records), traces=traces_to(traces),
+        codecs=codecs or os.cpu_count() or 2,
     )  # fmt: skip
     shelf.warm = service.warm
     shelf.load()
@@ -177,7 +191,13 @@ def make_parts(
     parts = Parts(service=service, keys=found, audit=AuditLog(audit), study=desk)
     if jobs is not None:
         parts.jobs = jobs(service)
+    if golden is not None:
+        parts.golden = golden(service)
     return parts
+
+
+def _gpu(device: torch.device) -> str | None:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 
 
 def _version(shelf: Shelf, name: str) -> str | None:

@@ -1,6 +1,7 @@
 """What the service does with one image, whatever protocol brought it: admit, decode, restore, check, encode."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,18 +15,22 @@ from sr_lab.inference.prepared import note_of, prepared, restored_form
 from sr_lab.serving.asking import Answer, Ask
 from sr_lab.serving.choice import ModelChoice
 from sr_lab.serving.computing import Computing, Memory, Place
+from sr_lab.serving.cost import Costs
 from sr_lab.serving.guard import Guard, GuardedImages
 from sr_lab.serving.hooks import Choice, Inputs, Traffic
 from sr_lab.serving.keys import Keys
 from sr_lab.serving.limits import Limits
-from sr_lab.serving.measures import Measures, size_class
+from sr_lab.serving.measures import USES, Measures, size_class
 from sr_lab.serving.models import Served
 from sr_lab.serving.pictures import ANSWERS, Facts, decode, encode, facts_of, facts_of_picture, refusal
 from sr_lab.serving.problems import Problem
+from sr_lab.serving.recording import record_of
+from sr_lab.serving.records import Records
 from sr_lab.serving.routes import Route
-from sr_lab.serving.runner import ComputeError, OnTile, Restored, Runner
+from sr_lab.serving.runner import Computed, ComputeError, OnTile, Restored, Runner
 from sr_lab.serving.shadows import Shadows
 from sr_lab.serving.shelf import Shelf
+from sr_lab.serving.tracing import Traces
 
 Tiers = list[tuple[str, Served]]
 
@@ -44,6 +49,9 @@ class Service:
         traffic: What decides between champion and candidate; of the first model.
         inputs: Is told of each image that comes in; None: nobody is.
         keys: What the callers may ask for; None: anything.
+        costs: What counts prices, and refuses when the day's budget is spent; None: nothing does.
+        traces: What is told the spans of each request; None: nobody.
+        records: What keeps records of requests; None: nothing does.
         codecs: Threads that decode and encode.
         clock: Monotonic seconds.
     """
@@ -61,6 +69,9 @@ class Service:
         traffic: Traffic | None = None,
         inputs: Inputs | None = None,
         keys: Keys | None = None,
+        costs: Costs | None = None,
+        traces: Traces | None = None,
+        records: Records | None = None,
         codecs: int = 2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -69,9 +80,15 @@ class Service:
                 raise ValueError(f"there is no model {name}: one of {', '.join(shelf.names)}")
         self.shelf, self.runner, self.limits, self.fast = shelf, runner, limits or Limits(), fast
         self.guard, self.keys, self.clock, self.inputs = guard, keys, clock, inputs
+        self.costs, self.traces, self.records = costs, traces or Traces(), records
         self.main = shelf.names[0]
         self.measures = Measures(queue_seconds=runner.seconds)
         self.memory = Memory(self.limits.memory_bytes)
+        if costs is not None:
+            self.measures.registry.register(costs)
+        if records is not None:
+            self.measures.registry.register(records)
+        self.measures.memory_limit.set(self.limits.memory_bytes)
         self.models = ModelChoice(shelf, fast=fast, route=route)
         self.computing = Computing(runner, self.limits, self.measures)
         self.shadows = Shadows(shelf, traffic, self.computing)
@@ -80,6 +97,8 @@ class Service:
         )
         self._codecs = ThreadPoolExecutor(codecs, thread_name_prefix="codec")
         runner.on_batch = self._counted
+        self._served: dict[str, str] = {}
+        shelf.changed = self._changed
 
     def warm(self, model: Served) -> None:
         """Computes a tile, so that the first request does not wait for it and its cost is known.
@@ -99,6 +118,11 @@ class Service:
         self.shadows.close()
         if self.inputs is not None:
             self.inputs.close()
+        if self.costs is not None:
+            self.costs.write()
+        if self.records is not None:
+            self.records.close()
+        self.traces.close()
 
     async def restore(self, ask: Ask, data: bytes, *, on_tile: OnTile | None = None) -> Answer:
         """The restored image.
@@ -114,16 +138,21 @@ class Service:
         """
         if self.inputs is not None:
             self.inputs.offer(ask.id, data)
+        with self.traces.request(ask.id, ask.parent):
+            return await self._restore(ask, data, on_tile)
+
+    async def _restore(self, ask: Ask, data: bytes, on_tile: OnTile | None) -> Answer:
         facts = self._facts(data, self.limits.pixels if ask.rank == 0 else self.limits.job_pixels)
 
         async def decoded() -> Picture:
-            picture: Picture = await self._timed("decode", self._in_codec(self._decode, data))
+            picture: Picture = await self._timed(ask, "decode", self._in_codec(self._decode, data))
             return picture
 
         models, low = await self.models(ask, facts, self.computing.deadline(ask), decoded)
         scale = models[0][1].scale
         if why := refusal(ask.format, facts.form(scale)):
             raise Problem(406, why, kind="format")
+        self._require_budget()
         if self.keys is not None:
             self.keys.spend(ask.caller, facts.pixels * scale**2 / 1e6)
         with self._memory(len(data) + facts.num_bytes * (1 + scale**2)):
@@ -134,7 +163,7 @@ class Service:
             part = None if other is None or place.tier != models[0][0] else choice
             try:
                 low = await self._prepared(ask, low or await decoded(), facts, place)
-                return await self._answered(ask, low, place, part, None if self.guard else on_tile)
+                return await self._answered(ask, data, low, place, part, None if self.guard else on_tile)
             finally:
                 self.computing.leave(place)
 
@@ -149,6 +178,15 @@ class Service:
                 kind="pixels",
             )  # fmt: skip
         return facts
+
+    def _require_budget(self) -> None:
+        if self.costs is None:
+            return
+        try:
+            self.costs.require()
+        except Problem:
+            self.measures.shed.labels("budget").inc()
+            raise
 
     @contextmanager
     def _memory(self, count: int) -> Iterator[None]:
@@ -186,23 +224,26 @@ class Service:
         return ready
 
     async def _answered(
-        self, ask: Ask, low: Picture, place: Place, choice: Choice | None, on_tile: OnTile | None
+        self, ask: Ask, sent: bytes, low: Picture, place: Place, choice: Choice | None, on_tile: OnTile | None
     ) -> Answer:
         model = place.model
         try:
-            restored = await self._timed("tiles", self.computing.restore(place, low, on_tile=on_tile))
+            restored = await self._timed(ask, "tiles", self.computing.restore(place, low, on_tile=on_tile))
         except ComputeError as error:
             if choice is None or choice.answers != "candidate":
                 raise Problem(500, f"{model.label} failed on this image", kind="compute") from error
             model, restored = await self.shadows.instead(ask, low, choice)
             choice = None
-        looked = await self._timed("check", self.guarded.look(ask, low, model, restored))
-        data = await self._timed("encode", self._in_codec(self._encoded, ask, low, looked.restored))
+        looked = await self._timed(ask, "check", self.guarded.look(ask, low, model, restored))
+        data = await self._timed(ask, "encode", self._in_codec(self._encoded, ask, low, looked.restored))
         height, width = looked.restored.image.shape[:2]
         seconds = self.clock() - ask.begin
-        self._count(looked.model, seconds, height * width, late=seconds > self.computing.deadline(ask))
+        self._count(ask, looked.model, seconds, height * width)
         if choice is not None:
             self.shadows.follow(ask, low, restored, model, choice)
+        if self.records is not None and ask.rank < 2:
+            make = functools.partial(record_of, ask, sent, low.pixels, looked.model, data, place.tier, looked.replaced)
+            self.records.take(make, ask.id, low.pixels)
         return Answer(
             data=data, format=ask.format, model=looked.model, tier=place.tier, seconds=seconds,
             computed=looked.restored.seconds, check=looked.check, replaced=looked.replaced, pixels=height * width,
@@ -222,24 +263,44 @@ class Service:
     async def _in_codec(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._codecs, function, *arguments)
 
-    async def _timed(self, stage: str, work: Any) -> Any:
+    async def _timed(self, ask: Ask, stage: str, work: Any) -> Any:
         begin = self.clock()
-        result = await work
+        with self.traces.stage(stage, ask.id):
+            result = await work
         self.measures.stage.labels(stage).observe(self.clock() - begin)
         return result
 
-    def _count(self, model: Served, seconds: float, pixels: int, *, late: bool) -> None:
-        self.measures.seconds.labels(size_class(pixels / 1e6)).observe(seconds)
-        self.measures.pixel_seconds.observe(seconds / (pixels / 1e6))
-        self.measures.pixels.labels(model.name, model.version).inc(pixels)
-        if late:
+    def _count(self, ask: Ask, model: Served, seconds: float, pixels: int) -> None:
+        if ask.rank == 0:  # nobody waits for others
+            found = self.traces.exemplar(ask.id)
+            self.measures.seconds.labels(size_class(pixels / 1e6)).observe(seconds, found)
+            self.measures.pixel_seconds.observe(seconds / (pixels / 1e6), found)
+        if ask.rank < 2:  # what no client asked for is no answer
+            self.measures.pixels.labels(model.name, model.version).inc(pixels)
+            self.measures.images.labels(model.name, model.version).inc()
+        if seconds > self.computing.deadline(ask):
             self.measures.late.inc()
 
-    def _counted(self, engine: Any, tiles: int, seconds: float) -> None:
-        name, _, version = engine.label.rpartition("/")
+    def _counted(self, batch: Computed) -> None:
+        self.traces.batch(batch)
+        name, _, version = batch.engine.label.rpartition("/")
+        tiles = len(batch.requests)
         self.measures.tiles.labels(name, version).inc(tiles)
-        self.measures.tile_seconds.labels(name, version).inc(seconds)
+        self.measures.tile_seconds.labels(name, version).inc(batch.seconds)
+        self.measures.work.labels(USES[batch.rank]).inc(batch.seconds)
+        if self.costs is not None:
+            self.costs.add(batch.rank, batch.seconds)
         self.measures.batches.inc()
+        self.measures.slots.inc(self.runner.queue.batch_size)
+
+    def _changed(self) -> None:
+        """Counts changes of what answers; the first version of each model is none."""
+        for state in self.shelf.states:
+            if state.current is None:
+                continue
+            if self._served.setdefault(state.name, state.current.version) != state.current.version:
+                self.measures.swaps.inc()
+                self._served[state.name] = state.current.version
 
     def told(self) -> Mapping[str, Any]:
         """What ``/v1/models`` says."""

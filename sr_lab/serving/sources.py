@@ -72,6 +72,7 @@ class RegistrySource:
         return Served(
             name=self.name, version=version, restorer=restorer, device=self.device, tile=self.tile, card=text,
             warning=WARNING, alias=self.alias, source=f"{self.registered}@{self.alias}",
+            engine=self.engine, seed=self.seed,
         )  # fmt: skip
 
 
@@ -123,7 +124,8 @@ class RestorerSource:
         self.version()
         return Served(
             name=self.name, version=version, restorer=self._loaded, device=self.device, tile=self.tile,
-            warning="" if self.restorer == "bicubic" else WARNING, source=self.restorer,
+            warning="" if self.restorer == "bicubic" else WARNING, source=self.restorer, engine=self.engine,
+            seed=self.seed,
         )  # fmt: skip
 
 

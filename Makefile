@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help docs demo demo-drift demo-canary drift retrain promote approve pipeline test lint format bench gpu-study clean
+.PHONY: help docs demo demo-drift demo-canary demo-watch drift retrain promote approve pipeline test lint format bench gpu-study clean
 
 help:  ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -12,11 +12,17 @@ help:  ## this text
 demo: $(READY)  ## the main job: photos -> train -> evaluate -> track -> register -> gate, about 5 minutes on 2 cores
 	$(BIN)/srlab demo
 
-demo-drift: $(READY)  ## clean photos -> champion -> noisy JPEG images come in -> drift -> retraining -> gate, under 8 minutes
+demo-demo-watch: $(READY)  ## faults planted in a watched service: each raises its alert, and the alert ends, in minutes
+	$(BIN)/srlab demo_watch
+
+drift: $(READY)  ## clean photos -> champion -> noisy JPEG images come in -> drift -> retraining -> gate, under 8 minutes
 	$(BIN)/srlab demo_drift
 
 demo-canary: $(READY)  ## planted candidates on live-like requests: bad ones are taken back, a good one is promoted, in minutes
 	$(BIN)/srlab demo_canary
+
+demo-watch: $(READY)  ## faults planted in a watched service: each raises its alert, and the alert ends, in minutes
+	$(BIN)/srlab demo_watch
 
 drift: $(READY)  ## srlab drift ARGS="...": exit code 10 on drift
 	$(BIN)/srlab drift $(ARGS)

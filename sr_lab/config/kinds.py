@@ -27,7 +27,8 @@ ONE_OR_SEVERAL = frozenset({"audit.test", "audit.train", "evaluate.restorer", "w
 """Keys of commands that take one text, or a list of them."""
 LISTS: dict[str, type] = {
     "artefacts": str, "engines": str, "size": int, "sizes": int, "weights": float, "selected_on": str,
-    "cases": str, "drift": str, "exclude": str, "needs": str, "policies": str, "demo_canary.policy": str,
+    "cases": str, "drift": str, "faults": str, "exclude": str, "needs": str, "policies": str,
+    "demo_canary.policy": str,
     "promote": str, "train": str, "only": str, "restorers": str, "beside": str, "gallery.runs": str,
 }  # fmt: skip
 """Keys of commands that take a list, and of what."""
@@ -40,7 +41,7 @@ NUMBERS: dict[str, type] = {
     "heartbeat": float, "grace": float, "seconds": float, "stale_minutes": float, "wait_seconds": float,
     "noise": float, "quality": float, "batch_size": int, "codecs": int, "admin_port": int, "grpc_port": int,
     "poll_seconds": float, "max_hours": float, "votes": int, "amount": float, "width": int, "height": int, "tile": int,
-    "keep_days": float,
+    "keep_days": float, "speed": float,
 }  # fmt: skip
 """Keys of commands that may be null and else are numbers, or whose default looks whole and that need not be."""
 MAY_BE_NULL = frozenset({"num_trials", "give_up"})

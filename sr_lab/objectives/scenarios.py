@@ -69,6 +69,8 @@ def _of_state(objectives: Objectives, alert: Alert, state: State, step: float) -
     lasts = math.ceil((window + hold) / step + 2) * step
     ends = math.ceil((window + keep) / step + 3) * step
     wrong, right = _beyond(state), _within(state)
+    if state.over is not None and metric_of(state.over) == metric_of(state.value):  # a share of a whole
+        wrong = min(wrong, (1 + state.bound) / 2)
     stories = []
     for title, numbers, moments in (
         ("is raised, and ends", (wrong, right), ((lasts, True), (lasts + ends, False))),

@@ -343,7 +343,7 @@ class Traffic:
         self.num_failed += answer.image is None
 
 
-def make_version(uri: str, name: str, *, folder: Path, scale: int = 2) -> int:
+def make_version(uri: str, name: str, *, folder: Path, scale: int = 2, untrained: bool = False) -> int:
     """Registers one more version of a bicubic network, from a run of its own; its number.
 
     Args:
@@ -351,17 +351,22 @@ def make_version(uri: str, name: str, *, folder: Path, scale: int = 2) -> int:
         name: Registered model.
         folder: Where the run is recorded; a new one for each version.
         scale: Enlargement factor.
+        untrained: Instead a small EDSR as it is drawn, whose images are no good.
     """
     from sr_lab.artefacts.artefact import save_artefact
     from sr_lab.networks.bicubic import Bicubic
+    from sr_lab.networks.edsr import EDSR
     from sr_lab.tracking.models import save_model
     from sr_lab.tracking.registry.versions import register
     from sr_lab.tracking.run import Run
     from sr_lab.tracking.shipping import Shipper
 
     settings: dict[str, Any] = {"scale": scale, "num_channels": 3}
-    network = Bicubic(**settings).eval()
-    node = {"_target_": "sr_lab.networks.bicubic.Bicubic", **settings}
+    network: Any = Bicubic(**settings).eval()
+    if untrained:
+        settings |= {"num_features": 4, "num_blocks": 1}
+        network = EDSR(**settings).eval()
+    node = {"_target_": f"{type(network).__module__}.{type(network).__qualname__}", **settings}
     artefact = save_artefact(folder / "best", network, config={"model": {"network": node}}, metadata={})
     run = Run(
         uri=uri, experiment="rehearsal", name=folder.name, directory=folder / "tracking", ship=False, system_seconds=0,

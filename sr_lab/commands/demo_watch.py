@@ -1,0 +1,64 @@
+"""Faults planted in a service that is watched: each raises its alert, and the alert ends with it; in minutes.
+
+    srlab demo_watch
+    srlab demo_watch 'faults=[quality]' speed=60
+
+A registry with a champion, srlab serve, Prometheus and Alertmanager are started on loopback, with the rules of srlab
+slo at a speed that makes of an hour two minutes. Then slow bodies come (latency), the champion is replaced by a network
+that was never trained (quality), and more is computed than the day's budget allows (cost). Of each it is told after how
+long Alertmanager had sent the alert, and its end. The three dashboards are drawn with what Prometheus has read. Needs
+Debian's packages prometheus and prometheus-alertmanager. Exit code 1 if an alert does not come, or stays.
+"""
+
+import time
+from datetime import datetime
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from sr_lab.commands import prepare
+from sr_lab.config.compose import build, compose
+from sr_lab.config.words import setting
+from sr_lab.serving.watch_faults import FAULTS, Report, rehearse
+
+
+def run(cfg: DictConfig) -> int:
+    """Plants the faults; the exit code says whether all were seen."""
+    start = time.perf_counter()
+    report = call(cfg, output=Path("runs") / (cfg.name or f"demo-watch-{datetime.now():%Y%m%d-%H%M%S}"))
+    for seen in report.seen:
+        raised = "NOT RAISED" if seen.raised is None else f"told after {seen.raised:.0f} s"
+        cleared = "NOT ENDED" if seen.cleared is None else f"its end {seen.cleared:.0f} s after the fault's"
+        print(
+            f"{seen.name}: {seen.alert} {raised}, {cleared} (windows are {cfg.speed:g} times shorter than in earnest)"
+        )
+    for file in report.pictures:
+        print(f"picture: {file}")
+    print(f"== done in {time.perf_counter() - start:.0f} s")
+    return 0 if all(seen.as_expected for seen in report.seen) else 1
+
+
+def call(cfg: DictConfig, *, output: Path) -> Report:
+    """What came of the faults."""
+    if unknown := [name for name in cfg.faults if name not in FAULTS]:
+        raise ValueError(f"faults={unknown[0]}: {', '.join(FAULTS)}")
+    if not Path(cfg.photos).is_dir():
+        prepare.run(compose("prepare", ["data=photos"]))
+
+    def objectives(address: str, receiver: str) -> object:
+        url = f"http://{receiver}"
+        settings = [f"deploy.speed={cfg.speed}", setting("deploy.interval", cfg.interval)]
+        settings += [setting("deploy.address", address)]
+        settings += [
+            setting("deploy.receivers.page", f"{url}/page"),
+            setting("deploy.receivers.ticket", f"{url}/ticket"),
+        ]
+        return build(compose("slo", settings).deploy)
+
+    return rehearse(
+        list(cfg.faults),
+        photos=Path(cfg.photos),
+        output=output,
+        objectives=objectives,
+        say=lambda text: print(text, flush=True),
+    )

@@ -86,7 +86,7 @@ def camera_clip(
         late, late_matrices = _render(other, size, _path(other, size, times, motion, speed, draws[8:]), motion)
         frames = [*frames[:split], *late[split:]]
         matrices = [*matrices[:split], *late_matrices[split:]]
-    flow = np.stack([_flow(a, b, size) for a, b in pairwise(matrices)])
+    flow = np.array([_flow(a, b, size) for a, b in pairwise(matrices)]).reshape(-1, *size, 2)
     x, y = np.arange(width) + flow[..., 0], np.arange(height)[:, None] + flow[..., 1]
     covered = (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
     if event == "cut" and split < count:

@@ -1,11 +1,14 @@
 """Restoring clips: frame by frame, or by what carries something from one frame to the next."""
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from sr_lab.inference.restorers import Restorer
+from sr_lab.inference.restorers import NetworkRestorer, Restorer
+from sr_lab.networks.temporal.base import ClipNetwork
+from sr_lab.networks.temporal.recurrent import RecurrentEDSR, State
 
 
 @runtime_checkable
@@ -34,3 +37,45 @@ def restored_frames(restorer: Restorer, lows: Iterable[Tensor]) -> Iterator[Tens
         return
     for low in lows:
         yield restorer(low)
+
+
+class ClipNetworkRestorer(NetworkRestorer):
+    """A network for clips: a causal one frame by frame with its state, others the whole clip at once.
+
+    Arguments are those of ``NetworkRestorer``. Frames are not cut into tiles; an image is a clip of one frame.
+
+    Raises:
+        ValueError: If the network is none for clips.
+    """
+
+    def __init__(self, network: nn.Module, **settings: Any) -> None:
+        if not isinstance(network, ClipNetwork):
+            raise ValueError(f"{type(network).__name__} is no network for clips")
+        super().__init__(network, **settings)
+
+    def frames(self, lows: Iterable[Tensor]) -> Iterator[Tensor]:
+        """See ``FramesRestorer``.
+
+        Raises:
+            ValueError: If the frames have other channels than the network.
+        """
+        network = self.network
+        if isinstance(network, RecurrentEDSR):
+            state: State | None = None
+            for low in lows:
+                restored, state = network.step(self._fitting(low), state)
+                yield restored
+            return
+        whole = [self._fitting(low) for low in lows]
+        if whole:
+            yield from network(torch.stack(whole, dim=1)).unbind(dim=1)
+
+    def _fitting(self, low: Tensor) -> Tensor:
+        if low.shape[1] != self.num_channels:
+            raise ValueError(f"the network restores {self.num_channels} channels, the frames have {low.shape[1]}")
+        return low
+
+
+def network_restorer(network: nn.Module, **settings: Any) -> NetworkRestorer:
+    """What restores with a network, of images or of clips; arguments are those of ``NetworkRestorer``."""
+    return (ClipNetworkRestorer if isinstance(network, ClipNetwork) else NetworkRestorer)(network, **settings)

@@ -14,10 +14,11 @@ _WIDE = 256
 def network_node(weights: Mapping[str, Tensor], *, scale: int | None = None) -> dict[str, Any] | None:
     """The configuration of the network that public weights are of; None where it is none that is known by heart.
 
-    Known are EDSR, RDN, SRCNN, FSRCNN, RRDBNet, Compact and the lightweight SwinIR under the names of ``layouts_of``,
-    the first six under our own too. Sizes are read off the tensors. What no tensor tells is as published: residuals of
-    EDSR count 0.1 from 256 channels on; EDSR sees the range of 255, in MMagic's names that of 1; RDN that of 255 in
-    EDSR-PyTorch's names, that of 1 in RDN-pytorch's (its test.py divides by 255) and MMagic's.
+    Known are BasicVSR under BasicSR's names, and under those of ``layouts_of`` EDSR, RDN, SRCNN, FSRCNN, RRDBNet, Compact
+    and the lightweight SwinIR, all but the last under our own too. Sizes are read off the tensors. What no tensor tells
+    is as published: residuals of EDSR count 0.1 from 256 channels on; EDSR sees the range of 255, in MMagic's names
+    that of 1; RDN that of 255 in EDSR-PyTorch's names, that of 1 in RDN-pytorch's (its test.py divides by 255) and
+    MMagic's.
 
     Args:
         weights: The tensors under their authors' names.
@@ -27,9 +28,22 @@ def network_node(weights: Mapping[str, Tensor], *, scale: int | None = None) -> 
         ValueError: If the factor is needed and not given.
     """
     return (
-        _edsr(weights) or _rdn(weights) or _rrdb(weights) or _compact(weights) or _swinir(weights)
+        _basicvsr(weights) or _edsr(weights) or _rdn(weights) or _rrdb(weights) or _compact(weights) or _swinir(weights)
         or _srcnn(weights, scale) or _fsrcnn(weights, scale)
     )  # fmt: skip
+
+
+def _basicvsr(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    head, flow = weights.get("backward_trunk.main.0.weight"), weights.get("spynet.basic_module.0.basic_module.0.weight")
+    if head is None or flow is None or "fusion.weight" not in weights or "upconv2.weight" not in weights:
+        return None
+    return {
+        "_target_": "sr_lab.networks.temporal.basicvsr.BasicVSR",
+        "scale": 4,
+        "num_channels": 3,
+        "num_features": head.shape[0],
+        "num_blocks": _count(weights, r"backward_trunk\.main\.2\.(\d+)\."),
+    }
 
 
 def _edsr(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:

@@ -16,12 +16,14 @@ from sr_lab.artefacts.public import load_file
 from sr_lab.artefacts.shipped import find_shipped, shipped_models
 from sr_lab.base.files import settle
 from sr_lab.degradations.base import Degradation
+from sr_lab.inference.clips import network_restorer
 from sr_lab.inference.consistency import ConsistentRestorer, LoadedRestorer
 from sr_lab.inference.engines import ENGINES, EngineNetwork, UnfitEngine, choose_engine, make_engine
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
 from sr_lab.networks.base import GenerativeNetwork, Network
 from sr_lab.networks.ensemble import SelfEnsemble
 from sr_lab.networks.graph.network import GraphNetwork
+from sr_lab.networks.temporal.base import ClipNetwork
 
 __all__ = ["choose_device", "fetch_artefact", "load_restorer", "on_engine"]
 
@@ -107,7 +109,14 @@ def load_restorer(
         raise ValueError(f"restorer={name} enlarges by {artefact.scale}, and scale={scale} is asked for")
     chosen = choose_device(device) if isinstance(device, str) else device
     network = artefact.network
-    restorer = NetworkRestorer(
+    if isinstance(network, ClipNetwork):
+        if self_ensemble or consistency is not None or engine not in (None, "auto", "torch"):
+            raise ValueError(
+                f"restorer={name} is a network for clips, which takes neither self_ensemble nor consistency, and "
+                "engine=torch alone"
+            )
+        engine = None
+    restorer = network_restorer(
         SelfEnsemble(network) if self_ensemble else network,
         tile=tile,
         overlap=overlap,

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 
 from sr_lab.images.yuv import PixelLayout, Planes, planes_to_rgb, rgb_to_planes
+from sr_lab.inference.clips import FramesRestorer
 from sr_lab.inference.stream import Restorer, Target, restored_bands
 from sr_lab.inference.video.reading import Frame
 from sr_lab.inference.video.segments import State
@@ -41,6 +42,11 @@ class ClipRestorer:
         tile: int | None = None,
         smoother: DetailSmoother | None = None,
     ) -> None:
+        if isinstance(restorer, FramesRestorer):
+            raise ValueError(
+                "this network restores clips, and video files are restored frame by frame so far, where it would be no "
+                "better than its network for images: give a restorer of images (srlab evaluate takes networks of clips)"
+            )
         self.restorer, self.layout, self.made, self.target = restorer, layout, made, target
         self.device, self.tile, self.smoother = device, tile, smoother
         self.begin_segment()

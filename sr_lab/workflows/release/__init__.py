@@ -16,8 +16,9 @@ from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.clips import benchmark_of
 from sr_lab.evaluation.digests import digest_of, scenes_of
 from sr_lab.evaluation.scoring import unscored, usable
+from sr_lab.inference.clips import network_restorer
 from sr_lab.inference.consistency import ConsistentRestorer
-from sr_lab.inference.restorers import NetworkRestorer, Restorer
+from sr_lab.inference.restorers import Restorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
 from sr_lab.promotion import Approval, Decision, Policy
@@ -193,7 +194,7 @@ def release(
         for key, part in policy.holdout.items()
     }
     restorers: dict[str, Restorer] = {
-        name: NetworkRestorer(artefact.network, tile=tile, overlap=overlap, device=device)
+        name: network_restorer(artefact.network, tile=tile, overlap=overlap, device=device)
         for name, artefact in models.items()
     }
     settings = f"seed {seed}, tile {tile}, overlap {overlap}, at least {num_runs} paired runs"

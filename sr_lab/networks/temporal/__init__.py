@@ -1,0 +1,1 @@
+"""Networks for clips: BasicVSR with SPyNet, and a causal one that streams."""

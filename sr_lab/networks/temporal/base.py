@@ -1,0 +1,48 @@
+"""What networks for clips have in common, and warping by a flow."""
+
+from abc import abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sr_lab.networks.base import Network
+
+
+class ClipNetwork(Network):
+    """A network that looks at more than one frame. An image is a clip of one frame."""
+
+    @abstractmethod
+    def clip(self, low: Tensor) -> Tensor:
+        """Enlarges clips (B, T, C, h, w) to (B, T, C, h * scale, w * scale)."""
+
+    def forward(self, low: Tensor) -> Tensor:
+        """Enlarges clips (B, T, C, h, w), or images (B, C, h, w)."""
+        return self.clip(low) if low.ndim == 5 else self.clip(low[:, None])[:, 0]
+
+
+def flow_warp(image: Tensor, flow: Tensor, *, border: bool = False) -> Tensor:
+    """The image as seen from where the flow starts, by bilinear interpolation.
+
+    Args:
+        image: (B, C, H, W).
+        flow: (B, 2, H, W), pixels to the right and down, from the result to ``image``.
+        border: Whether places outside take the nearest edge pixel; they are zero otherwise.
+
+    Example:
+        >>> image = torch.arange(4.0).view(1, 1, 1, 4)
+        >>> flow_warp(image, torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4)).flatten().tolist()
+        [1.0, 2.0, 3.0, 0.0]
+    """
+    height, width = flow.shape[-2:]
+    across = torch.arange(width, device=flow.device, dtype=flow.dtype)
+    down = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None]
+    x = 2 * (across + flow[:, 0]) / max(width - 1, 1) - 1
+    y = 2 * (down + flow[:, 1]) / max(height - 1, 1) - 1
+    padding = "border" if border else "zeros"
+    return F.grid_sample(image, torch.stack([x, y], dim=-1), "bilinear", padding, align_corners=True)
+
+
+def enlarge_flow(flow: Tensor, scale: int) -> Tensor:
+    """(B, 2, h, w) at ``scale`` times the size, in its pixels."""
+    return scale * F.interpolate(flow, scale_factor=scale, mode="bilinear", align_corners=False)

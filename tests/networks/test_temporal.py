@@ -1,0 +1,157 @@
+"""Networks for clips: counts, warm starts, streaming, cuts, still scenes."""
+
+import numpy as np
+import pytest
+import torch
+
+from sr_lab.data.camera import camera_clip
+from sr_lab.networks.edsr import EDSR
+from sr_lab.networks.temporal.base import flow_warp
+from sr_lab.networks.temporal.basicvsr import BasicVSR
+from sr_lab.networks.temporal.flow import DISFlow, SPyNet
+from sr_lab.networks.temporal.recurrent import RecurrentEDSR
+
+
+def photo(seed: int = 0) -> torch.Tensor:
+    low = torch.rand(1, 3, 15, 20, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(low, (120, 160), mode="bicubic", align_corners=False).clamp(0, 1)
+
+
+def small(**settings) -> RecurrentEDSR:
+    """With recurrent weights that do something."""
+    torch.manual_seed(0)
+    network = RecurrentEDSR(image=EDSR(scale=2, num_blocks=1, num_features=8), **settings)
+    torch.nn.init.normal_(network.recurrent.weight, std=0.05)
+    return network.eval()
+
+
+def pan(count: int = 5, **settings) -> torch.Tensor:
+    return camera_clip(photo(), key=(0, 0, 3), count=count, size=(48, 48), speed=4.0, **settings).frames[None]
+
+
+def test_published_numbers_of_parameters():
+    with torch.device("meta"):
+        assert BasicVSR().num_parameters == 6_291_311
+        assert sum(p.numel() for p in SPyNet().parameters()) == 1_440_300
+
+
+def test_basicvsr_takes_clips_and_images_of_any_size():
+    network = BasicVSR(num_features=8, num_blocks=1).eval()
+    with torch.no_grad():
+        assert network(torch.rand(1, 3, 3, 20, 13)).shape == (1, 3, 3, 80, 52)
+        assert network(torch.rand(2, 3, 9, 7)).shape == (2, 3, 36, 28)
+    with pytest.raises(ValueError, match="enlarges by 4"):
+        BasicVSR(scale=2)
+
+
+def test_a_frame_of_basicvsr_depends_on_what_comes_before_and_after():
+    torch.manual_seed(0)
+    network = BasicVSR(num_features=8, num_blocks=1).eval()
+    clip = torch.rand(1, 3, 3, 32, 32)
+    with torch.no_grad():
+        whole = network(clip)[:, 1]
+        for other in (0, 2):
+            changed = clip.clone()
+            changed[:, other] = torch.rand(1, 3, 32, 32)
+            assert not torch.equal(network(changed)[:, 1], whole)
+
+
+def test_warping_by_dis_finds_the_frame_again():
+    frames = pan(2)[0]
+    flow = DISFlow()(frames[:1], frames[1:])
+    inner = (..., slice(8, -8), slice(8, -8))
+    moved = flow_warp(frames[1:], flow, border=True)
+    assert (moved - frames[:1])[inner].abs().mean() < 0.3 * (frames[1:] - frames[:1])[inner].abs().mean()
+
+
+def test_it_begins_as_the_network_for_images():
+    torch.manual_seed(0)
+    image = EDSR(scale=2, num_blocks=1, num_features=8).eval()
+    network = RecurrentEDSR(image=image).eval()
+    clip = pan(3)
+    with torch.no_grad():
+        expected = torch.stack([image(clip[:, number]) for number in range(3)], dim=1)
+        assert torch.equal(network(clip), expected)
+
+
+def test_streamed_is_batched_bit_for_bit():
+    network, clip = small(), torch.cat([pan(), pan(event="cut", other=photo(1))])
+    with torch.no_grad():
+        whole, state = network(clip), None
+        for number in range(clip.shape[1]):
+            frame, state = network.step(clip[:, number], state)
+            assert torch.equal(frame, whole[:, number])
+
+
+def test_no_frame_depends_on_a_later_one():
+    network, clip = small(), pan()
+    with torch.no_grad():
+        assert torch.equal(network(clip)[:, :3], network(clip[:, :3]))
+
+
+def test_the_state_is_forgotten_at_a_cut_and_used_elsewhere():
+    network = small()
+    dark, light = 0.2 * photo(0)[..., :48, :48], 0.5 + 0.5 * photo(1)[..., :48, :48]
+    with torch.no_grad():
+        _, state = network.step(dark)
+        assert torch.equal(network.step(light, state)[0], network.step(light)[0])
+        near = pan(2)
+        _, state = network.step(near[:, 0])
+        assert not torch.equal(network.step(near[:, 1], state)[0], network.step(near[:, 1])[0])
+
+
+def test_an_equal_frame_is_not_computed_again_and_leaves_the_state():
+    network, frame = small(), pan(1)[:, 0]
+    with torch.no_grad():
+        first, state = network.step(frame)
+        again, after = network.step(frame, state)
+    assert again is first
+    assert after is state
+
+
+def test_300_equal_frames_do_not_drift():
+    """Neither by the rule for equal frames nor, with a little noise, by what is carried on."""
+    network, frame = small(), pan(1)[:, 0]
+    generator = np.random.default_rng(0)
+    with torch.no_grad():
+        alone, state, seen = network.step(frame)[0], None, {}
+        for number in range(300):
+            noise = torch.from_numpy(generator.normal(0, 0.002, (1, 3, 48, 48)).astype(np.float32))
+            restored, state = network.step(frame + noise, state)
+            seen[number] = float((restored - alone).square().mean())
+    assert seen[299] <= 1.5 * max(seen[10], seen[9], seen[11]) + 1e-6
+
+
+def test_gradients_reach_the_recurrent_weights_through_time():
+    torch.manual_seed(0)
+    network = RecurrentEDSR(image=EDSR(scale=2, num_blocks=1, num_features=8)).train()
+    clip = pan(3)
+    network(clip)[:, 2].square().sum().backward()
+    assert network.recurrent.weight.grad is not None
+    assert network.recurrent.weight.grad.abs().max() > 0
+
+
+def test_public_weights_of_basicvsr_are_a_restorer_of_clips(tmp_path):
+    from sr_lab.inference.clips import ClipNetworkRestorer, restored_frames
+    from sr_lab.workflows.load import load_restorer
+
+    torch.manual_seed(0)
+    network = BasicVSR(num_features=8, num_blocks=2)
+    torch.save({"params": network.state_dict()}, tmp_path / "weights.pth")
+    restorer = load_restorer(str(tmp_path / "weights.pth"), scale=4, device="cpu")
+    assert isinstance(restorer, ClipNetworkRestorer)
+    clip = torch.rand(1, 3, 3, 24, 20)
+    with torch.no_grad():
+        found = torch.stack(list(restored_frames(restorer, clip.unbind(dim=1))), dim=1)
+        assert torch.equal(found, network.eval()(clip))
+    with pytest.raises(ValueError, match="takes neither self_ensemble nor consistency"):
+        load_restorer(str(tmp_path / "weights.pth"), scale=4, device="cpu", self_ensemble=True)
+
+
+def test_a_causal_network_streams_through_its_restorer():
+    from sr_lab.inference.clips import network_restorer, restored_frames
+
+    network, clip = small(), pan()
+    with torch.no_grad():
+        found = list(restored_frames(network_restorer(network), iter(clip.unbind(dim=1))))
+        assert torch.equal(torch.stack(found, dim=1), network(clip))

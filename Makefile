@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help docs demo demo-drift demo-canary demo-watch drift retrain promote approve pipeline test lint format bench gpu-study clean
+.PHONY: help docs demo demo-drift demo-canary demo-watch drift retrain promote approve pipeline test lint format sbom bench gpu-study clean
 
 help:  ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ lint: $(READY)  ## ruff, mypy (strict), the layer law
 
 format: $(READY)  ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+sbom: $(READY)  ## the bill of materials of what the service's image ships, with its licences, into dist/sbom.json
+	$(BIN)/srlab sbom output=dist/sbom.json 'extras=[serve,codecs,onnx,ncnn]'
 
 bench: $(READY)  ## the speed benchmarks of a CPU, as tables; the others are called as docs/measured.md says
 	for name in imresize scoring crops tracking degradations; do $(BIN)/python benchmarks/$$name.py || exit 1; done

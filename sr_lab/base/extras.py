@@ -4,6 +4,7 @@ EXTRAS = {
     "av": "video",
     "cmaes": "sweep",
     "cryptography": "records",
+    "cyclonedx": "sbom",
     "einops": "community",
     "fastapi": "serve",
     "httptools": "serve",

@@ -30,6 +30,7 @@ LISTS: dict[str, type] = {
     "cases": str, "drift": str, "faults": str, "exclude": str, "needs": str, "policies": str,
     "demo_canary.policy": str,
     "promote": str, "train": str, "only": str, "restorers": str, "beside": str, "gallery.runs": str,
+    "exports": str, "extras": str,
 }  # fmt: skip
 """Keys of commands that take a list, and of what."""
 MAPPINGS = frozenset({"baseline", "gallery.pictures", "more", "prices", "study.pictures", "tags"})

@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help docs demo demo-drift demo-canary demo-watch drift retrain promote approve pipeline test lint format sbom bench gpu-study clean
+.PHONY: help docs demo demo-drift demo-canary demo-loop demo-watch drift retrain promote approve pipeline test lint format sbom bench gpu-study clean
 
 help:  ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ demo-canary: $(READY)  ## planted candidates on live-like requests: bad ones are
 
 demo-watch: $(READY)  ## faults planted in a watched service: each raises its alert, and the alert ends, in minutes
 	$(BIN)/srlab demo_watch
+
+demo-loop: $(READY)  ## a service's images change: drift -> retraining -> gate -> canary -> champion, by itself; then one that goes wrong
+	OMP_NUM_THREADS=1 $(BIN)/srlab demo_loop
 
 drift: $(READY)  ## srlab drift ARGS="...": exit code 10 on drift
 	$(BIN)/srlab drift $(ARGS)

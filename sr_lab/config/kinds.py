@@ -31,6 +31,7 @@ LISTS: dict[str, type] = {
     "demo_canary.policy": str,
     "promote": str, "train": str, "only": str, "restorers": str, "beside": str, "gallery.runs": str,
     "exports": str, "extras": str,
+    "demo_loop.rollout": str, "demo_loop.serve": str, "noises": float, "qualities": float,
 }  # fmt: skip
 """Keys of commands that take a list, and of what."""
 MAPPINGS = frozenset({"baseline", "gallery.pictures", "more", "prices", "study.pictures", "tags"})

@@ -23,11 +23,13 @@ from sr_lab.serving.drift_measures import DriftMeasures
 from sr_lab.serving.pictures import decode, facts_of
 from sr_lab.workflows.watch.look import Look
 
-__all__ = ["Incoming", "state_of"]
+__all__ = ["PROBES", "Incoming", "state_of"]
 
 log = logging.getLogger(__name__)
 MOST_WAITING, MOST_BYTES = 8, 32 * 2**20
 """Images that wait to be measured: their number, and the bytes of their files."""
+PROBES = ("probe-", "golden-")
+"""Beginnings of the ids of requests that only try the service: they are nobody's images, and not counted."""
 LOOK_SECONDS, AGAIN_SECONDS = 2.0, 60.0
 
 
@@ -124,7 +126,7 @@ class Incoming:
     def offer(self, request: str, data: bytes) -> None:
         """Tells of the file that a request brings; returns at once, and never fails a request."""
         measures = self._measures
-        if measures is None or not self.store.chosen(request, self.share):
+        if measures is None or request.startswith(PROBES) or not self.store.chosen(request, self.share):
             return
         with self._lock:
             if len(self._waiting) >= MOST_WAITING or self._bytes + len(data) > MOST_BYTES:

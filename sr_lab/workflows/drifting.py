@@ -1,8 +1,10 @@
 """Images that come in before and after a drift, made of the photos: what the demonstration of a drift looks at."""
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -11,7 +13,7 @@ from sr_lab.base.files import write_bytes
 from sr_lab.degradations.estimate.arrays import Pixels
 from sr_lab.images import list_images, read_image, resize_bicubic_uint8, write_image
 
-__all__ = ["make_inputs"]
+__all__ = ["SCALE", "Condition", "Photos", "blurred_photos", "make_holdout", "make_inputs", "make_reference"]
 
 SCALE, SIDE = 2, 64
 
@@ -42,14 +44,83 @@ def make_inputs(output: Path, *, noise: float, quality: int) -> tuple[Path, Path
             if folder.name != "now":
                 write_image(target, lows[index])
                 continue
-            noisy = lows[index] + random.normal(0, noise, lows[index].shape)
-            stream = io.BytesIO()
-            Image.fromarray(np.clip(np.round(noisy), 0, 255).astype(np.uint8)).save(stream, "JPEG", quality=quality)
-            write_bytes(target.with_suffix(".jpg"), stream.getvalue())
-    for file in list_images(Path("data/photos/test")):
-        for index, crop in enumerate(_crops(read_image(file), 2 * SCALE * SIDE // 2, most=6, random=random)):
-            write_image(folders[3] / file.stem / f"{index}.png", crop)
+            worse = Condition(noise=noise, quality=quality)
+            write_bytes(target.with_suffix(".jpg"), worse(lows[index], random))
+    make_holdout(folders[3], random=random)
     return folders[0], folders[1], folders[2], folders[3]
+
+
+def make_holdout(folder: Path, *, random: np.random.Generator | None = None) -> None:
+    """Originals of the photos that nothing is trained on, by scene: crops of 128 x 128 pixels."""
+    random = random or np.random.default_rng(0)
+    for file in list_images(Path("data/photos/test")):
+        for index, crop in enumerate(_crops(read_image(file), SCALE * SIDE, most=6, random=random)):
+            write_image(folder / file.stem / f"{index}.png", crop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """How images come in.
+
+    Attributes:
+        noise: Standard deviation of their noise, in 8-bit levels.
+        quality: Of JPEG; None: as PNG.
+    """
+
+    noise: float = 0.0
+    quality: int | None = None
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        kind = "PNG" if self.quality is None else f"JPEG of quality {self.quality}"
+        return f"{kind}, noise of {self.noise:g} levels" if self.noise else kind
+
+    def __call__(self, low: Pixels, random: np.random.Generator) -> bytes:
+        """The file of an image, (H, W, 3) uint8, as it comes in."""
+        noisy = np.clip(np.round(low + random.normal(0, max(self.noise, 1e-9), low.shape)), 0, 255).astype(np.uint8)
+        stream = io.BytesIO()
+        options = {"format": "PNG"} if self.quality is None else {"format": "JPEG", "quality": self.quality}
+        Image.fromarray(noisy).save(stream, **options)
+        return stream.getvalue()
+
+
+class Photos:
+    """Low images of clients: no two are the same square of the photos that are not in the test split.
+
+    Args:
+        side: Side of the squares, in pixels.
+        seed: Of what is drawn.
+    """
+
+    def __init__(self, *, side: int = SIDE, seed: int = 0) -> None:
+        files = [file for split in ("train", "val") for file in list_images(Path("data/photos") / split)]
+        self.lows = [low for low in (_low(read_image(file)[:, :, :3]) for file in files) if min(low.shape[:2]) > side]
+        self.side, self._random = side, np.random.default_rng(seed)
+
+    def draw(self, condition: Condition) -> bytes:
+        """The file of the next one."""
+        while True:
+            low = self.lows[self._random.integers(len(self.lows))]
+            top, left = (int(self._random.integers(length - self.side + 1)) for length in low.shape[:2])
+            square = low[top : top + self.side, left : left + self.side]
+            if square.std() > 6:
+                return condition(square, self._random)
+
+
+def make_reference(folder: Path, condition: "Condition", *, num: int) -> None:
+    """So many images of clients, as they come in while all is well."""
+    photos = Photos()
+    for index in range(num):
+        suffix = "png" if condition.quality is None else "jpg"
+        write_bytes(folder / f"{index:03}.{suffix}", photos.draw(condition))
+
+
+def blurred_photos(folder: Path, *, sigma: float = 2.5) -> Path:
+    """The photos of the training, blurred, as originals that somebody has exchanged by mistake; gives the folder."""
+    for file in list_images(Path("data/photos/train")):
+        write_image(folder / file.with_suffix(".png").name, cv2.GaussianBlur(read_image(file), (0, 0), sigma))
+    return folder
 
 
 def _low(image: Pixels) -> Pixels:

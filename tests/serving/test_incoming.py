@@ -132,6 +132,11 @@ def test_what_cannot_be_used_is_counted_by_kind_and_no_word_of_it_is_kept(watche
         for kind in ("unreadable", "of one value", "repeated")
     }
     assert shares == {"unreadable": 0.25, "of one value": 0.25, "repeated": 0.45}
+    before = watched.incoming.store.num_images
+    watched.client.post("/v1/restore", content=image, headers={"X-Request-ID": "probe-1"})
+    assert watched.send(image) == 200
+    watched.until(lambda: watched.incoming.store.num_images > before)
+    assert watched.incoming.store.num_images == before + 1, "what only tries the service is not counted"
     rows = watched.incoming.store._database.execute("SELECT * FROM images").fetchall()
     assert "secret" not in str(rows)
     assert not any(isinstance(value, bytes) for row in rows for value in row)

@@ -1,0 +1,116 @@
+"""The loop closes by itself: a service's images become noisy JPEG, and it ends with a better model; in minutes.
+
+    srlab demo_loop
+
+A small EDSR is trained on clean photos, becomes champion, and answers clients behind srlab serve; srlab watch runs
+beside it. Act one: the clients' images become noisy JPEG. Drift is seen in what the service keeps of its requests, the
+champion is fine-tuned on the estimated degradation, the gate judges the candidate under old and new conditions, it
+answers beside the champion on live requests (shadow, then a share of the clients), is promoted, and the service swaps.
+Act two: the images change again, and the retraining goes wrong: its originals were exchanged for blurred ones. It is
+stopped, and the clients get the same bytes as before. Every request is counted. RUN/loop.html tells the whole story.
+Three unseen photos are few: the gate counts them as three scenes. Exit code 1 if anything ends otherwise.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from sr_lab.commands import prepare, profile, promote, register, train
+from sr_lab.config.compose import compose
+from sr_lab.config.words import line, setting
+from sr_lab.serving.loop_demo import Condition, Performance, perform, write_facts
+from sr_lab.serving.loop_page import write_page
+from sr_lab.workflows.drifting import blurred_photos, make_holdout, make_reference
+
+STEPS: dict[str, Callable[[DictConfig], int]] = {
+    "prepare": prepare.run,
+    "train": train.run,
+    "register": register.run,
+    "promote": promote.run,
+    "profile": profile.run,
+}
+NAME = "photos"
+MARGIN = 0.5
+"""Loss under the old conditions that the demo's gate allows, in dB: three scenes cannot show less."""
+
+
+def run(cfg: DictConfig) -> int:
+    """Makes a champion, performs both acts, and tells the story."""
+    start = time.perf_counter()
+    output = Path("runs") / (cfg.name or f"demo-loop-{datetime.now():%Y%m%d-%H%M%S}")
+    done = call(cfg, output=output)
+    page = write_page(done, output / "loop.html")
+    write_facts(done, output / "loop.json")
+    print(f"\n== done in {time.perf_counter() - start:.0f} s; {len(done.answers)} requests, {done.num_lost} lost")
+    for act in done.acts:
+        print(f"{act.title}: {act.outcome}")
+    print(f"page: {page}")
+    if not done.closed:
+        print("NOT AS EXPECTED")
+    return 0 if done.closed else 1
+
+
+def call(cfg: DictConfig, *, output: Path) -> Performance:
+    """Makes a champion and performs both acts with it."""
+    store = f"sqlite:///{output.resolve() / 'mlflow.db'}"
+    conditions = [
+        Condition(noise=noise, quality=None if quality >= 100 else int(quality))
+        for noise, quality in zip(cfg.noises, cfg.qualities, strict=True)
+    ]
+    if len(conditions) != 3:
+        raise ValueError(f"noises={list(cfg.noises)}: three are needed: before, in act one, in act two")
+    _step("prepare", ["data=photos"])
+    holdout, before = output / "holdout", output / "before"
+    make_holdout(holdout)
+    make_reference(before, conditions[0], num=cfg.num_reference)
+    blurred = blurred_photos(output / "blurred")
+    _make_champion(cfg, output, store=store, holdout=holdout, before=before)
+    return perform(
+        name=NAME, output=output, tracking_uri=store, holdout=holdout, conditions=conditions, rate=cfg.rate,
+        serve=[*cfg.serve, f"incoming.window={cfg.window}"], watch=_watch(cfg, blurred),
+        news=lambda text: print(text, flush=True),
+    )  # fmt: skip
+
+
+def _make_champion(cfg: DictConfig, output: Path, *, store: str, holdout: Path, before: Path) -> None:
+    champion = output / "champion"
+    uri = setting("tracking_uri", store)
+    _step(
+        "train",
+        [
+            *(setting("experiment", cfg.experiment), setting("name", output.name), setting("output", champion)),
+            *(f"max_steps={cfg.steps}", f"val_every={cfg.steps // 2}", f"checkpoint_every={cfg.steps // 4}"),
+            *(setting("tracking.uri", store), "tracking.drain_seconds=120", *cfg.train),
+        ],
+    )
+    _step("register", [setting("run", champion), f"name={NAME}"])
+    where = [setting("policy.holdout.photos.benchmark", holdout), uri, setting("report", output / "first")]
+    floors = ["policy.checks.psnr_floor.value=18", "policy.checks.psnr_worst.value=12"]
+    floors += ["policy.first_champion=passes_floors"]
+    _step("promote", [f"name={NAME}", "policy=default", *floors, *where])
+    _step("profile", [setting("input", before), setting("output", output / "reference.parquet"), f"name={NAME}", uri])
+
+
+def _watch(cfg: DictConfig, blurred: Path) -> list[list[str]]:
+    """The settings of srlab watch: of act one, of act two, and of the pass at the end."""
+    good = ["trainer.enable_progress_bar=false", "tracking.drain_seconds=120", *cfg.train]
+    wrong = [*good, "data=folder", setting("data.train.roots", blurred), setting("data.val.roots", blurred)]
+    wrong += ["data.repeats=64"]
+    checks = ["~policy.checks.ssim_new", "~policy.checks.ssim_old", "policy.checks.psnr_new.min_scenes=3"]
+    checks += ["policy.checks.psnr_old.min_scenes=3", f"policy.checks.psnr_old.margin={MARGIN}"]
+    checks += ["policy.checks.psnr_floor.value=18", "policy.checks.latency.limit=1.5"]
+    common = [setting("experiment", cfg.experiment), f"steps={cfg.retrain_steps}", "lr_factor=1", *checks, *cfg.rollout]
+    return [
+        [*common, setting("train", good)],
+        [*common, setting("train", wrong), "retraining.cooldown_hours=0"],
+        [*common, setting("train", good)],
+    ]
+
+
+def _step(command: str, overrides: Sequence[str]) -> None:
+    print(f"\n== {line(command, *overrides)}", flush=True)
+    if code := int(STEPS[command](compose(command, list(overrides))) or 0):
+        raise RuntimeError(f"srlab {command} ended with {code}")

@@ -10,7 +10,7 @@ import socket
 import time as clock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from sr_lab.tracking.registry.references import fetch_reference, keep_reference
 from sr_lab.tracking.registry.rollouts import current
 from sr_lab.workflows.profile import champion_version
 from sr_lab.workflows.retrain import Busy, Material, Retraining
-from sr_lab.workflows.rollout import Rolled, advance, begin
+from sr_lab.workflows.rollout import Rolled, advance, begin, standing
 from sr_lab.workflows.sync import sync
 from sr_lab.workflows.watch import NotEnoughError
 
@@ -205,18 +205,23 @@ def registered(material: Material, *, name: str, tracking_uri: str, register: Ca
     keep_reference(tracking_uri, name, version, material.current)
 
 
-def rolled_out(version: int, **what: Any) -> Rolled:
+def rolled_out(version: int, *, report: Path | None = None, **what: Any) -> Rolled:
     """Takes the steps of a version's rollout; it is begun once, and one that has ended is not begun again.
 
     Args:
         version: The candidate.
+        report: Folder of the page, which is written after each step; drawing it takes seconds. None writes none.
         **what: As for ``rollout.advance``.
     """
     where = {key: what[key] for key in ("name", "policy", "tracking_uri")}
     found = current(what["tracking_uri"], what["name"])
     if found is None or found.candidate != version:
         begin(**where, version=version)
-    return advance(**what)
+    done = advance(**what)
+    if report is None or not (done.moves or done.rollout.over):
+        return done
+    looking = {key: value for key, value in what.items() if key != "hook"}
+    return replace(done, page=standing(**looking, report=report).page)
 
 
 def _holder(file: Path) -> str:

@@ -205,7 +205,7 @@ def retrain(
             if isinstance(found, Retraining):
                 return found
             drift = found
-        else:
+        elif book.attempt.stage != "rollout":  # which is gone on with again and again
             news(f"going on with {book.attempt.name}, stage {book.attempt.stage}")
         attempt = book.attempt
         assert attempt is not None

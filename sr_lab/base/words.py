@@ -53,10 +53,19 @@ def _quoted(text: str) -> str:
     return "'" + re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", text) + "'"
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things, with a noun whose plural ends in s.
+def counted(number: int, noun: str, verb: str = "", *, of: int | None = None) -> str:
+    """A number of things, with a noun whose plural ends in s; every count that a message tells is made here.
 
-    >>> counted(1, "image"), counted(1200, "image")
-    ('1 image', '1200 images')
+    Args:
+        number: How many there are.
+        noun: What there is one of.
+        verb: What follows, for one thing and for several: ``is/are``; empty for nothing.
+        of: How many there are in all, where these are a part of them.
+
+    >>> counted(1, "image"), counted(1200, "image"), counted(1, "file", "differs/differ", of=3)
+    ('1 image', '1,200 images', '1 of 3 files differs')
     """
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    one, _, many = verb.partition("/")
+    things = f"{number:,}" if of is None else f"{number:,} of {of:,}"
+    plural = (number if of is None else of) != 1
+    return f"{things} {noun}{'s' if plural else ''} {one if number == 1 else many}".rstrip()

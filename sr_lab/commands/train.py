@@ -13,7 +13,7 @@ callback ended the run; 75 if max_seconds were over before; 143 after SIGTERM, 1
 
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,8 @@ def run(cfg: DictConfig) -> int:
     return 0
 
 
-def call(cfg: DictConfig, *, news: Callable[[str], object] = LOG.info) -> Run:
-    """Trains as ``cfg`` says; ``news`` is told what happens meanwhile."""
+def call(cfg: DictConfig, *, callbacks: Sequence[Any] = (), news: Callable[[str], object] = LOG.info) -> Run:
+    """Trains as ``cfg`` says, with further callbacks; ``news`` is told what happens meanwhile."""
     return train(
         module=lambda: build(cfg.model),
         data=lambda: build(cfg.data),
@@ -69,7 +69,7 @@ def call(cfg: DictConfig, *, news: Callable[[str], object] = LOG.info) -> Run:
         monitor_mode=cfg.monitor_mode,
         seed=cfg.seed,
         initial=cfg.initial,
-        callbacks=[build(node) for node in cfg.callbacks.values()],
+        callbacks=[*(build(node) for node in cfg.callbacks.values()), *callbacks],
         max_seconds=cfg.max_seconds,
         resume=cfg.resume,
         longer=cfg.longer,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from sr_lab.base.words import counted
 from sr_lab.losses.adversarial import R1, AdversarialLoss, r1_penalty
 from sr_lab.losses.base import Loss
 from sr_lab.metrics.base import PerImageMetric
@@ -101,7 +102,9 @@ class Adversarial(TrainingModule):
         if instruments_every < 1:
             raise ValueError(f"instruments_every={instruments_every}: must be at least 1 step")
         if critic.num_channels != network.num_channels:
-            raise ValueError(f"the critic takes {critic.num_channels} channels, the network {network.num_channels}")
+            raise ValueError(
+                f"the critic takes {counted(critic.num_channels, 'channel')}, the network {network.num_channels}"
+            )
         if taken := {"gan", "critic", "loss"} & losses.keys():
             raise ValueError(f"losses names {taken.pop()!r}, which is the game's own: choose another name")
         self.losses = nn.ModuleDict(losses)

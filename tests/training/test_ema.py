@@ -51,10 +51,28 @@ def test_the_start_is_forgotten(decay):
 
 
 def test_the_decay_rises_to_the_given_one_and_stays():
-    assert decay_at(0, decay=0.999) == 0.1
-    assert decay_at(8989, decay=0.999) == pytest.approx(8990 / 8999)
-    assert decay_at(10_000, decay=0.999) == 0.999
-    assert [decay_at(update, decay=0.05) for update in (0, 5, 1000)] == [0.05] * 3
+    decays = [decay_at(update, decay=0.999) for update in range(20_000)]
+    assert decays == sorted(decays)
+    assert (decays[0], decays[-1]) == (0, 0.999)
+    assert [decay_at(update, decay=0.05) for update in (9, 1000)] == [0.05] * 2
+    reached = next(update for update, value in enumerate(decays) if value == 0.999)
+    assert reached == pytest.approx(18 / 0.001, rel=0.01)
+
+
+@pytest.mark.parametrize("num_updates", [10, 100, 3000])
+def test_the_average_looks_back_over_a_twentieth_of_the_updates(num_updates):
+    """Karras et al. 2024: the weights of the average have a standard deviation of 0.05 times its age, in the limit."""
+    share = torch.zeros(num_updates, dtype=torch.float64)
+    for update in range(num_updates):
+        decay = decay_at(update, decay=0.999999)
+        share *= decay
+        share[update] = 1 - decay
+    when = torch.arange(1, num_updates + 1, dtype=torch.float64) / num_updates
+    mean = (share * when).sum()
+    assert float(share.sum()) == pytest.approx(1)
+    assert float((share * (when - mean) ** 2).sum().sqrt()) < 0.0505
+    if num_updates == 3000:
+        assert float((share * (when - mean) ** 2).sum().sqrt()) == pytest.approx(0.05, rel=0.01)
 
 
 def test_the_average_equals_torchs_with_the_same_decays_also_after_a_resume():

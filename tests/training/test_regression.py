@@ -81,7 +81,7 @@ def test_ema_follows_its_formula(make_module, make_trainer, data):
 
     make_trainer(3, callbacks=[Keep()]).fit(module, data)
     expected = weights[0]
-    for decay, weight in zip((2 / 11, 3 / 12), weights[1:], strict=True):
+    for decay, weight in zip(((1 / 2) ** 17.97, (2 / 3) ** 17.97), weights[1:], strict=True):
         expected = decay * expected + (1 - decay) * weight
     torch.testing.assert_close(module.ema.module.head.weight, expected)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sr_lab.tracking.reaper import HEARTBEAT_TAG, PROCESS_TAG, UID_TAG
+from sr_lab.tracking.marks import HEARTBEAT_TAG, PROCESS_TAG, run_of
 from sr_lab.tracking.spool import Event, Spool, State
 from sr_lab.tracking.values import TAG_LIMIT, as_text
 
@@ -86,8 +86,8 @@ def _session(client: "MlflowClient", spool: Spool, state: State, event: Event) -
 
 def _parent(client: "MlflowClient", experiment: str, uid: str) -> dict[str, str]:
     """The tag by which MLflow's page shows a run below its parent; none where the parent has not been sent yet."""
-    found = client.search_runs([experiment], f"tags.`{UID_TAG}` = '{uid}'", max_results=1)
-    return {"mlflow.parentRunId": found[0].info.run_id} if found else {}
+    found = run_of(client, experiment, uid)
+    return {} if found is None else {"mlflow.parentRunId": found.info.run_id}
 
 
 def _status(client: "MlflowClient", spool: Spool, state: State, event: Event) -> None:

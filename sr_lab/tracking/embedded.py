@@ -18,6 +18,7 @@ from typing import Literal
 from sr_lab.base.databases import SQLITE, exclusive, make_sqlite, read_sqlite, set_aside, tables, use_wal
 from sr_lab.base.errors import SRLabError
 from sr_lab.base.words import line, setting
+from sr_lab.tracking.marks import UID_TAG, names_of
 
 ARTEFACTS = "mlruns"
 LOCATIONS = (
@@ -147,8 +148,8 @@ def made_at(path: Path) -> Path | None:
 def knows(path: Path, uid: str) -> bool:
     """Whether the store has the run of that uid."""
     try:
-        query = "SELECT 1 FROM tags WHERE key = 'srlab.uid' AND value = ? LIMIT 1"
-        return path.is_file() and bool(read_sqlite(path, query, (uid,)))
+        query = "SELECT 1 FROM tags WHERE key IN (?, ?) AND value = ? LIMIT 1"
+        return path.is_file() and bool(read_sqlite(path, query, (*names_of(UID_TAG), uid)))
     except sqlite3.Error:
         return False
 

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from sr_lab.tracking.marks import HEARTBEAT_TAG, PROCESS_TAG, UID_TAG, mark
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
-UID_TAG = "srlab.uid"
-PROCESS_TAG = "srlab.process"
-HEARTBEAT_TAG = "srlab.heartbeat"
 REAPED_TAG = "srlab.reaped"
 STALE_MINUTES = 30.0
 
@@ -89,10 +88,10 @@ def reap(client: "MlflowClient", *, spare: str | None = None, stale_minutes: flo
     """
     marked = []
     for run in _running(client):
-        if run.info.run_id == spare or UID_TAG not in run.data.tags:
+        if run.info.run_id == spare or mark(run.data.tags, UID_TAG) is None:
             continue
-        process = Process.parse(run.data.tags.get(PROCESS_TAG, ""))
-        beat = int(run.data.tags.get(HEARTBEAT_TAG) or run.info.start_time)
+        process = Process.parse(mark(run.data.tags, PROCESS_TAG) or "")
+        beat = int(mark(run.data.tags, HEARTBEAT_TAG) or run.info.start_time)
         minutes = (time.time() - beat / 1000) / 60
         if process is not None and process.is_gone():
             reason = f"process {process.pid} on {process.host} is gone"

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from sr_lab.base.words import line, setting
 from sr_lab.tracking.answers import sentence
 from sr_lab.tracking.delivery import GoneSourceError, RefusedError, deliver
-from sr_lab.tracking.reaper import HEARTBEAT_TAG, UID_TAG, reap
+from sr_lab.tracking.marks import HEARTBEAT_TAG, UID_TAG, run_of
+from sr_lab.tracking.reaper import reap
 from sr_lab.tracking.spool import Event, Spool
 from sr_lab.tracking.store import (
     DeletedError,
@@ -120,11 +121,9 @@ class Shipper:
     def _find_or_create_run(self, client: "MlflowClient") -> None:
         identity = self.identity
         experiment = experiment_id(client, self.uri, identity.experiment)
-        found = client.search_runs([experiment], f"tags.`{UID_TAG}` = '{identity.uid}'", max_results=1)
-        if found:
-            offset = self.state.offset
-            run = found[0]
-        else:
+        offset = self.state.offset
+        run = run_of(client, experiment, identity.uid)
+        if run is None:
             tags = {**identity.tags, UID_TAG: identity.uid}
             run = client.create_run(experiment, start_time=identity.time, tags=tags, run_name=identity.name)
             offset = 0

@@ -126,7 +126,7 @@ def test_a_copied_or_moved_project_is_refused_and_made_its_own(
     program, *words = shlex.split(str(caught.value).partition(":  ")[2])
     assert program == "srlab"
     assert main(words) == 0
-    assert "places are below" in capsys.readouterr().out
+    assert "below" in capsys.readouterr().out
     assert main(["relocate"]) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert made_at(path) is None

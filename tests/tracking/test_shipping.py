@@ -17,6 +17,7 @@ import pytest
 
 from sr_lab.tracking import delivery
 from sr_lab.tracking.embedded import MovedError, relocate
+from sr_lab.tracking.marks import HEARTBEAT_TAG, PROCESS_TAG, UID_TAG, mark, names_of, run_of
 from sr_lab.tracking.run import Run
 from sr_lab.tracking.shipping import AwayError, GoneError, Shipper, serve
 from sr_lab.tracking.spool import Spool, State
@@ -95,7 +96,7 @@ def test_everything_arrives_once_even_when_it_is_sent_twice(make_run: MakeRun, c
     assert len([name for name in names if name.startswith("images/")]) == 6
     assert {"config.yaml", "notes/hello.txt", "some/a.txt", "tables/one.json", "tables/two.json"} <= set(names)
     experiments = [stored.info.experiment_id]
-    assert len(client.search_runs(experiments, f"tags.`srlab.uid` = '{spool.identity.uid}'")) == 1
+    assert len(client.search_runs(experiments, f"tags.`{UID_TAG}` = '{spool.identity.uid}'")) == 1
 
 
 def test_tables_and_pictures_are_where_mlflows_page_looks_for_them(
@@ -223,6 +224,26 @@ def test_a_resumed_run_is_the_same_run_and_runs_again(make_run: MakeRun, client:
     second.finish("FAILED")
     send(second.spool)
     assert client.get_run(run_id).info.status == "FAILED"
+
+
+def test_what_the_program_keeps_for_itself_is_hidden_and_found_under_its_former_names_too(
+    make_run: MakeRun, client: Any
+) -> None:
+    run = make_run()
+    run.log_metrics({"a": 1.0}, 0)
+    state = send(run.spool).state
+    uid = run.spool.identity.uid
+    tags = client.get_run(state.run_id).data.tags
+    assert mark(tags, UID_TAG) == uid
+    shown = {key for key in tags if not key.startswith("mlflow.")}  # MLflow's pages leave these out
+    assert {key for key in shown if key.startswith("srlab.")} == {"srlab.sessions"}
+    for tag in (UID_TAG, PROCESS_TAG, HEARTBEAT_TAG):
+        client.set_tag(state.run_id, names_of(tag)[1], tags[tag])
+        client.delete_tag(state.run_id, tag)
+    again = run_of(client, str(state.experiment_id), uid)
+    assert again is not None
+    assert again.info.run_id == state.run_id
+    assert run_of(client, str(state.experiment_id), "another") is None
 
 
 def test_a_run_moves_to_another_store_with_all_its_metrics(

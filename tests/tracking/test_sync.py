@@ -13,7 +13,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from sr_lab.commands.sync import run as sync_command
-from sr_lab.tracking.reaper import HEARTBEAT_TAG, PROCESS_TAG, REAPED_TAG, Process, reap
+from sr_lab.tracking.marks import HEARTBEAT_TAG, PROCESS_TAG, UID_TAG, names_of
+from sr_lab.tracking.reaper import REAPED_TAG, Process, reap
 from sr_lab.tracking.run import Run
 from sr_lab.tracking.sync import sync
 
@@ -89,7 +90,7 @@ def test_refused_events_are_a_failure(make_run: MakeRun, tmp_path: Path, capsys:
 
 
 def _running(client: Any, experiment: str, **tags: str) -> str:
-    run = client.create_run(experiment, tags={"srlab.uid": "x", **tags})
+    run = client.create_run(experiment, tags={UID_TAG: "x", **tags})
     return str(run.info.run_id)
 
 
@@ -110,6 +111,15 @@ def test_only_runs_that_nobody_feeds_are_reaped(client: Any) -> None:
         "alive": _running(client, experiment, **{PROCESS_TAG: me.text(), HEARTBEAT_TAG: now}),
         "elsewhere": _running(client, experiment, **{PROCESS_TAG: elsewhere.text(), HEARTBEAT_TAG: now}),
         "spared": _running(client, experiment, **{PROCESS_TAG: dead.text(), HEARTBEAT_TAG: now}),
+        "of an earlier release": str(
+            client.create_run(
+                experiment,
+                tags={
+                    names_of(tag)[1]: value
+                    for tag, value in {UID_TAG: "y", PROCESS_TAG: dead.text(), HEARTBEAT_TAG: now}.items()
+                },
+            ).info.run_id
+        ),
         "foreign": str(client.create_run(experiment, start_time=1).info.run_id),
     }
     reap(client, spare=runs["spared"])
@@ -121,6 +131,7 @@ def test_only_runs_that_nobody_feeds_are_reaped(client: Any) -> None:
         "alive": "RUNNING",
         "elsewhere": "RUNNING",
         "spared": "RUNNING",
+        "of an earlier release": "KILLED",
         "foreign": "RUNNING",
     }
     assert "is gone" in client.get_run(runs["dead"]).data.tags[REAPED_TAG]

@@ -31,13 +31,21 @@ WARNING = (
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What the store knows about the run of a model."""
+    """What the store knows about the run of a model.
+
+    Attributes:
+        run_id: The run.
+        tags: Its tags.
+        benchmarks: Its test numbers.
+        environment: Its ``environment/`` files by path.
+        untracked: Folders in which it keeps source that no commit has.
+    """
 
     run_id: str
     tags: Mapping[str, str]
     benchmarks: Sequence[Evaluation] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    untracked: bool = False
+    untracked: Sequence[str] = ()
 
 
 def run_facts(client: "MlflowClient", run: "MlflowRun") -> RunFacts:
@@ -48,9 +56,11 @@ def run_facts(client: "MlflowClient", run: "MlflowRun") -> RunFacts:
         tags=dict(run.data.tags),
         benchmarks=benchmarks,
         environment=_texts(client, run, "environment"),
-        untracked=any(
-            Path(file.path).name.startswith("untracked") for file in client.list_artifacts(run.info.run_id, "code")
-        ),
+        untracked=[
+            f"{file.path}/"
+            for file in client.list_artifacts(run.info.run_id, "code")
+            if Path(file.path).name.startswith("untracked")
+        ],
     )
 
 
@@ -99,7 +109,9 @@ def described(network: "Network") -> str:
     count = int(work[0]) if work else sum(parameter.numel() for parameter in network.parameters())
     channels = {1: "grey", 3: "RGB"}.get(network.num_channels, f"{network.num_channels}-channel")
     kind = type(network).__name__
-    return f"The network is {kind} with {count:,} parameters. It enlarges {channels} pictures by {network.scale}."
+    return (
+        f"The network is {kind} with {counted(count, 'parameter')}. It enlarges {channels} pictures by {network.scale}."
+    )
 
 
 def _invented(facts: RunFacts) -> str:
@@ -234,11 +246,11 @@ def _lineage(facts: RunFacts, metadata: Mapping[str, Any]) -> list[str]:
         ]
     commit, dirty = metadata.get("commit"), metadata.get("dirty")
     code = f"of commit `{commit}`" if commit else "of an unknown commit"
-    files = [name for name, kept in (("code/dirty.diff", dirty), ("code/untracked/", facts.untracked)) if kept]
+    files = [*(["code/dirty.diff"] if dirty else []), *facts.untracked]
     changes = f", with changes that the run keeps as {' and '.join(files)}" if files else ""
     packages = facts.environment.get("environment/packages.txt", "").splitlines()
     torch = next((line for line in packages if line.startswith("torch==")), "an unknown torch")
-    listed = f" All {len(packages)} packages are in environment/packages.txt." if packages else ""
+    listed = f" {counted(len(packages), 'package', 'is/are')} in environment/packages.txt." if packages else ""
     hashes = [f"- {name}: SHA-256 `{value}`" for name, value in sorted(metadata.get("sha256", {}).items())]
     return [
         f"It was trained by the run `{facts.run_id}` with the code {code}{changes}.",

@@ -11,6 +11,7 @@ from sr_lab.artefacts.export.opened import load_export
 from sr_lab.artefacts.folder import WEIGHTS
 from sr_lab.artefacts.pretrained import find_pretrained, load_pretrained
 from sr_lab.base.provenance import git_state
+from sr_lab.base.words import counted
 from sr_lab.tracking.models import save_model
 from sr_lab.tracking.run import Run
 from sr_lab.tracking.store import call, connect, resolve_uri, sqlite_path, without_password
@@ -69,7 +70,9 @@ def run_of_export(folder: Path, *, uri: str) -> str:
         "export.precision": manifest["precision"],
     }
     if judged is not None:
-        tags["export.judged"] = f"{-judged['worst_loss_db']:+.3f} dB on the worst of {judged['images']} images"
+        tags["export.judged"] = (
+            f"{-judged['worst_loss_db']:+.3f} dB on the worst of {counted(judged['images'], 'image')}"
+        )
     title = f"{of.replace('/', '-')} in {manifest['precision']}"
     return _made(uri, artefact, experiment=EXPORTS, title=title, tags=tags, beside=folder / MANIFEST)
 

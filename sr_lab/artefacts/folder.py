@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from sr_lab.base.files import sha256
+from sr_lab.base.words import counted
 
 WEIGHTS, CONFIG, METADATA = "weights.safetensors", "config.yaml", "metadata.json"
 FILES = (WEIGHTS, CONFIG, METADATA)
@@ -47,8 +48,12 @@ def read_folder(path: Path) -> Folder:
         ValueError: if a file is missing, or differs from its recorded hash.
     """
     folders = [path] if (path / METADATA).exists() else sorted(file.parent for file in path.rglob(METADATA))
+    if not folders:
+        raise ValueError(f"{path} holds no artefact (a folder with {', '.join(FILES)})")
     if len(folders) != 1:
-        raise ValueError(f"{path} holds {len(folders)} artefacts (a folder with {', '.join(FILES)}): name one")
+        raise ValueError(
+            f"{path} holds {counted(len(folders), 'artefact')} (a folder with {', '.join(FILES)}): name one"
+        )
     folder = folders[0]
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise ValueError(f"artefact {folder} lacks {', '.join(missing)}")

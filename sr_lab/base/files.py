@@ -55,6 +55,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Gives a new empty folder beside ``path``, which takes its place, whole and on the disk, at the end of the block.
 
+    What was there is lost: a place that a user names is looked at by ``require_replaceable`` before.
     Where the system can exchange two names (Linux, macOS) there is no moment at which neither the old nor the new
     folder is at ``path``. Elsewhere (some network disks) two names change one after the other, and whoever opens the
     folder through ``settle`` finds the old one even if the writer was killed between them. On an error the old one
@@ -87,6 +88,27 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             _sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_replaceable(path: Path, *, mark: str) -> None:
+    """Refuses to replace what is not of the kind that is to be written, but somebody's photos.
+
+    Args:
+        path: Where a folder is to be written. Nothing, or an empty folder, may be there, or one that holds ``mark``.
+        mark: Name of a file that every folder of this kind holds.
+
+    Raises:
+        NotADirectoryError: If a file is there.
+        ValueError: If another folder is there; nothing was changed.
+    """
+    settle(path)
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "a file is where a folder is to be written", str(path))
+    if path.is_dir() and not (path / mark).is_file() and (there := next(path.iterdir(), None)) is not None:
+        raise ValueError(
+            f"{path} holds other files ({there.name}), which would be lost: give a folder that is new, empty, or a "
+            f"former one of this kind (with {mark})"
+        )
 
 
 def leftovers(path: Path) -> list[Path]:

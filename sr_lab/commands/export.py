@@ -38,7 +38,7 @@ def call(cfg: DictConfig) -> Exported:
         Path(cfg.output),
         target=str(cfg.target),
         precision=str(cfg.precision),
-        size=None if cfg.size is None else (int(cfg.size[0]), int(cfg.size[1])),
+        size=_size(cfg),
         scale=cfg.scale,
         calibration=None if cfg.calibration is None else Path(cfg.calibration),
         benchmark=None if cfg.benchmark is None else Path(cfg.benchmark),
@@ -49,3 +49,9 @@ def call(cfg: DictConfig) -> Exported:
         num_runs=int(cfg.num_runs),
         tracking_uri=cfg.tracking_uri,
     )
+
+
+def _size(cfg: DictConfig) -> tuple[int, int] | None:
+    if cfg.size is not None and len(cfg.size) != 2:
+        raise ValueError(f"size={list(cfg.size)}: give height and width, as [64,96], or null for any")
+    return None if cfg.size is None else (int(cfg.size[0]), int(cfg.size[1]))

@@ -46,6 +46,14 @@ NUMBERS: dict[str, type] = {
     "keep_days": float, "speed": float,
 }  # fmt: skip
 """Keys of commands that may be null and else are numbers, or whose default looks whole and that need not be."""
+RANGES: dict[str, tuple[float, float]] = {
+    "batch_size": (1, math.inf), "codecs": (1, math.inf), "tile": (1, math.inf), "num_runs": (1, math.inf),
+    "num_images": (1, math.inf), "votes": (1, math.inf), "study.margin": (0, 0.5), "study.draws": (2, math.inf),
+    "memory_bytes": (1, math.inf), "poll": (0.01, math.inf), "poll_seconds": (0, math.inf),
+    "drain_seconds": (0, math.inf), "max_hours": (0, math.inf), "max_seconds": (0, math.inf),
+    "wait_seconds": (0, math.inf), "port": (0, 65535), "admin_port": (0, 65535), "grpc_port": (0, 65535),
+}  # fmt: skip
+"""Least and largest value of keys of commands: outside of it there is nothing that the key could mean."""
 MAY_BE_NULL = frozenset({"num_trials", "give_up"})
 """Keys of commands whose default is a number and that may be null."""
 OR_AUTO = frozenset({"input_noise"})
@@ -100,7 +108,7 @@ def _wrong_own(command: str, key: str, value: Any, default: Any) -> str | None:
     if key in OR_AUTO and value == "auto":
         return None
     number = _own(key, default)
-    return None if number is None else _no_number(key, value, number, None)
+    return None if number is None else _no_number(key, value, number, None) or _out_of_range(command, key, value)
 
 
 def _wrong_below(node: Any, known: Any, *, path: str) -> Iterator[str]:
@@ -184,6 +192,14 @@ def _no_number(key: str, value: Any, kind: tuple[type, bool], target: Any) -> st
     if what is int and key != "seed" and ours and value < 0:
         return "give a number of at least 0"
     return None
+
+
+def _out_of_range(command: str, key: str, value: Any) -> str | None:
+    """What to give instead of a number of a command's own key; None if it lies in the key's range."""
+    least, most = RANGES.get(f"{command}.{key}", RANGES.get(key, (-math.inf, math.inf)))
+    if value is None or least <= value <= most:
+        return None
+    return f"give a number of at least {least:g}" if most == math.inf else f"give a number from {least:g} to {most:g}"
 
 
 def _shown(value: Any) -> str:

@@ -155,6 +155,8 @@ def make_parts(
         Exception: If a model cannot be loaded, or a file cannot be read.
     """
     found = Keys(keys)
+    if keep_pictures and pairs is None:
+        raise ValueError(f"keep_pictures={keep_pictures}: pictures are kept beside pairs=, give that or leave it out")
     desk = None if study is None else StudyDesk(study)
     main = models.main()
     scale = models.scale

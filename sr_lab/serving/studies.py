@@ -41,6 +41,8 @@ class StudyDesk:
         self.folder = folder
         self._stamp = 0
         self._lock = threading.Lock()
+        if not (folder / PLAN).is_file():
+            raise FileNotFoundError(f"study={folder} holds no {PLAN}: give the folder that srlab study create made")
         self._box = self.box()
 
     def box(self) -> BallotBox:

@@ -8,7 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from sr_lab.artefacts.artefact import build_network, save_artefact
+from sr_lab.artefacts.folder import METADATA
 from sr_lab.artefacts.lineage import merged_images, parent_of, perceptual_backbones, unknown_history
+from sr_lab.base.files import require_replaceable
 from sr_lab.networks.base import Network
 from sr_lab.networks.ensemble import interpolate as mixed
 from sr_lab.networks.pruning import choose, narrowed_state, prunable
@@ -62,6 +64,7 @@ def interpolate(
     Raises:
         ValueError: If the networks differ in more than their weights, or the weights do not add up to 1.
     """
+    require_replaceable(output, mark=METADATA)
     shares = [1 / len(names)] * len(names) if weights is None else list(weights)
     artefacts = [fetch_artefact(name, tracking_uri=tracking_uri) for name in names]
     kinds = [type(artefact.network).__name__ for artefact in artefacts]
@@ -117,6 +120,7 @@ def prune(
     Raises:
         ValueError: If the network cannot be pruned, or nothing would be left of a layer.
     """
+    require_replaceable(output, mark=METADATA)
     artefact = fetch_artefact(name, tracking_uri=tracking_uri)
     network, config = artefact.network, artefact.config
     keep = choose(criterion(network, prunable(network)), amount)

@@ -19,13 +19,14 @@ from sr_lab.artefacts.export import graphs
 from sr_lab.artefacts.export.bundle import INSTALL, write_page, write_runtime
 from sr_lab.artefacts.export.graphs import PRECISIONS, TARGETS
 from sr_lab.artefacts.export.int8 import calibration_patches, convolutions, quantised
-from sr_lab.artefacts.export.manifest import write_manifest
+from sr_lab.artefacts.export.manifest import MANIFEST, write_manifest
 from sr_lab.artefacts.lineage import parent_of
 from sr_lab.base.errors import SRLabError
-from sr_lab.base.files import replacing_folder
+from sr_lab.base.files import replacing_folder, require_replaceable
 from sr_lab.base.places import user_cache
 from sr_lab.base.provenance import git_state, hardware
 from sr_lab.base.version import __version__
+from sr_lab.base.words import counted
 from sr_lab.data.photos import extract_photos
 from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.scoring import score
@@ -43,6 +44,8 @@ from sr_lab.workflows.load import fetch_artefact
 __all__ = ["ExportRefused", "Exported", "export"]
 
 Array = npt.NDArray[np.float32]
+MEAN_LOSS, WORST_LOSS = 0.05, 0.15
+"""Decibels that int8 may lose on average and on any one image, by default."""
 TOLERANCE = {"fp32": 2e-4, "fp16": 1e-2}
 """Largest difference to PyTorch that a file may show, of values in [0, 1]; integers are judged by images."""
 PROBE, WINDOW = (61, 75), 128
@@ -89,7 +92,7 @@ class Exported:
         ]
         if (judged := self.manifest.get("judged")) is not None:
             lines.append(
-                f"int8 on {judged['images']} images: {-judged['mean_loss_db']:+.3f} dB on average, "
+                f"int8 on {counted(judged['images'], 'image')}: {-judged['mean_loss_db']:+.3f} dB on average, "
                 f"{-judged['worst_loss_db']:+.3f} dB on {judged['worst_image']}"
             )
         return lines
@@ -106,8 +109,8 @@ def export(
     calibration: Path | None = None,
     benchmark: Path | None = None,
     exclude: Sequence[str] = (),
-    mean_loss: float = 0.05,
-    worst_loss: float = 0.15,
+    mean_loss: float = MEAN_LOSS,
+    worst_loss: float = WORST_LOSS,
     web: Path | None = None,
     num_runs: int = 15,
     tracking_uri: str | None = None,
@@ -134,9 +137,19 @@ def export(
     Raises:
         UnfitEngine: If the runtime's package is not installed.
         ExportRefused: If the files would not compute the network's images.
-        ValueError: If the network is not plain, or the settings do not fit together.
+        ValueError: If the network is not plain, the settings do not fit together, or another folder is at ``output``.
     """
-    _check(target, precision, size, exclude, web)
+    _check(target, precision, size, exclude, web, num_runs)
+    judging: dict[str, object] = {
+        "calibration": calibration,
+        "benchmark": benchmark,
+        "mean_loss": mean_loss,
+        "worst_loss": worst_loss,
+    }
+    judging["exclude"] = list(exclude) or None
+    usual = {"mean_loss": MEAN_LOSS, "worst_loss": WORST_LOSS}
+    _require_used(precision, {key: value for key, value in judging.items() if value != usual.get(key)})
+    require_replaceable(output, mark=MANIFEST)
     ENGINES["onnx" if target == "bundle" else target].require()
     artefact = fetch_artefact(name, tracking_uri=tracking_uri, scale=scale)
     network = artefact.network
@@ -186,7 +199,9 @@ def export(
     return Exported(folder=output, manifest=manifest)
 
 
-def _check(target: str, precision: str, size: tuple[int, int] | None, exclude: Sequence[str], web: Path | None) -> None:
+def _check(
+    target: str, precision: str, size: tuple[int, int] | None, exclude: Sequence[str], web: Path | None, num_runs: int
+) -> None:
     if target not in TARGETS:
         raise ValueError(f"target={target}: {', '.join(TARGETS)}")
     if precision not in PRECISIONS:
@@ -197,10 +212,17 @@ def _check(target: str, precision: str, size: tuple[int, int] | None, exclude: S
         raise ValueError("size: ncnn's files take any size, leave it out")
     if size is not None and (min(size) < 16 or (target == "bundle" and size[0] != size[1])):
         raise ValueError(f"size={list(size)}: at least 16 pixels each way, and a square for the windows of a bundle")
-    if exclude and precision != "int8":
-        raise ValueError(f"exclude={list(exclude)} is of precision=int8")
     if web is not None and target != "bundle":
         raise ValueError(f"web={web}: the page is a part of target=bundle ({INSTALL})")
+    if num_runs < 1:
+        raise ValueError(f"num_runs={num_runs}: at least one call is timed")
+
+
+def _require_used(precision: str, given: Mapping[str, object]) -> None:
+    """Refuses settings of int8 for another precision: they would change nothing."""
+    if given and precision != "int8":
+        key, value = next(iter(given.items()))
+        raise ValueError(f"{key}={value} is for precision=int8, and precision={precision}: leave it out")
 
 
 def _facts(

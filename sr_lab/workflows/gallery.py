@@ -113,6 +113,8 @@ def make_gallery(
     if side < 16 or where not in ("differing", "random", "centre"):
         raise ValueError(f"side={side}, where={where}: 16 or more; differing, random or centre")
     page = output if output.suffix.lower() in (".html", ".htm") else output / "gallery.html"
+    if page != output and output.exists() and not output.is_dir():
+        raise ValueError(f"output={output} is a file and no page: give a name that ends in .html, or a folder")
     exhibits: list[Exhibit] = []
     values: dict[str, dict[str, list[float]]] = {name: {} for name in restorers}
     words = {metric.key: metric.words for metric in metrics.values()}

@@ -13,7 +13,7 @@ from sr_lab.artefacts.export.opened import load_export
 from sr_lab.artefacts.lineage import backbones_seen
 from sr_lab.artefacts.pretrained import is_pretrained, load_pretrained
 from sr_lab.artefacts.public import load_file
-from sr_lab.artefacts.shipped import find_shipped, shipped_models
+from sr_lab.artefacts.shipped import find_shipped
 from sr_lab.base.files import settle
 from sr_lab.degradations.base import Degradation
 from sr_lab.inference.clips import network_restorer
@@ -26,6 +26,11 @@ from sr_lab.networks.graph.network import GraphNetwork
 from sr_lab.networks.temporal.base import ClipNetwork
 
 __all__ = ["choose_device", "fetch_artefact", "load_restorer", "on_engine"]
+
+_NETWORKS = (
+    "edge, an artefact's folder, a checkpoint, runs:/RUN/PATH, models:/NAME@ALIAS, pretrained/NAME or a file of public "
+    "weights"
+)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -178,6 +183,8 @@ def fetch_artefact(name: str, *, tracking_uri: str | None = None, scale: int | N
             return load_artefact(download(name, tracking_uri=tracking_uri, directory=Path(folder)))
     if (shipped := find_shipped(name, scale=scale)) is not None:
         return load_artefact(shipped)
+    if name == "bicubic" and not Path(name).exists():
+        raise ValueError(f"restorer=bicubic is no network, and one is needed here: give {_NETWORKS}")
     if is_pretrained(name):
         return load_pretrained(name, scale=scale)
     path = Path(name)
@@ -188,10 +195,7 @@ def fetch_artefact(name: str, *, tracking_uri: str | None = None, scale: int | N
     try:
         return load_artefact(path)
     except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"restorer={name}: no such file or folder; give bicubic, {', '.join(shipped_models())}, an artefact's "
-            "folder, a checkpoint, runs:/RUN/PATH, models:/NAME@ALIAS, pretrained/NAME or a file of public weights"
-        ) from error
+        raise FileNotFoundError(f"restorer={name}: no such file or folder; give bicubic, {_NETWORKS}") from error
 
 
 def _consistent(

@@ -1,5 +1,6 @@
 """What a network costs: parameters, operations, reach, and time, memory and money by size of the window."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,6 +102,10 @@ def profile_model(
     """
     if not sizes or min(sizes) < 8:
         raise ValueError(f"sizes={list(sizes)}: sides of windows of at least 8 pixels")
+    if dear := [key for key, price in (prices or {}).items() if not 0 <= price < math.inf]:
+        raise ValueError(f"prices.{dear[0]}={(prices or {})[dear[0]]}: the price of an hour, 0 or more")
+    if num_runs < 1:
+        raise ValueError(f"num_runs={num_runs}: at least one call is timed")
     if unknown := [engine for engine in engines or () if engine not in ENGINES]:
         raise ValueError(f"engines={unknown[0]}: {', '.join(ENGINES)}")
     network = fetch_artefact(name, tracking_uri=tracking_uri, scale=scale).network

@@ -121,6 +121,8 @@ def load_restorers(
             raise
         scale = found[name].scale
     if scale is None:
+        if not pictures:
+            raise ValueError("there is nothing to show: name restorers=[A,B], or give pictures=")
         raise ValueError("pictures= alone do not say by how much they were enlarged: give scale=")
     for name, place in (pictures or {}).items():
         found[name] = Folder(Path(place), scale=scale)
@@ -224,7 +226,7 @@ def cut_out(image: Shown, *, side: int, scale: int, where: str, seed: int) -> Sh
     elif where == "centre":
         top, left = (height - tall) // 2, (width - wide) // 2
     else:
-        spread = torch.stack([restored[0].mean(dim=0) for restored in image.restored.values()]).var(dim=0)
+        spread = torch.stack([restored[0].mean(dim=0) for restored in image.restored.values()]).var(dim=0, correction=0)
         small = functional.avg_pool2d(spread[None, None], scale)
         means = functional.avg_pool2d(small, (tall, wide), stride=1)[0, 0]
         top, left = divmod(int(means.argmax()), means.shape[1])

@@ -264,7 +264,7 @@ def analyse(
         ValueError: If no vote counts, or the study was changed after it was made.
     """
     if not 0 < alpha < 0.5 or num_draws < 2:
-        raise ValueError(f"alpha={alpha}, num_draws={num_draws}: between 0 and 0.5, and 2 or more")
+        raise ValueError(f"alpha={alpha}, draws={num_draws}: between 0 and 0.5, and 2 or more")
     plan = Plan.read(folder)
     ballots, refused = read_answers(folder, plan)
     ranking = rank(plan, ballots, alpha=alpha, num_draws=num_draws, margin=margin)

@@ -205,7 +205,10 @@ def test_no_layer_is_left_in_float_that_need_not_be(needed):
         (["target=coreml"], "target=coreml: onnx, openvino, ncnn, bundle"),
         (["target=ncnn", "precision=int8"], "target=ncnn holds fp32 and fp16"),
         (["size=[4,4]"], "at least 16 pixels"),
-        (["exclude=[v0]"], "is of precision=int8"),
+        (["size=[64]"], "size=[64]: give height and width"),
+        (["exclude=[v0]"], "is for precision=int8"),
+        (["calibration=photos"], "calibration=photos is for precision=int8"),
+        (["worst_loss=1"], "worst_loss=1.0 is for precision=int8"),
         (["web=."], "the page is a part of target=bundle"),
     ],
 )

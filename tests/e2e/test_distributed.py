@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from holding import PATIENCE, environment, signalled
 
 from sr_lab.cli import main
 from sr_lab.data.sampler import KeyedBatchSampler
 from sr_lab.images import write_image
 from sr_lab.training.checkpoint import load_checkpoint
+
+pytestmark = pytest.mark.timeout(1800)  # eight processes import torch and Lightning: a busy machine takes minutes
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +39,41 @@ def line(name: str, photos: Path, folder: Path, batch_size: int, *more: str) -> 
     return ["train", *data, *tiny, *plain, *steps, *quiet, *store, f"name={name}", f"output={folder / name}", *more]
 
 
-def run_in_two(words: list[str]) -> int:
+def begun_in_two(words: list[str], env: dict[str, str]) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "sr_lab.cli", *words, "trainer=ddp", "trainer.devices=2"]
-    return subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False).returncode
+    return subprocess.Popen(command, env=env | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
+
+
+def run_in_two(words: list[str]) -> int:
+    process = begun_in_two(words, dict(os.environ))
+    print(process.communicate()[1])
+    return process.returncode
+
+
+def stopped_in_two(words: list[str], folder: Path, *, step: int) -> tuple[int, str]:
+    """Exit code and words of a run whose first process gets SIGTERM while both are held before ``step``."""
+    hold = ["+callbacks.hold._target_=held.Hold", f"+callbacks.hold.folder={folder}", f"+callbacks.hold.step={step}"]
+    process = begun_in_two([*words, *hold], environment(folder))
+    try:
+        signalled(process, folder, "0", "1")
+        told = process.communicate(timeout=PATIENCE)[1]
+    finally:
+        process.kill()
+    return process.returncode, told
 
 
 @pytest.fixture(scope="module")
 def runs(photos, tmp_path_factory) -> tuple[Path, Path]:
-    """Folders of a run by one process with batches of 4, and by two with 2 each, paused on the way."""
+    """Folders of a run by one process with batches of 4, and by two with 2 each, paused and stopped on the way."""
     folder = tmp_path_factory.mktemp("runs")
     assert main(line("one", photos, folder, 4)) == 0
-    two = line("two", photos, folder, 2)
+    two, last = line("two", photos, folder, 2), folder / "two" / "checkpoints" / "last.ckpt"
     assert run_in_two([*two, "max_seconds=0.001"]) == 75
-    assert 0 < load_checkpoint(folder / "two" / "checkpoints" / "last.ckpt")["global_step"] < 4
+    assert load_checkpoint(last)["global_step"] == 1
+    code, told = stopped_in_two(two, folder / "held", step=2)
+    assert code == 143, told
+    assert "stopped by SIGTERM: the checkpoint of step 3 of 4 is written" in told
+    assert load_checkpoint(last)["global_step"] == 3
     assert run_in_two(two) == 0
     return folder / "one", folder / "two"
 
@@ -64,7 +89,7 @@ def recorded(run: Path) -> dict[str, dict[int, float]]:
     return numbers
 
 
-def test_weights_and_average_are_those_of_one_process_after_a_pause_too(runs):
+def test_weights_and_average_are_those_of_one_process_after_a_pause_and_a_signal(runs):
     one, two = (load_checkpoint(run / "checkpoints" / "last.ckpt") for run in runs)
     assert one["global_step"] == two["global_step"] == 4
     for key, value in one["state_dict"].items():
@@ -83,6 +108,8 @@ def test_metrics_are_those_of_one_process_and_recorded_once(runs):
 
 def test_there_is_one_tracked_run_and_one_result(runs):
     folder = runs[0].parent
+    events = [json.loads(text) for text in (runs[1] / "tracking" / "events.jsonl").read_text().splitlines()]
+    assert [event["status"] for event in events if event["kind"] == "status"][-2:] == ["KILLED", "FINISHED"]
     assert len(list((folder / "two").rglob("spool.json"))) == 1
     results = [json.loads((run / "result.json").read_text()) for run in runs]
     assert results[0]["best"] == pytest.approx(results[1]["best"], abs=1e-4)

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from holding import PATIENCE, environment, signalled
 
 from sr_lab.artefacts.artefact import save_artefact
 from sr_lab.cli import main
@@ -215,8 +218,8 @@ def test_a_candidate_that_has_seen_the_holdout_or_has_no_history_is_refused(
 ) -> None:
     digest = hashlib.sha256((photos / "holdout" / "00.png").read_bytes()).hexdigest()
     cases: list[tuple[dict[str, list[str]] | None, str]] = [
-        ({"train": [], "val": [digest]}, "trained or selected on 1 of the 20 images (photos/00)"),
-        ({"train": [digest], "val": []}, "trained or selected on 1 of the 20 images (photos/00)"),
+        ({"train": [], "val": [digest]}, "trained or selected on 1 of 20 images (photos/00)"),
+        ({"train": [digest], "val": []}, "trained or selected on 1 of 20 images (photos/00)"),
         (None, "its run has no record of it"),
     ]
     for images, words in cases:
@@ -237,6 +240,41 @@ def test_models_are_judged_as_they_are_served_projected(photos: Path, net: Regis
     found = evidence.Evidence.parse(document)
     assert found.facts["settings"].endswith("consistency exact")
     assert min(row.metrics["lr_consistency"] for row in found.models[0].rows) > 50, "of images of 8 bits, some cut off"
+
+
+def test_a_real_signal_while_models_are_measured_changes_nothing_and_the_same_line_goes_on(
+    photos: Path, net: Registry, tmp_path: Path
+) -> None:
+    """SIGTERM to processes of their own, once they are at the first score; then the same lines without the hold."""
+    version, run = add(net, 0.2), Path(f"run{net._count}").resolve()
+    held = ["metrics.psnr_y._target_=held.HeldPSNR", f"+metrics.psnr_y.folder={tmp_path}"]
+    env = environment(tmp_path)
+    model = [f"restorer={run / 'model'}", f"run={run}", f"benchmark={photos / 'val'}", "scale=2", "device=cpu"]
+    lines = {
+        "promote": settings(net, photos),
+        "evaluate": [*model, f"report={tmp_path / 'report'}", "metrics=[psnr,ssim]", "num_pictures=1"],
+    }
+    for command, words in lines.items():
+        line = [sys.executable, "-m", "sr_lab.cli", command, *words, *held]
+        process = subprocess.Popen(line, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            signalled(process, tmp_path, "metric")
+            told = process.communicate(timeout=PATIENCE)[1]
+        finally:
+            process.kill()
+        for name in ("go", "metric.there"):
+            (tmp_path / name).unlink()
+        assert process.returncode == 143, told
+        assert "stopped by SIGTERM: while the" in told
+        assert "Traceback" not in told
+    assert (net.aliases, net.actions) == ({"candidate": version}, [])
+    assert not Path(f"runs/promotion/{net.name}").exists()
+    assert not list((tmp_path / "report").glob("*"))
+    assert "test/" not in (run / "tracking" / "events.jsonl").read_text()
+    assert main(["evaluate", *lines["evaluate"]]) == 0
+    assert "test/" in (run / "tracking" / "events.jsonl").read_text()
+    assert main(["promote", *lines["promote"]]) == 0
+    assert net.aliases == {"champion": version}
 
 
 def test_images_of_one_scene_count_once_and_the_same_weights_are_no_improvement(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 from torch import Tensor
 
+from sr_lab.base.words import counted
 from sr_lab.config.compose import build, compose
 from sr_lab.config.words import setting
 from sr_lab.degradations.preset import SeededDegradation
@@ -497,7 +498,7 @@ def _measured(metric: Any, restored: Image, target: Image) -> float:
 
     one, other = as_tensor(restored), as_tensor(target)
     if len(one) != 1 or len(other) != 1:
-        raise ValueError(f"{len(one)} and {len(other)} images: give one each, and take the mean over images")
+        raise ValueError(f"{len(one)} and {counted(len(other), 'image')}: give one each, and take the mean over images")
     with torch.inference_mode():
         return float(metric.per_image(one, other))
 

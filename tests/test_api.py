@@ -65,7 +65,7 @@ def test_degradations_take_each_form_of_an_image_and_replay(tmp_path: Path) -> N
     assert np.array_equal(to_uint8(tensor)[:].permute(1, 2, 0).numpy(), low)
     assert not np.array_equal(degrade(photo, seed=6), low)
     assert np.array_equal(degrade.replay(photo, degrade.record(degrade.draw(seed=5))), low)
-    with pytest.raises(ValueError, match="2 records for 1 images"):
+    with pytest.raises(ValueError, match="2 records for 1 image"):
         degrade.replay(photo, degrade.record(degrade.draw(2)))
     deep = sr_lab.degradation("bicubic", scale=2)(photo.astype(np.uint16) * 257)
     assert deep.dtype == np.uint16

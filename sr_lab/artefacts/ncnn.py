@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sr_lab.base.words import counted
+
 MAGIC = "7767517"
 HALF, SINGLE = 0x01306B47, 0
 """The tag before a convolution's weights: float16, padded to a multiple of 4 bytes, or float32."""
@@ -92,7 +94,7 @@ def read_layers(param: Path) -> list[Layer]:
     except (ValueError, IndexError) as error:
         raise ValueError(f"{param} is no .param file of ncnn's: {error}") from error
     if len(layers) != count:
-        raise ValueError(f"{param} is damaged: it has {len(layers)} layers and tells of {count}")
+        raise ValueError(f"{param} is damaged: it has {counted(len(layers), 'layer')} and tells of {count}")
     return layers
 
 

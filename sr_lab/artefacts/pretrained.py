@@ -16,6 +16,7 @@ from torch import Tensor
 from sr_lab.artefacts.artefact import Artefact, build_network
 from sr_lab.artefacts.ncnn import Layer, read_ncnn
 from sr_lab.base.files import sha256
+from sr_lab.base.words import counted
 from sr_lab.networks.compact import Compact
 from sr_lab.networks.keys import convert_state_dict
 from sr_lab.networks.resized import Resized
@@ -191,7 +192,9 @@ def _public(layers: Sequence[Layer]) -> tuple[dict[str, Any], dict[str, Tensor]]
     else:
         blocks, rest = divmod(len(convs) - 6, 15)
         if rest or blocks < 1:
-            raise ValueError(f"{len(convs)} convolutions are of no RRDBNet for x4: 15 a block and 6 more")
+            raise ValueError(
+                f"{counted(len(convs), 'convolution', 'is/are')} of no RRDBNet for x4: 15 a block and 6 more"
+            )
         inner = [f"body.{i}.rdb{j}.conv{k}" for i in range(blocks) for j in (1, 2, 3) for k in (1, 2, 3, 4, 5)]
         names = ["conv_first", *inner, "conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last"]
         leaky = [layer for layer in convs if layer.activation[0] == 2]

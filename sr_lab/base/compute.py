@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from sr_lab.base.extras import install
 from sr_lab.base.signals import SIGNALS, Stopped
+from sr_lab.base.words import counted
 
 Work = Callable[[str], object]
 """What is done to a named thing; it may be done twice where a worker dies, so it has to be repeatable."""
@@ -76,15 +77,15 @@ def spread(
         Stopped: With how many are done, if the process is asked to end.
     """
     failed, done = [], 0
-    total, counted = (float(len(names)), unit) if sizes is None else (sum(sizes.values()), "MP")
-    with tqdm(total=round(total, 1), desc=title, unit=counted, disable=None) as bar:
+    total, measure = (float(len(names)), unit) if sizes is None else (sum(sizes.values()), "MP")
+    with tqdm(total=round(total, 1), desc=title, unit=measure, disable=None) as bar:
         try:
             for name, error in mapper.map(names, make):
                 failed += [f"{name}: {error}" if name not in error else error] if error else []
                 done += 1
                 bar.update(1 if sizes is None else round(sizes.get(name, 0), 3))
         except Stopped as stop:
-            said = f"{done - len(failed)} of {len(names)} {unit}s are done and stay"
+            said = f"{counted(done - len(failed), unit, 'is/are', of=len(names))} done and stay"
             raise stop.saying(said, goes_on=True) from None
     return tuple(failed)
 
@@ -136,7 +137,7 @@ def room(ray: Any, *, address: str | None, cores: int, gpus: float) -> int:
     if fits < 1 and address is None:
         raise ValueError(
             f"launcher.cores={cores}, launcher.gpus={gpus}: a worker of this size does not fit into this machine's "
-            f"{int(there.get('CPU', 0))} cores and {int(there.get('GPU', 0))} GPUs"
+            f"{counted(int(there.get('CPU', 0)), 'core')} and {counted(int(there.get('GPU', 0)), 'GPU')}"
         )
     return max(1, fits)
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import psutil
-
 from sr_lab.base.compute import num_cores
 from sr_lab.base.version import __version__
 
@@ -137,6 +135,8 @@ def library_versions(*modules: str) -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """Machine and interpreter. GPUs are listed where torch is already loaded: loading it costs seconds."""
+    import psutil
+
     gpus: list[dict[str, Any]] = []
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

@@ -30,7 +30,10 @@ def run(cfg: DictConfig) -> int:
     how = f"train with {shlex.quote(setting('data.train.exclude', file))}"
     if cfg.exclude is None:
         how = f"add {setting('exclude', file)} to this command, then {how}"
-    counts = f"{len(report.leaks)} leaks, {len(report.duplicates)} duplicates, {len(report.unreadable)} unreadable"
+    counts = (
+        f"{counted(len(report.leaks), 'leak')}, {counted(len(report.duplicates), 'duplicate')}, "
+        f"{len(report.unreadable)} unreadable"
+    )
     print(f"{looked}: {counts}.")
     if report.exclusions:
         print(f"To leave out {counted(len(report.exclusions), 'training file')}: {how}")

@@ -117,13 +117,14 @@ def _tell_folder(result: DegradedFolder) -> int:
     print(f"{counted(len(result.rows), 'low image')}: {result.low}")
     if not isinstance(result, ReplayedFolder):
         if result.num_changed_targets:
-            print(f"{result.num_changed_targets} changed targets: {result.high}")
+            print(f"{counted(result.num_changed_targets, 'changed target')}: {result.high}")
         print(f"manifest: {result.manifest}")
         return 0
     if result.differing:
         shown = ", ".join(result.differing[:5])
         print(
-            f"srlab degrade: {len(result.differing)} files differ from the manifest's: {shown}. It was made with "
+            f"srlab degrade: {counted(len(result.differing), 'file', 'differs/differ')} from the manifest's: "
+            f"{shown}. It was made with "
             f"{result.versions}: install these versions",
             file=sys.stderr,
         )
@@ -139,7 +140,7 @@ def _tell_estimate(result: Estimate) -> int:
     for name, span in (("noise sigma", fit.noise), ("blur sigma", fit.blur), ("JPEG quality", fit.quality)):
         values = f"{span.low:.3g} to {span.high:.3g}, median {span.median:.3g}" if span.present else "none"
         unknown = f", {span.unknown} could not be told" if span.unknown else ""
-        print(f"{name}: {values} ({span.share:.0%} of {span.known} images{unknown})")
+        print(f"{name}: {values} ({span.share:.0%} of {counted(span.known, 'image')}{unknown})")
     print(f"preset: {result.preset} (for degradation=NAME copy it to {config_dir() / 'degradation'}/NAME.yaml)")
     print(f"numbers: {result.numbers}\nplots: {result.plots}")
     return 0

@@ -11,6 +11,7 @@ import sys
 
 from omegaconf import DictConfig
 
+from sr_lab.config.words import counted
 from sr_lab.workflows.profile_model import ModelProfile, profile_model
 
 
@@ -19,9 +20,10 @@ def run(cfg: DictConfig) -> int:
     found = call(cfg)
     radius = "not told by its layers" if found.radius is None else f"{found.radius:g} pixels"
     print(
-        f"{found.network} x{found.scale}, {found.channels} channels: {found.parameters:,} parameters, "
+        f"{found.network} x{found.scale}, {counted(found.channels, 'channel')}: "
+        f"{counted(found.parameters, 'parameter')}, "
         f"{found.flops_per_pixel:,.0f} operations a low pixel\n"
-        f"it can see {radius} to each side; tiles need {found.halo} (measured); {found.threads} threads"
+        f"it can see {radius} to each side; tiles need {found.halo} (measured); {counted(found.threads, 'thread')}"
     )
     widths = [max(len(row[column]) for row in found.table) for column in range(len(found.table[0]))]
     for row in found.table:

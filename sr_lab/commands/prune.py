@@ -14,14 +14,17 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build, plain
-from sr_lab.config.words import line, setting
+from sr_lab.config.words import counted, line, setting
 from sr_lab.workflows.derive import Pruned, prune
 
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
     done = call(cfg)
-    share = f"{done.num_parameters:,} of {done.num_before:,} parameters ({done.num_parameters / done.num_before:.0%})"
+    share = (
+        f"{done.num_parameters:,} of {counted(done.num_before, 'parameter')} "
+        f"({done.num_parameters / done.num_before:.0%})"
+    )
     print(f"{done.artefact}: {share} are left")
     tuned = line("train", "model/network=artefact", setting("initial", done.artefact), setting("scale", done.scale))
     print(f"fine-tune it, on data of your choice: {tuned}")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from sr_lab.config.words import counted
 from sr_lab.workflows.relocate import Relocated, relocate
 
 
@@ -29,7 +30,7 @@ def run(cfg: DictConfig) -> int:
     if done.places == 0:
         print(f"{done.path} names the files in {done.new}: nothing to do")
         return 0
-    print(f"{done.path}: {done.places} places are below {done.new} now, they were below {done.old}")
+    print(f"{done.path}: {counted(done.places, 'place', 'is/are')} below {done.new} now, and before below {done.old}")
     if done.missing:
         print(f"caution: {len(done.missing)} of them are not there, for instance {done.missing[0]}")
     return 0

@@ -13,6 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import plain
+from sr_lab.config.words import counted
 from sr_lab.workflows.ablation import Ablation, ablation
 
 
@@ -21,7 +22,7 @@ def run(cfg: DictConfig) -> int:
     found = call(cfg)
     print(found.table, end="")
     if found.num_left_out:
-        print(f"{found.num_left_out} of {found.num_trials} trials are not complete and are left out")
+        print(f"{counted(found.num_left_out, 'trial', 'is/are', of=found.num_trials)} not complete and left out")
     print(f"tables and plots: {found.output}")
     return 0
 

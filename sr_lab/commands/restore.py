@@ -44,13 +44,13 @@ def run(cfg: DictConfig) -> int:
     for message in result.failures:
         print(f"srlab restore: {message}", file=sys.stderr)
     if result.failures:
-        count = f"{len(result.failures)} of {result.num_images} images failed"
+        count = f"{counted(len(result.failures), 'image', of=result.num_images)} failed"
         print(f"srlab restore: {count}; the others are written", file=sys.stderr)
         return 1
     if cfg.dry_run:
         _tell(result)
         return 0
-    print(f"{result.num_images} images: {result.output}")
+    print(f"{counted(result.num_images, 'image')}: {result.output}")
     if result.consistency:
         least = min(result.consistency.values())
         print(f"the files, degraded again, are their inputs up to {least:.1f} dB or better")
@@ -124,7 +124,7 @@ def _tell_video(cfg: DictConfig, result: RestoredVideo) -> int:
     """What was done, or would be, to a video; the exit code."""
     size = f"{result.size[0]}x{result.size[1]}"
     if cfg.dry_run:
-        frames = f"about {result.num_frames} frames" if result.num_frames else "an unknown number of frames"
+        frames = f"about {counted(result.num_frames, 'frame')}" if result.num_frames else "an unknown number of frames"
         print(
             f"{frames} of {size}: about {result.needed_bytes / 1e9:.2f} GB are needed for {result.output}, "
             f"{result.free_bytes / 1e9:.1f} GB are free; nothing was written"
@@ -145,7 +145,8 @@ def _tell(result: RestoredFolder) -> None:
     done = sum(image.done for image in result.planned)
     free = "" if result.free_bytes is None else f", {result.free_bytes / 1e9:.1f} GB are free"
     print(
-        f"{result.num_images} images, {done} of them are there: about {result.needed_bytes / 1e9:.2f} GB are needed in "
+        f"{counted(result.num_images, 'image')}, {done} of them there: about {result.needed_bytes / 1e9:.2f} GB "
+        f"are needed in "
         f"{result.output}{free}; nothing was written"
     )
 

@@ -36,7 +36,8 @@ def run(cfg: DictConfig) -> int:
         return 0
     made = create(cfg) if cfg.action == "create" else study.more(Path(cfg.output), raters=cfg.raters, votes=cfg.votes)
     print(
-        f"{counted(len(made.codes), 'code')} in {made.folder / 'codes.csv'}; each rater judges {made.trials} pairs, "
+        f"{counted(len(made.codes), 'code')} in {made.folder / 'codes.csv'}; each rater judges "
+        f"{counted(made.trials, 'pair')}, "
         f"{made.checks} of them checks\npage: {made.page}"
     )
     for what, command in study.how_to_go_on(made.folder).items():
@@ -104,7 +105,7 @@ def _told(found: study.Analysis) -> str:
     ranking = found.ranking
     left_out = len(ranking.raters) - len(ranking.counted)
     rows = [
-        f"{ranking.num_votes} votes of {counted(len(ranking.counted), 'rater')} on "
+        f"{counted(ranking.num_votes, 'vote')} of {counted(len(ranking.counted), 'rater')} on "
         f"{counted(ranking.num_images, 'image')}; {left_out} left out by the rules"
     ]
     for standing in ranking.standings:

@@ -30,7 +30,7 @@ from sr_lab.base.files import write_text
 from sr_lab.config.compose import build, compose, plain
 from sr_lab.config.experiment import winner_text, write_winner
 from sr_lab.config.tree import find_option, nearest, options
-from sr_lab.config.words import setting
+from sr_lab.config.words import counted, setting
 from sr_lab.workflows.search import (
     Choice,
     GivenUp,
@@ -105,7 +105,7 @@ def _search(cfg: DictConfig, output: Path) -> SearchResult:
         overrides = [*cfg.needs, *cfg.train, *plan.overrides(top.params)]
         overrides.append(setting("selected_on", sorted({*selected, *config.selected_on})))
         comment = [
-            f"The best of {len(found)} trials of the sweep {cfg.name} ({top.title}): {top.text(plan)}.",
+            f"The best of {counted(len(found), 'trial')} of the sweep {cfg.name} ({top.title}): {top.text(plan)}.",
             "That number was selected on, so it flatters: measure the winner on images that the sweep has not seen.",
             *(f"Hold-out of policy {label}: {text}." for label, text in holdouts.items()),
         ]

@@ -394,7 +394,9 @@ class SRDataModule(pl.LightningDataModule):
         remedy = "lower data.crop, or set data.small=skip (leave them out) or data.small=pad (mirror them)"
         if self.small == "error" and small:
             named = ", ".join(small[:5]) + (f" and {len(small) - 5} more" if len(small) > 5 else "")
-            return [f"{len(small)} training images are smaller than crop={self.crop}: {named}; {remedy}"]
+            return [
+                f"{counted(len(small), 'training image', 'is/are')} smaller than crop={self.crop}: {named}; {remedy}"
+            ]
         if self.small == "skip" and small and len(small) == len(part.whole):
             return [f"every training image is smaller than crop={self.crop}: lower data.crop or set data.small=pad"]
         return []

@@ -14,6 +14,7 @@ from typing import Any
 
 from sr_lab.base.files import sha256
 from sr_lab.base.trusted import is_within, trust_hint, trusted_packages
+from sr_lab.base.words import counted
 from sr_lab.data.degraded import Unit
 from sr_lab.data.degraded_rows import Row
 from sr_lab.data.stores import Store
@@ -43,7 +44,7 @@ def rebuild(rows: Sequence[Row], manifest: Path) -> Degradation:
     """
     configs = {row.config for row in rows}
     if len(configs) > 1:
-        raise ValueError(f"{manifest} holds {len(configs)} degradations: replay its parts apart")
+        raise ValueError(f"{manifest} holds {counted(len(configs), 'degradation')}: replay its parts apart")
     try:
         degradation = build_recorded(json.loads(configs.pop()))
     except ValueError as error:

@@ -185,7 +185,9 @@ def convert_channels(image: np.ndarray, channels: Channels, *, name: str) -> np.
     if channels == "keep" or (channels == "rgb" and num_channels == 3) or (channels == "y" and num_channels == 1):
         return image
     if num_channels not in (1, 3):
-        raise ValueError(f"{name} has {num_channels} channels: only grey and RGB convert to {channels!r}; use 'keep'")
+        raise ValueError(
+            f"{name} has {counted(num_channels, 'channel')}: only grey and RGB convert to {channels!r}; use 'keep'"
+        )
     if channels == "rgb":
         return np.repeat(image, 3, axis=2)
     top = np.iinfo(image.dtype).max

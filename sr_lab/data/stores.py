@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sr_lab.base.files import replacing
+from sr_lab.base.words import counted
 from sr_lab.images import IMAGE_SUFFIXES, ImageError, read_image, write_image
 from sr_lab.images.extras import Extras, read_extras
 from sr_lab.images.folders import tell_unread, walk_images
@@ -199,7 +200,7 @@ def distinct_stems(names: Sequence[str]) -> list[str]:
             clashes.append(f"{seen[stem]} and {name}")
         seen.setdefault(stem, name)
     if clashes:
-        more = f" and {len(clashes) - 5} more pairs" if len(clashes) > 5 else ""
+        more = f" and {counted(len(clashes) - 5, 'more pair')}" if len(clashes) > 5 else ""
         raise ValueError(f"{'; '.join(clashes[:5])}{more} would be written to one file: rename one of them")
     return list(seen)
 

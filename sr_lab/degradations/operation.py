@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.base.randomness import Floats, Streams, child, digest64, frame_seed, uniforms, upload
+from sr_lab.base.words import counted
 from sr_lab.degradations.base import Degradation, Key, Params
 from sr_lab.degradations.canvas import VARYING, Canvas, from_canvas, to_canvas
 from sr_lab.images import full_precision
@@ -257,7 +258,7 @@ def _column(columns: Columns, name: str, batch_size: int, where: str) -> npt.NDA
     if not isinstance(values, np.ndarray):
         raise ValueError(f"parameter {where}{name} is missing: draw the parameters by the same pipeline")
     if len(values) != batch_size:
-        raise ValueError(f"parameter {where}{name} is of {len(values)} samples, the batch has {batch_size}")
+        raise ValueError(f"parameter {where}{name} is of {counted(len(values), 'sample')}, the batch has {batch_size}")
     return values
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from sr_lab.base.randomness import Streams, child, uniforms
+from sr_lab.base.words import counted
 from sr_lab.degradations.base import Degradation
 from sr_lab.degradations.canvas import Canvas, from_canvas, joined, to_canvas
 from sr_lab.degradations.operation import (
@@ -128,7 +129,8 @@ class Shuffle(Chain):
         expected = np.arange(len(self.ops))
         if not isinstance(order, np.ndarray) or order.shape != (batch_size, len(expected)):
             raise ValueError(
-                f"parameter {where}order must hold {len(expected)} numbers for each of {batch_size} samples"
+                f"parameter {where}order must hold {counted(len(expected), 'number')} for each of "
+                f"{counted(batch_size, 'sample')}"
             )
         if (np.sort(order, axis=1) != expected).any():
             raise ValueError(f"parameter {where}order must be a permutation of 0..{len(expected) - 1} in each sample")
@@ -198,7 +200,9 @@ class Choice(Chain):
         super().check(columns, batch_size, where=where)
         choice = columns.get("choice")
         if not isinstance(choice, np.ndarray) or choice.shape != (batch_size,):
-            raise ValueError(f"parameter {where}choice must hold one number for each of {batch_size} samples")
+            raise ValueError(
+                f"parameter {where}choice must hold one number for each of {counted(batch_size, 'sample')}"
+            )
         if choice.size and not (choice.min() >= 0 and choice.max() < len(self.ops)):
             raise ValueError(f"parameter {where}choice must lie in 0..{len(self.ops) - 1}")
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy.typing as npt
 from torch import Tensor
 
+from sr_lab.base.words import counted
 from sr_lab.degradations.base import Degradation, Params, Record, params_from_records, record
 from sr_lab.images.colour import crop_to_multiple
 from sr_lab.images.forms import Image, as_tensor, in_the_form_of
@@ -81,7 +82,7 @@ class SeededDegradation:
         """
         high = as_tensor(image)
         if len(records) != len(high) and not self.degradation.deterministic:
-            raise ValueError(f"{len(records)} records for {len(high)} images: one each is needed")
+            raise ValueError(f"{counted(len(records), 'record')} for {counted(len(high), 'image')}: one each is needed")
         return in_the_form_of(self.apply(high, params_from_records(records)), image)
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from sr_lab.base.extras import install
 from sr_lab.base.randomness import Floats
+from sr_lab.base.words import counted
 from sr_lab.degradations.compression import Bytes, to_bytes, to_floats
 from sr_lab.degradations.operation import Array, Operation, Sample, Size
 from sr_lab.degradations.ranges import Range, between, bounds, integer_bounds, integers
@@ -91,7 +92,7 @@ def code_clip(
         decoder.extradata = encoder.extradata
     pictures = [picture for packet in [*packets, None] for picture in decoder.decode(packet)]
     if len(pictures) != len(frames):
-        raise RuntimeError(f"{codec} gave {len(pictures)} of {len(frames)} frames back")
+        raise RuntimeError(f"{codec} gave {len(pictures)} of {counted(len(frames), 'frame')} back")
     return [
         picture.to_ndarray(format=pixels).reshape(height, width, -1)[: shape[0], : shape[1]] for picture in pictures
     ]

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from sr_lab.data.audit import same_pictures
+from sr_lab.base.words import counted
 
 FILE = "scenes.csv"
 
@@ -19,6 +19,8 @@ def merge_copies(scenes: Mapping[str, str], files: Mapping[str, Path]) -> tuple[
     Returns:
         Scene by name, and what was found, a line for each group.
     """
+    from sr_lab.data.audit import same_pictures
+
     names = {str(file): name for name, file in files.items()}
     merged, said = dict(scenes), []
     for group in same_pictures([files[name] for name in sorted(files)]):
@@ -28,7 +30,7 @@ def merge_copies(scenes: Mapping[str, str], files: Mapping[str, Path]) -> tuple[
             continue
         merged = {name: found[0] if scene in found else scene for name, scene in merged.items()}
         shown = ", ".join(members[:3]) + (", ..." if len(members) > 3 else "")
-        said.append(f"{len(members)} images show one picture ({shown})")
+        said.append(f"{counted(len(members), 'image')} show one picture ({shown})")
     return merged, said
 
 
@@ -64,5 +66,7 @@ def find_scenes(folder: Path, names: Sequence[str], *, clips: bool = False) -> d
     bare = {PurePosixPath(name).with_suffix("").as_posix(): scene for name, scene in given.items() if name}
     scenes = {name: given.get(name) or bare.get(name) or "" for name in names}
     if missing := [name for name, scene in scenes.items() if not scene]:
-        raise ValueError(f"{file} names no scene for {len(missing)} of {len(names)} images, {missing[0]} among them")
+        raise ValueError(
+            f"{file} names no scene for {len(missing)} of {counted(len(names), 'image')}, {missing[0]} among them"
+        )
     return scenes

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from sr_lab.base.words import counted
 from sr_lab.images.metadata import IPTC_KEYWORD, IPTC_MARK, XMP_KEYWORD, XMP_MARK
 
 DROPPED = {
@@ -84,7 +85,7 @@ def dropped_sentences(found: Iterable[tuple[str, Extras]], dropped: Mapping[str,
     listed = list(found)
     having = {kind: [name for name, extras in listed if kind in extras.kinds] for kind in dropped}
     return tuple(
-        f"{len(names)} of {len(listed)} images have {dropped[kind]}; the first is {names[0]}"
+        f"{counted(len(names), 'image', 'has/have', of=len(listed))} {dropped[kind]}; the first is {names[0]}"
         for kind, names in having.items()
         if names
     )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from sr_lab.base.words import counted
 from sr_lab.images.headers import ImageError
 
 IMAGE_SUFFIXES = frozenset(
@@ -78,7 +79,7 @@ def tell_unread(place: str, names: Sequence[str]) -> None:
     kinds = Counter(PurePosixPath(name.removesuffix(" (a link to nothing)")).suffix.lower() for name in names)
     counts = ", ".join(f"{kind or 'without suffix'}: {count}" for kind, count in kinds.most_common(_MOST_SHOWN))
     shown = ", ".join(names[:_MOST_SHOWN]) + (", ..." if len(names) > _MOST_SHOWN else "")
-    message = f"{len(names)} files in {place} are not read ({counts}): {shown}"
+    message = f"not read in {place}: {counted(len(names), 'file')} ({counts}): {shown}"
     if message not in _told:
         _told.add(message)
         LOG.warning("%s", message)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from sr_lab.base.extras import remedy
+from sr_lab.base.words import counted
 from sr_lab.images.exif import orientation
 from sr_lab.images.headers import ImageError
 from sr_lab.images.metadata import Metadata
@@ -79,7 +80,9 @@ def _jxl(data: bytes, max_pixels: int) -> Decoded:
     pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
     check_size(pixels.shape[1], pixels.shape[0], max_pixels)
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.shape[2] > 4:
-        raise ImageError(f"has samples of type {pixels.dtype} in {pixels.shape[2]} bands; convert it to 8 or 16 bits")
+        raise ImageError(
+            f"has samples of type {pixels.dtype} in {counted(pixels.shape[2], 'band')}; convert it to 8 or 16 bits"
+        )
     boxes = dict(_boxes(data))
     exif = boxes.get(b"Exif", b"")[4:] or None
     return pixels, 1, pixels.shape[2] in (2, 4), Metadata(exif=exif, xmp=boxes.get(b"xml "), icc=_jxl_profile(data))

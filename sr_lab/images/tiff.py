@@ -4,20 +4,23 @@ import io
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import tifffile
 from PIL import Image
 
+from sr_lab.base.words import counted
 from sr_lab.images.exif import moved_exif, text_tags
 from sr_lab.images.formats import Form
 from sr_lab.images.headers import ImageError
 from sr_lab.images.jpeg import decode_jpeg, regroup
 from sr_lab.images.metadata import Metadata, Tag
 from sr_lab.images.png import deflated
+
+if TYPE_CHECKING:
+    import tifffile  # its import takes a tenth of a second, and few images are TIFF
 
 _ALPHA = (1, 2)
 _ASSOCIATED = 1
@@ -43,6 +46,8 @@ def read_tiff(source: Path | bytes, *, max_pixels: int) -> tuple[npt.NDArray[Any
     Raises:
         ImageError: with the words that follow the file's name.
     """
+    import tifffile
+
     try:
         with tifffile.TiffFile(source if isinstance(source, Path) else io.BytesIO(source)) as file:
             pages = [page.aspage() for page in file.pages]
@@ -50,7 +55,9 @@ def read_tiff(source: Path | bytes, *, max_pixels: int) -> tuple[npt.NDArray[Any
             if not pages:
                 raise ImageError("is truncated: no page is where its header says; fetch it again")
             if len(pages) > 1:
-                raise ImageError(f"has {len(pages)} pages; store each as its own file, or as the bands of one page")
+                raise ImageError(
+                    f"has {counted(len(pages), 'page')}; store each as its own file, or as the bands of one page"
+                )
             page = pages[0]
             check_size(page.imagewidth, page.imagelength, max_pixels)
             _check_page(page, page.parent.filehandle.size)
@@ -68,6 +75,8 @@ def read_tiff(source: Path | bytes, *, max_pixels: int) -> tuple[npt.NDArray[Any
 
 def write_tiff(path: Path, image: npt.NDArray[Any]) -> None:
     """Write (H, W, C) uint8 or uint16 as one page, compressed without loss; three bands are taken for RGB."""
+    import tifffile
+
     bands = image.shape[2]
     extra = {3: (), 1: ()}.get(bands, ("unspecified",) * (bands - 1))
     tifffile.imwrite(
@@ -92,7 +101,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _check_page(page: tifffile.TiffPage, num_bytes: int) -> None:
+def _check_page(page: "tifffile.TiffPage", num_bytes: int) -> None:
     if page.imagedepth != 1:
         raise ImageError(f"holds a volume of {page.imagedepth} slices; store each as its own file")
     if page.photometric == _SEPARATED:
@@ -105,7 +114,7 @@ def _check_page(page: tifffile.TiffPage, num_bytes: int) -> None:
         raise ImageError("is truncated: parts of the pixels lie beyond the end of the file")
 
 
-def _check_jpeg_parts(page: tifffile.TiffPage) -> None:
+def _check_jpeg_parts(page: "tifffile.TiffPage") -> None:
     """Every strip or tile is JPEG data, whose common tables stand apart."""
     tables = page.jpegtables[:-2] if page.jpegtables else None  # without the end marker
     for start, count in zip(page.dataoffsets, page.databytecounts, strict=False):
@@ -115,7 +124,7 @@ def _check_jpeg_parts(page: tifffile.TiffPage) -> None:
             decode_jpeg(part if tables is None else tables + part[2:])
 
 
-def _decode(page: tifffile.TiffPage, source: Path | bytes, orientation: int) -> tuple[npt.NDArray[Any], bool]:
+def _decode(page: "tifffile.TiffPage", source: Path | bytes, orientation: int) -> tuple[npt.NDArray[Any], bool]:
     image: npt.NDArray[Any] | None
     try:
         image = page.asarray()
@@ -160,7 +169,7 @@ def _unmultiplied(image: npt.NDArray[Any], alpha: int, others: list[int]) -> npt
     return image
 
 
-def _metadata(page: tifffile.TiffPage) -> Metadata:
+def _metadata(page: "tifffile.TiffPage") -> Metadata:
     """What a page holds beside its pixels, but for its description of itself."""
     tags = page.tags
     found: dict[str, Any] = {
@@ -183,7 +192,7 @@ def _bytes(value: object) -> bytes | None:
     return np.asarray(value).tobytes() or None
 
 
-def _exif(page: tifffile.TiffPage) -> bytes | None:
+def _exif(page: "tifffile.TiffPage") -> bytes | None:
     """EXIF data of what describes the picture: camera, time, artist, and the EXIF and GPS directories."""
     if page.parent.is_bigtiff or not any(tag.code in _DESCRIBING for tag in page.tags):
         return None
@@ -214,6 +223,8 @@ def write_tiff_rows(stream: BinaryIO, bands: Iterable[npt.NDArray[Any]], form: F
         form: What they make together.
         metadata: What is stored beside the pixels; EXIF not in a file of more than 4 GiB.
     """
+    import tifffile
+
     channels = form.bands + form.alpha
     dtype = np.dtype(np.uint8 if form.bits == 8 else np.uint16)
     line = form.width * channels * dtype.itemsize

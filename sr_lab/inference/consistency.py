@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from sr_lab.degradations.base import Degradation
-from sr_lab.degradations.estimate import estimate_image
 from sr_lab.degradations.linear import LinearDegradation, NotLinear
 from sr_lab.degradations.resize import Bicubic
 from sr_lab.images import to_levels, to_tensor
@@ -227,4 +226,6 @@ def _estimated(low: Tensor) -> float:
         )
     if float(low.max() - low.min()) < 1 / 255:
         return 0.0
+    from sr_lab.degradations.estimate.single import estimate_image
+
     return estimate_image(to_levels(low.cpu(), "uint16")).noise.guess

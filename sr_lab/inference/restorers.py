@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from sr_lab.base.words import counted
 from sr_lab.images import resize_bicubic, rgb_to_y
 from sr_lab.inference.halo import known_halo
 from sr_lab.inference.tiles import BICUBIC_HALO, Halo, TilePlan, plan_network, plan_tiles
@@ -208,7 +209,7 @@ class NetworkRestorer:
             gain = apply(rgb_to_y(low)) - rgb_to_y(enlarged)
             # The same amount added to R, G and B leaves both colour differences and adds 219/255 of it to the luma.
             return enlarged + gain * (255 / 219)
-        raise ValueError(f"the network restores {self.num_channels} channels, the image has {channels}")
+        raise ValueError(f"the network restores {counted(self.num_channels, 'channel')}, the image has {channels}")
 
 
 class MeanRestorer:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from sr_lab.base.words import counted
 from sr_lab.images import rgb_to_y
 from sr_lab.metrics.protocol import Protocol, ProtocolMismatch, rounded, same_shape
 
@@ -49,7 +50,7 @@ class ClipProtocol(Protocol):
         if deep:
             raise ProtocolMismatch(f"the clip has 16 bits, and protocol {self.name} rounds to 8: there is none for it")
         if self.suffix == "y" and num_channels not in (1, 3):
-            raise ProtocolMismatch(f"{num_channels} channels have no luma: give protocol=reds4_rgb")
+            raise ProtocolMismatch(f"{counted(num_channels, 'channel', 'has/have')} no luma: give protocol=reds4_rgb")
 
     def compare(self, restored: Tensor, target: Tensor, *, scale: int) -> tuple[Tensor, Tensor]:
         """The two frames, cropped already, rounded to 8 bits; luma of them, not rounded, where luma is compared."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sr_lab import backbones
 from sr_lab.backbones import MissingWeights, Net
+from sr_lab.base.words import counted
 from sr_lab.images import to_uint8
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
@@ -121,7 +122,7 @@ class LPIPSMetric(PerImageMetric):
         """LPIPS compares grey or RGB images."""
         if num_channels in (1, 3):
             return None
-        return f"LPIPS compares grey or RGB images, these have {num_channels} channels"
+        return f"LPIPS compares grey or RGB images, these have {counted(num_channels, 'channel')}"
 
     def per_image(self, restored: Tensor, target: Tensor) -> Tensor:
         """(B,) distances of the images rounded to 8 bit; (0,) where there are no weights."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.base.errors import SRLabError
+from sr_lab.base.words import counted
 from sr_lab.images import crop_border, crop_to_multiple, resize_bicubic, rgb_to_y
 
 _STRIP_PIXELS = 2**16
@@ -85,7 +86,7 @@ class Protocol(ABC):
             )
         if self.suffix == "y" and num_channels not in (1, 3):
             raise ProtocolMismatch(
-                f"{num_channels} channels have no luma: give protocol=rgb_crop, which scores them all"
+                f"{counted(num_channels, 'channel', 'has/have')} no luma: give protocol=rgb_crop, which scores them all"
             )
 
     def inputs(
@@ -116,7 +117,7 @@ class Protocol(ABC):
                 f"the original of {high.shape[-1]}x{high.shape[-2]} divided by scale={scale}"
             )
         if low.shape[1] != target.shape[1]:
-            raise ValueError(f"low image has {low.shape[1]} channels, the original {target.shape[1]}")
+            raise ValueError(f"low image has {counted(low.shape[1], 'channel')}, the original {target.shape[1]}")
         return low, target
 
     def shrink(self, image: Tensor, *, scale: int, degrade: Callable[[Tensor], Tensor]) -> Tensor:
@@ -157,7 +158,10 @@ class YCrop(Protocol):
         """Unrounded luma of the images rounded to 8 bit; see the base class."""
         same_shape(restored, target)
         if restored.shape[1] not in (1, 3):
-            raise ValueError(f"{restored.shape[1]} channels have no luma: use protocol=rgb_crop, which scores them all")
+            raise ValueError(
+                f"{counted(restored.shape[1], 'channel', 'has/have')} no luma: use "
+                f"protocol=rgb_crop, which scores them all"
+            )
         return _rounded_luma(_inner(restored, scale)), _rounded_luma(_inner(target, scale))
 
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from sr_lab.base.statistics.energy import Array
 from sr_lab.monitoring.features import Feature, feature
 from sr_lab.monitoring.shifts import FeatureShift
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CAUSES = ("quality", "noise", "blur", "megapixels", "aspect", "brightness", "contrast", "saturation", "warmth", "tint")
 """Features that are parameters of what was done to the images; the others are consequences."""
@@ -46,7 +49,7 @@ class Change:
 
 
 def explain(
-    reference: pd.DataFrame, current: pd.DataFrame, shifts: Sequence[FeatureShift], *, q: float = 0.05
+    reference: "pd.DataFrame", current: "pd.DataFrame", shifts: Sequence[FeatureShift], *, q: float = 0.05
 ) -> list[Change]:
     """The parameters that changed, the largest effect first.
 
@@ -67,7 +70,7 @@ def explain(
     return [_change(shift, reference, current, certain=bool(named)) for shift in named or causes[:1]]
 
 
-def _change(shift: FeatureShift, before: pd.DataFrame, after: pd.DataFrame, *, certain: bool) -> Change:
+def _change(shift: FeatureShift, before: "pd.DataFrame", after: "pd.DataFrame", *, certain: bool) -> Change:
     known = feature(shift.name)
     reference, current = (table[shift.name].to_numpy(np.float64) for table in (before, after))
     if shift.name == "quality":

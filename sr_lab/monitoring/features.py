@@ -7,12 +7,15 @@ change of equal weight is about equally long, and in units of the reference's ow
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from sr_lab.degradations.estimate import ImageEstimate
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[np.float64]
 
@@ -91,7 +94,7 @@ def feature(name: str) -> Feature:
     return (INPUT | OUTPUT)[name]
 
 
-def feature_columns(table: pd.DataFrame) -> list[str]:
+def feature_columns(table: "pd.DataFrame") -> list[str]:
     """The columns of a profile's table that are features, in their order."""
     return [name for name in table.columns if name in INPUT or name in OUTPUT or _CONTENT.match(str(name))]
 
@@ -120,7 +123,7 @@ def input_features(estimate: ImageEstimate, *, width: int, height: int) -> dict[
     return {name: float(values[name]) for name in INPUT}
 
 
-def transformed(table: pd.DataFrame, names: Sequence[str]) -> Array:
+def transformed(table: "pd.DataFrame", names: Sequence[str]) -> Array:
     """(N, F) values of a profile's table on the scale of the tests."""
     columns = [feature(name).scaled(table[name].to_numpy(np.float64)) for name in names]
     return np.stack(columns, axis=1)
@@ -141,14 +144,14 @@ class Scaling:
     width: Array
 
     @classmethod
-    def of(cls, table: pd.DataFrame) -> "Scaling":
+    def of(cls, table: "pd.DataFrame") -> "Scaling":
         """By median and interquartile range of a reference: for effect sizes."""
         names = feature_columns(table)
         low, middle, high = np.percentile(transformed(table, names), (25, 50, 75), axis=0)
         return cls(names, middle, _width((high - low) / 1.349, names))
 
     @classmethod
-    def pooled(cls, *tables: pd.DataFrame) -> "Scaling":
+    def pooled(cls, *tables: "pd.DataFrame") -> "Scaling":
         """By the shortest interval that holds 80 % of all tables together: for a permutation test.
 
         A scale of the reference alone would tell the two sets apart, so the test would not keep its level. The shortest
@@ -162,7 +165,7 @@ class Scaling:
         low, high = values[start, columns], values[start + span, columns]
         return cls(names, (low + high) / 2, _width((high - low) / 2.563, names))
 
-    def __call__(self, table: pd.DataFrame) -> Array:
+    def __call__(self, table: "pd.DataFrame") -> Array:
         """(N, F) deviations of each image from the centre, in units of the width, cut at both ends."""
         values = (transformed(table, self.names) - self.centre) / self.width
         return np.clip(values, -MAX_DEVIATION, MAX_DEVIATION)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from sr_lab.base.files import sha256
@@ -180,6 +179,8 @@ def measure_files(
         "versions": library_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    import pandas as pd
+
     return Profile(pd.DataFrame(rows), extractor.settings(), facts, tuple(estimates))
 
 

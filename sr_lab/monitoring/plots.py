@@ -2,9 +2,9 @@
 
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,12 +15,15 @@ from sr_lab.monitoring.features import feature
 from sr_lab.monitoring.repeated import Check
 from sr_lab.monitoring.stream import StreamResult
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _BEFORE, _NOW, _SOFT, _ALARM = "#8a8f96", "#0b6e8a", "#d6d8db", "#c43d20"
 _COLUMNS = 4
 
 
 def plot_drift(
-    drift: Drift, reference: pd.DataFrame, current: pd.DataFrame, *, q: float = 0.05, num_features: int = 8
+    drift: Drift, reference: "pd.DataFrame", current: "pd.DataFrame", *, q: float = 0.05, num_features: int = 8
 ) -> bytes:
     """How far every feature moved, and the distributions of those that moved most, as PNG."""
     ranked = sorted(drift.shifts, key=lambda shift: -shift.wasserstein)
@@ -87,7 +90,7 @@ def plot_stream(result: StreamResult, *, num_features: int = 6) -> bytes:
     return _png(figure)
 
 
-def _histogram(axes: Axes, name: str, before: pd.Series, now: pd.Series) -> None:
+def _histogram(axes: Axes, name: str, before: "pd.Series", now: "pd.Series") -> None:
     known = feature(name)
     title = f"{known.label}, {known.unit}" if known.unit else known.label
     columns = {"reference": before.to_numpy(float), "now": now.to_numpy(float)}

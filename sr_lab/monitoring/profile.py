@@ -5,16 +5,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from sr_lab.base import provenance
 from sr_lab.base.files import write_bytes
 from sr_lab.degradations.estimate import ImageEstimate
 from sr_lab.monitoring.features import feature_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 """Of the features: raised when one of them comes out differently."""
@@ -33,7 +32,7 @@ class Profile:
         estimates: of the images; empty where the profile was read from a file.
     """
 
-    table: pd.DataFrame
+    table: "pd.DataFrame"
     settings: Mapping[str, Any]
     facts: Mapping[str, Any]
     estimates: tuple[ImageEstimate, ...] = field(default=(), repr=False)
@@ -54,6 +53,9 @@ class Profile:
 
 def write_profile(profile: Profile, path: Path) -> None:
     """Writes a profile, whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     table = pa.Table.from_pandas(profile.table, preserve_index=False)
     content = json.dumps({"settings": profile.settings, **profile.facts}, default=str)
     buffer = io.BytesIO()
@@ -71,6 +73,9 @@ def read_profile(path: Path, *, allow_none: bool = False) -> Profile:
     Raises:
         ValueError: if the file is missing, is no profile, or holds no image.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     if not path.is_file():
         raise ValueError(f"{path} does not exist: give the profile that srlab profile wrote")
     try:

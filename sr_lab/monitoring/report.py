@@ -11,6 +11,7 @@ import numpy as np
 
 from sr_lab.base.files import write_bytes, write_text
 from sr_lab.base.page import render
+from sr_lab.base.words import counted
 from sr_lab.images import ImageError, read_image
 from sr_lab.monitoring.comparison import Drift
 from sr_lab.monitoring.explanation import Change
@@ -62,7 +63,7 @@ class Finding:
         check, repeated = checks[-1], watch.horizon > 1
         rule = "energy distance, permutation test"
         if repeated:
-            rule += f"; check {len(checks)}, {watch.alpha:g} spent over {watch.horizon} checks"
+            rule += f"; check {len(checks)}, {watch.alpha:g} spent over {counted(watch.horizon, 'check')}"
         before = checks[-2] if len(checks) > 1 else None
         kept_on = before is not None and before.alarm and not before.unusable
         return cls(
@@ -104,7 +105,7 @@ class Finding:
             alarm=at is not None or usability.alarm,
             new=(fresh or usability.alarm) and not was_on,
             drifted=at is not None,
-            rule=f"bets on ranks, valid at any time; {len(result.log_capital)} images"
+            rule=f"bets on ranks, valid at any time; {counted(len(result.log_capital), 'image')}"
             + ("" if at is None else f", alarm with image {at + 1}"),
             p_value=result.p_value,
             level=alpha,

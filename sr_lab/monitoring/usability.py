@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sr_lab.base.words import counted
 from sr_lab.monitoring.features import feature_columns
 from sr_lab.monitoring.profile import Profile
 
@@ -73,7 +74,7 @@ class Usability:
         kinds = {**{kind: len(names) for kind, names in self.unusable.items()}, "repeated": len(self.repeated)}
         parts = ", ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
         sign = "more than" if self.alarm else "up to"
-        what = f"{self.number} of {self.num_files} images ({self.share:.0%}) cannot be used or are repeated"
+        what = f"{counted(self.number, 'image', of=self.num_files)} ({self.share:.0%}) cannot be used or repeat another"
         return f"{what}, {sign} {self.allowed:.0%} may: {parts or 'none'}"
 
     def as_dict(self) -> dict[str, Any]:

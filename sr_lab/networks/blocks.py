@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from sr_lab.base.words import counted
+
 
 def conv(channels_in: int, channels_out: int, kernel: int = 3) -> nn.Conv2d:
     """A convolution that keeps height and width (odd ``kernel``, zero padding)."""
@@ -19,7 +21,7 @@ def checked_widths(widths: Sequence[int] | None, *, count: int, default: int) ->
     if widths is None:
         return [default] * count
     if len(widths) != count or min(widths) < 1:
-        raise ValueError(f"widths={list(widths)}: this network needs {count} numbers of at least 1")
+        raise ValueError(f"widths={list(widths)}: this network needs {counted(count, 'number')} of at least 1")
     return list(widths)
 
 

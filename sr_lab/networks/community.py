@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.base.extras import install
+from sr_lab.base.words import counted
 from sr_lab.networks.base import Network
 from sr_lab.networks.keys import read_weights, readings
 from sr_lab.networks.padding import cut, pad_to_multiple
@@ -106,7 +107,9 @@ def load_community(*, path: str, scale: int | None = None, num_channels: int | N
     if not isinstance(descriptor, spandrel.ImageModelDescriptor) or descriptor.size_requirements.square:
         raise ValueError(f"{title} is not a network from image to image of any shape")
     if descriptor.input_channels != descriptor.output_channels:
-        raise ValueError(f"{title} makes {descriptor.output_channels} channels of {descriptor.input_channels}")
+        raise ValueError(
+            f"{title} makes {counted(descriptor.output_channels, 'channel')} of {descriptor.input_channels}"
+        )
     if scale not in (None, descriptor.scale):
         raise ValueError(f"{title} is for another factor than scale={scale}: give scale={descriptor.scale}")
     if num_channels not in (None, descriptor.input_channels):

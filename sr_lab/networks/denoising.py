@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sr_lab.base.randomness import device_normal_table, image_noise
+from sr_lab.base.words import counted
 from sr_lab.diffusion.sampling import Denoiser, Noise
 from sr_lab.networks.base import GenerativeNetwork
 from sr_lab.networks.tiling import apply_tiled
@@ -62,7 +63,9 @@ class DenoisingNetwork(GenerativeNetwork):
             ValueError: if there are neither one seed nor as many as images.
         """
         if len(seeds) != 1 and len(seeds) != low.shape[0]:
-            raise ValueError(f"{len(seeds)} seeds for {low.shape[0]} images: give one, or one for each image")
+            raise ValueError(
+                f"{counted(len(seeds), 'seed')} for {counted(low.shape[0], 'image')}: give one, or one for each image"
+            )
         shape = (low.shape[1], low.shape[2] * self.scale, low.shape[3] * self.scale)
         return lambda field: image_noise(seeds, shape, plane=field, device=low.device).to(low.dtype)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sr_lab.base.words import counted
 from sr_lab.networks.base import Network
 from sr_lab.networks.blocks import PixelShuffleUpsampler, ResidualBlock, checked_widths, conv
 
@@ -46,7 +47,9 @@ class EDSR(Network):
         if mean is None:
             mean = (0.4488, 0.4371, 0.4040) if num_channels == 3 else (0.5,) * num_channels
         if len(mean) != num_channels:
-            raise ValueError(f"mean has {len(mean)} values for num_channels={num_channels}: give one a channel")
+            raise ValueError(
+                f"mean has {counted(len(mean), 'value')} for num_channels={num_channels}: give one a channel"
+            )
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.value_range = value_range
         self.head = conv(num_channels, num_features)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from sr_lab.base.words import counted
 from sr_lab.networks.base import GenerativeNetwork, Network
 
 
@@ -56,7 +57,10 @@ def interpolate(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float]
         ValueError: if names, shapes, or the number or sum of the weights do not fit.
     """
     if len(states) != len(weights) or len(states) < 2:
-        raise ValueError(f"{len(states)} networks and {len(weights)} weights: give at least two, and a weight for each")
+        raise ValueError(
+            f"{counted(len(states), 'network')} and {counted(len(weights), 'weight')}: give at least two, and a "
+            f"weight for each"
+        )
     if abs(sum(weights) - 1) > 1e-6:
         raise ValueError(f"weights={list(weights)} add up to {sum(weights):g}, not to 1")
     first = states[0]

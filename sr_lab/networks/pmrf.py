@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sr_lab.base.words import counted
 from sr_lab.diffusion.sampling import estimate_velocity, restore_flow
 from sr_lab.diffusion.schedule import flow_start, flow_state
 from sr_lab.networks.base import Network
@@ -32,7 +33,8 @@ class PMRF(DenoisingNetwork):
         super().__init__(denoiser=denoiser, num_steps=num_steps)
         if (mean.scale, mean.num_channels) != (self.scale, self.num_channels):
             raise ValueError(
-                f"the mean's network is x{mean.scale} of {mean.num_channels} channels, the denoiser is x{self.scale} "
+                f"the mean's network is x{mean.scale} of {counted(mean.num_channels, 'channel')}, the denoiser "
+                f"is x{self.scale} "
                 f"of {self.num_channels}: they must agree"
             )
         self.mean = mean.requires_grad_(False).eval()

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sr_lab.base.words import counted
 from sr_lab.images import crop_to_multiple, list_images, read_image, resize_bicubic, to_tensor
 from sr_lab.networks.base import Network
 from sr_lab.networks.compact import Compact
@@ -91,7 +92,7 @@ def choose(scores: Sequence[Tensor], amount: float) -> list[Tensor]:
         mask[score.argsort(descending=True, stable=True)[: max(1, round((1 - amount) * len(score)))].cpu()] = True
         keep.append(mask)
     if all(bool(mask.all()) for mask in keep):
-        raise ValueError(f"amount={amount} takes nothing out of layers of {len(keep[0])} filters: raise it")
+        raise ValueError(f"amount={amount} takes nothing out of layers of {counted(len(keep[0]), 'filter')}: raise it")
     return keep
 
 

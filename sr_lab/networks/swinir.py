@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sr_lab.base.words import counted
 from sr_lab.networks.base import Network
 from sr_lab.networks.blocks import conv
 from sr_lab.networks.padding import cut, pad_to_multiple
@@ -166,7 +167,9 @@ class SwinIR(Network):
         if mean is None:
             mean = (0.4488, 0.4371, 0.4040) if num_channels == 3 else (0.0,) * num_channels
         if len(mean) != num_channels:
-            raise ValueError(f"mean has {len(mean)} values for num_channels={num_channels}: give one a channel")
+            raise ValueError(
+                f"mean has {counted(len(mean), 'value')} for num_channels={num_channels}: give one a channel"
+            )
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.window = self.stride = window
         self.head = conv(num_channels, num_features)

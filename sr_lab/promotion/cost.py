@@ -93,7 +93,9 @@ class RatioLimit(Check):
         ours = self._runs(evidence.candidate)
         theirs = self._runs(evidence.champion)
         if len(ours) != len(theirs):
-            raise Stop("fail", f"{self.resource}: {len(ours)} runs against {len(theirs)} are not pairs")
+            raise Stop(
+                "fail", f"{self.resource}: {counted(len(ours), 'run')} against {len(theirs)}: these are not pairs"
+            )
         if len(ours) < self.min_runs:
             raise Stop(
                 "fail",
@@ -151,8 +153,8 @@ class RatioLimit(Check):
         """Whether both are of one architecture, so that none can cost more."""
         assert evidence.champion is not None
         ours, theirs = evidence.candidate.architecture, evidence.champion.architecture
-        counted = _work_ratios(evidence).values()
-        return self.limit >= 1 and ours is not None and ours == theirs and all(ratio == 1 for ratio in counted)
+        work = _work_ratios(evidence).values()
+        return self.limit >= 1 and ours is not None and ours == theirs and all(ratio == 1 for ratio in work)
 
     def _runs(self, model: Measurement) -> Sequence[float]:
         runs = model.resources.get(self.resource)

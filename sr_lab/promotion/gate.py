@@ -255,7 +255,8 @@ def _history_problem(candidate: Measurement, policy: Policy) -> str | None:
         )
     if candidate.seen:
         return (
-            f"{candidate.model} was trained or selected on {len(candidate.seen)} of the {len(candidate.rows)} images "
+            f"{candidate.model} was trained or selected on {len(candidate.seen)} of "
+            f"{counted(len(candidate.rows), 'image')} "
             f"({_some(candidate.seen)}), where it looks better than it is: gate on images that no training and no "
             "sweep has seen"
         )

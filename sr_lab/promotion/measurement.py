@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sr_lab.base.words import counted
+
 ALL = "all"
 WORST_DECILE = "worst_decile"
 RESERVED_SLICES = (ALL, WORST_DECILE)
@@ -74,7 +76,9 @@ class Measurement:
             raise ValueError(f"{self.model}: no image was measured")
         name, count = Counter(row.name for row in self.rows).most_common(1)[0]
         if count > 1:
-            raise ValueError(f"{self.model}: image {name!r} occurs {count} times; give each image its own name")
+            raise ValueError(
+                f"{self.model}: image {name!r} occurs {counted(count, 'time')}; give each image its own name"
+            )
 
     def has(self, metric: str) -> bool:
         """Whether any image carries the metric."""

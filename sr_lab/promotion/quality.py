@@ -86,7 +86,8 @@ class QualityCheck(Check):
             raise Stop(
                 "fail",
                 f"{self.what}: {counted(num_images, 'image')} of {counted(num_scenes, 'scene')} cannot decide; the "
-                f"policy asks for {self.min_scenes} scenes: add images to the hold-out, or lower min_scenes of this "
+                f"policy asks for {counted(self.min_scenes, 'scene')}: add images to the hold-out, or lower "
+                f"min_scenes of this "
                 "check",
                 num_images=num_images,
                 num_scenes=num_scenes,

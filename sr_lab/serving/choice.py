@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from sr_lab.base.words import counted
 from sr_lab.images.files import Picture
 from sr_lab.serving.asking import TIERS, Ask
 from sr_lab.serving.models import Served
@@ -72,7 +73,9 @@ class ModelChoice:
         chosen = [pair for pair in tiers if ask.tier in ("auto", pair[0]) and pair[1].takes(facts.channels)]
         if not chosen:
             raise Problem(
-                422, f"{best.label} restores {best.num_channels} channels, the image has {facts.channels}", kind="bands"
+                422,
+                f"{best.label} restores {counted(best.num_channels, 'channel')}, the image has {facts.channels}",
+                kind="bands",
             )
         if ask.consistency is None:
             return chosen, low

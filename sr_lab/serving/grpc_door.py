@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sr_lab.base.extras import remedy
+from sr_lab.base.words import counted
 from sr_lab.serving.answering import Parts, accounted
 from sr_lab.serving.asking import Ask
 from sr_lab.serving.inference_protocol import (
@@ -132,7 +133,7 @@ def _tensor(request: Any, *, most: int) -> tuple[Pixels, str]:
         return np.frombuffer(raw, kind).reshape(shape), given.datatype
     values = np.asarray(given.contents.uint_contents, np.int64)
     if len(values) != count or values.max() > np.iinfo(kind).max:
-        raise Problem(400, f"uint_contents are not {count} values of {given.datatype}", kind="protocol")
+        raise Problem(400, f"uint_contents are not {counted(count, 'value')} of {given.datatype}", kind="protocol")
     return values.astype(kind).reshape(shape), given.datatype
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sr_lab.base.files import write_bytes
+from sr_lab.base.words import counted
 from sr_lab.data.stores import Store
 from sr_lab.serving.asking import Ask
 from sr_lab.serving.job_queue import JobQueue
@@ -96,7 +97,10 @@ class Jobs:
         if not (place / ASK).is_file():
             if len(self.queue) >= self.settings.most:
                 raise Problem(
-                    429, f"{self.settings.most} jobs wait already", kind="jobs", headers={"Retry-After": "60"}
+                    429,
+                    f"{counted(self.settings.most, 'job', 'waits/wait')} already",
+                    kind="jobs",
+                    headers={"Retry-After": "60"},
                 )
             if self.service.keys is not None:
                 self.service.keys.spend(ask.caller, facts.pixels * 4 / 1e6)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from sr_lab.base.words import counted
 from sr_lab.images.alpha import bleed
 from sr_lab.images.files import Picture
 from sr_lab.images.headers import ImageError
@@ -206,7 +207,9 @@ class Service:
         found = facts_of_picture(low)
         if found != facts:
             if not model.takes(found.channels):
-                raise Problem(422, f"{found.channels} channels cannot be restored by {model.label}", kind="bands")
+                raise Problem(
+                    422, f"{counted(found.channels, 'channel')} cannot be restored by {model.label}", kind="bands"
+                )
             self.computing.take_again(ask, found, place)
         return low
 

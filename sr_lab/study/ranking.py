@@ -265,7 +265,7 @@ def rank(
     if min(found.num_raters, found.num_images) < 2:
         notes.append("one rater or one image: nothing can be said about chance")
     elif found.num_raters < 5:
-        notes.append(f"{found.num_raters} raters are few: the intervals are rough")
+        notes.append(f"{counted(found.num_raters, 'rater', 'is/are')} few: the intervals are rough")
     if len(set(groups)) > 1:
         parts = [
             "{" + ", ".join(n for n, g in zip(plan.names, groups, strict=True) if g == group) + "}"

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from sr_lab.base.words import counted
+
 WRONG_BLUR, TIED_BLUR, DECIDED_IDENTICAL, CONTRADICTED = 2.0, 1.0, 1.0, 1.0
 """Points of suspicion."""
 
@@ -88,7 +90,7 @@ class Rules:
         """
         found = []
         if len(answers) < self.min_votes:
-            found.append(f"{len(answers)} votes, fewer than min_votes={self.min_votes}")
+            found.append(f"{counted(len(answers), 'vote')}, fewer than min_votes={self.min_votes}")
         most = sum(check.most for check in checks)
         points = sum(check.points for check in checks)
         if most and points / most > self.max_suspicion:

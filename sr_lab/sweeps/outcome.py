@@ -11,6 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sr_lab.base.statistics import half_width
+from sr_lab.base.words import counted
 from sr_lab.sweeps.plan import Plan
 from sr_lab.sweeps.queue import ERROR, attempt, latest, original, same_as
 from sr_lab.training.run_folder import RunFolder
@@ -94,7 +95,7 @@ class Setting:
         """Which trials it is."""
         if len(self.numbers) == 1:
             return f"trial {self.numbers[0]}"
-        return f"mean of {len(self.numbers)} trials ({', '.join(str(number) for number in self.numbers)})"
+        return f"mean of {counted(len(self.numbers), 'trial')} ({', '.join(str(number) for number in self.numbers)})"
 
 
 def rows(study: optuna.Study, plan: Plan) -> list[Row]:

@@ -160,7 +160,8 @@ def _give_up(ended: Sequence[Row], study: optuna.Study, plan: Plan) -> None:
         return
     if left := len(unfinished(study)):
         raise GivenUp(
-            f"the first {len(ended)} trials all failed, so the other {left} are not done. Trial {ended[0].number}, "
+            f"every trial of the first {len(ended)} failed, so the remaining {left} will not be done. Trial "
+            f"{ended[0].number}, "
             f"{ended[0].error}\nMend that; the same command goes on with the others (give_up=null: whatever fails), "
             "and name=... begins a new sweep"
         )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from sr_lab.base.words import counted
 from sr_lab.images.context import Context
 from sr_lab.losses.base import Loss
 from sr_lab.losses.taps import Taps
@@ -259,7 +260,7 @@ class TrainingModule(pl.LightningModule, ABC):
         named = ", ".join(f"{name}={values.get(name, float('nan'))}" for name in bad)
         where = f"step {self.global_step}"
         if self.device.type != "cpu":
-            where = f"at or up to {self._log_interval} steps before step {self.global_step}"
+            where = f"at or up to {counted(self._log_interval, 'step')} before step {self.global_step}"
         samples = ""
         if batch is not None and "index" in batch:
             epochs, indices = batch["epoch"].tolist(), batch["index"].tolist()

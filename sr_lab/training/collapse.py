@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sr_lab.base.words import counted
+
 REMEDIES = {
     "critic_gap": "the critic tells all images apart and teaches no more: lower model.critic_optimizer.lr, add R1 "
     "(model.r1), or lower model.gan.weight",
@@ -70,7 +72,8 @@ class CollapseWatch:
             if self._in_a_row[name] == self.patience:
                 raise Collapsed(
                     f"step {step}: the GAN has collapsed: train/{name}={values[name]:.4g} (allowed: {limit}) at "
-                    f"{self.patience} looks in a row; {REMEDIES[name]}. Bounds: model.collapse.limits.{name}; the best "
+                    f"{counted(self.patience, 'look')} in a row; {REMEDIES[name]}. Bounds: "
+                    f"model.collapse.limits.{name}; the best "
                     "weights so far are kept"
                 )
 

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from sr_lab.base.randomness import digest64, image_noise, uniforms, upload
+from sr_lab.base.words import counted
 from sr_lab.losses.base import Loss
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.networks.base import Network
@@ -87,7 +88,9 @@ class Diffusion(Regression):
             self.teacher = _denoising(teacher, "teacher").requires_grad_(False).eval()
             mine, theirs = ((one.scale, one.num_channels) for one in (network, teacher))
             if mine != theirs:
-                raise ValueError(f"the teacher is x{theirs[0]} of {theirs[1]} channels, not x{mine[0]} of {mine[1]}")
+                raise ValueError(
+                    f"the teacher is x{theirs[0]} of {counted(theirs[1], 'channel')}, not x{mine[0]} of {mine[1]}"
+                )
 
     def train(self, mode: bool = True) -> "Diffusion":
         """Puts all but the teacher into training mode."""

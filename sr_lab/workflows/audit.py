@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from sr_lab.base.files import write_json
 from sr_lab.base.signals import Stopped
+from sr_lab.base.words import counted
 from sr_lab.data.audit import AuditReport
 from sr_lab.data.audit import audit as audit_files
 from sr_lab.images import list_images
@@ -42,7 +43,8 @@ def audit(
             found = audit_files(files, others, progress=tell)
         except Stopped as stop:
             text = (
-                f"{seen} of {len(files) + len(others)} files were looked at, nothing is written; an audit begins anew"
+                f"{counted(seen, 'file', 'was/were', of=len(files) + len(others))} looked at, nothing is "
+                f"written; an audit begins anew"
             )
             raise stop.saying(text, goes_on=True) from None
     if report is not None:

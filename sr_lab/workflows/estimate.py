@@ -7,6 +7,7 @@ from typing import Any
 
 from sr_lab.base.files import replacing, write_bytes, write_json
 from sr_lab.base.signals import Stopped
+from sr_lab.base.words import counted
 from sr_lab.degradations.estimate import fit, preset
 from sr_lab.degradations.estimate.fit import Fit
 
@@ -68,7 +69,7 @@ def estimate(
         write_json(made.numbers, fitted.to_dict())
         write_bytes(made.preset, text.encode())
     except Stopped as stop:
-        count = f"{done[0]} of {done[1]} images were measured" if done[1] else "no image was measured"
+        count = f"{counted(done[0], 'image', 'was/were', of=done[1])} measured" if done[1] else "no image was measured"
         said = f"{count}, the preset is not written; an estimate begins anew"
         raise stop.saying(said, goes_on=True) from None
     return made

@@ -10,6 +10,7 @@ import torch
 
 from sr_lab.base.provenance import git_state
 from sr_lab.base.signals import deferred, saying
+from sr_lab.base.words import counted
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.clips import benchmark_of
 from sr_lab.evaluation.measuring import OutOfMemory
@@ -186,14 +187,16 @@ def cautions(scores: Scores, metadata: Mapping[str, Any]) -> list[str]:
     for key, images in not_measured_on(scores).items():
         first = next(iter(images))
         found.append(
-            f"{key} could not be measured on {len(images)} of {len(scores.scored)} images ({first}), and its mean "
+            f"{key} could not be measured on {len(images)} of {counted(len(scores.scored), 'image')} ({first}), "
+            f"and its mean "
             "leaves them out"
         )
     for key, metric in scores.metrics.items():
         above = sum(image.value(scores.names[0], key) > metric.ceiling for image in scores.scored)
         if above:
             found.append(
-                f"{above} of {len(scores.scored)} images have a {key} above {metric.ceiling:g} (equal images an "
+                f"{counted(above, 'image', 'has/have', of=len(scores.scored))} a {key} above {metric.ceiling:g} "
+                f"(equal images an "
                 f"infinite one): in the mean each of them counts as {metric.ceiling:g}"
             )
     return found

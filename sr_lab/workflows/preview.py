@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sr_lab.base.files import write_bytes
 from sr_lab.base.signals import Stopped
+from sr_lab.base.words import counted
 from sr_lab.degradations.base import Degradation, record
 from sr_lab.evaluation.contact_sheet import Panel, Section, write_sheet
 from sr_lab.evaluation.degradation_preview import cut_middle, draws_section, ladder_sections, step_section
@@ -138,7 +139,9 @@ def _draw(
     draws = {str(key): degradation.draw_keyed([key]) for key in keys}
     sections = [
         step_section(degradation, high, draws[str(keys[0])], name=name, key=str(keys[0])),
-        draws_section(degradation, high, draws, title="The result" if len(keys) == 1 else f"{len(keys)} draws"),
+        draws_section(
+            degradation, high, draws, title="The result" if len(keys) == 1 else f"{counted(len(keys), 'draw')}"
+        ),
         *ladder_sections(ladder, high, [(seed, 0, index) for index in range(num_ladder)]),
     ]
     subtitle = f"{image.name}, scale {degradation.scale}; draws are named by (seed, epoch, index)"

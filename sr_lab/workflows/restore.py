@@ -12,6 +12,7 @@ from typing import Any
 
 from sr_lab.artefacts.shipped import DEFAULT_SCALE, shipped_models
 from sr_lab.base.compute import Here, Mapper, spread
+from sr_lab.base.words import counted
 from sr_lab.data.stores import Store
 from sr_lab.images.extras import DROPPED, Extras, dropped_sentences
 from sr_lab.images.formats import FORMATS, Form
@@ -177,8 +178,8 @@ def restore(
     loaded = restorer if isinstance(mapper, Here) else None
     make = functools.partial(_work, places, load, device, wanted, loaded)
     sizes = {name: found.width * found.height / 1e6 for name, found in extras}
-    counted = sizes if all(sizes.values()) else None
-    failures = spread(mapper, list(places.names), make, title="restore", sizes=counted)
+    weighed = sizes if all(sizes.values()) else None
+    failures = spread(mapper, list(places.names), make, title="restore", sizes=weighed)
     held = _held(places) if made_by.get("consistency") else {}
     return result(failures, cautions, needed_bytes=needed, free_bytes=free, consistency=held)
 
@@ -311,7 +312,7 @@ def _twins(places: Places) -> tuple[str, ...]:
     if not places.doubles:
         return ()
     first = min(places.doubles)
-    count = f"{len(places.doubles)} images have the name of another one but for the suffix"
+    count = f"{counted(len(places.doubles), 'image', 'has/have')} the name of another one but for the suffix"
     return (f"{count}, and keep it: {first} becomes {places.stem(first)}.{places.format}",)
 
 
@@ -324,7 +325,7 @@ def _check_format(places: Places, found: list[tuple[str, Extras]]) -> None:
     deep = [name for name, extras in found if extras.bits > 8 and extras.bands in (1, 3)]
     if deep and able.bits == 8:
         what = "give format=png or tif" if places.file is None else "give an output that ends in .png or .tif"
-        count = f"{len(deep)} of {len(found)} images have 16 bits"
+        count = f"{counted(len(deep), 'image', 'has/have', of=len(found))} 16 bits"
         raise ValueError(f"{deep[0]}: {places.format} cannot hold 16 bits; {what} ({count})")
 
 

@@ -155,7 +155,7 @@ def _restore(
                 work.end(reader.take())
         except Stopped as stop:
             done = sum(len(each.packets) for each in segments)
-            said = f"{done} of {total or 'an unknown number of'} frames are done and stay"
+            said = f"{counted(done, 'frame', 'is/are', of=total or None)} done and stay"
             raise stop.saying(said, goes_on=True) from None
     if not segments:
         raise VideoError(f"{plan.facts.file}: no picture could be decoded")
@@ -187,7 +187,9 @@ def _segment(
         first = number * most
         if len(writer.packets) != frame.number + 1 - first:
             count = frame.number + 1 - first
-            raise VideoError(f"{encoder.name} gave {len(writer.packets)} packets for {counted(count, 'frame')}")
+            raise VideoError(
+                f"{encoder.name} gave {counted(len(writer.packets), 'packet')} for {counted(count, 'frame')}"
+            )
         work.keep_state(number, clip.state())
         segment = writer.finish(
             extradata=(encoder.extradata or b"").hex(),
@@ -328,7 +330,8 @@ def _damage(facts: VideoFacts, findings: Findings, joined: Joined, segments: lis
         yield f"{facts.file} is damaged: {ended} behind {end:.2f} s; what was readable is in the output"
     elif facts.num_frames > joined.packets:
         yield (
-            f"{facts.file} was cut off: its header tells of {facts.num_frames} frames, and {joined.packets} are there; "
+            f"{facts.file} was cut off: its header tells of {counted(facts.num_frames, 'frame')}, and "
+            f"{joined.packets} can be read; "
             "they are in the output"
         )
     elif joined.corrupt or _is_cut_packet(facts):

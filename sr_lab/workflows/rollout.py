@@ -14,7 +14,7 @@ from typing import Any
 
 from sr_lab.base.errors import SRLabError
 from sr_lab.base.provenance import user
-from sr_lab.base.words import line, setting
+from sr_lab.base.words import counted, line, setting
 from sr_lab.promotion.canary import Judgement, RolloutPolicy
 from sr_lab.promotion.canary.policy import HOLDBACK
 from sr_lab.tracking.registry import aliases, decisions, rollouts
@@ -62,7 +62,10 @@ class Rolled:
             "finished": f"version {now.candidate} is champion, the rollout is finished",
             "aborted": f"the rollout of version {now.candidate} is aborted",
         }.get(now.stage, f"{now.stage}, {now.share:.0%} of the clients get version {now.candidate}")
-        return f"{now.name}: {state}{', paused' if now.paused else ''} ({self.judgement.num_bursts} bursts seen)"
+        return (
+            f"{now.name}: {state}{', paused' if now.paused else ''} "
+            f"({counted(self.judgement.num_bursts, 'burst')} seen)"
+        )
 
 
 def begin(*, name: str, policy: RolloutPolicy, version: int | None = None, tracking_uri: str | None = None) -> Rollout:

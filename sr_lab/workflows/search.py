@@ -149,7 +149,10 @@ def search(
         except Stopped as stop:
             found = rows(study, plan)
             ended = sum(row.ended for row in found)
-            said = f"{ended} of {len(found)} trials have ended; those that ran go on from their checkpoints"
+            said = (
+                f"{counted(ended, 'trial', 'has/have', of=len(found))} ended; those that ran go on from "
+                f"their checkpoints"
+            )
             raise stop.saying(said, goes_on=True) from None
         result = SearchResult(
             plan=plan,
@@ -239,7 +242,9 @@ def unseen(holdouts: Mapping[str, Path], images: Sequence[Path]) -> dict[str, st
                 f"{'; '.join(pairs[:3])}{more}. A model chosen there cannot be promoted honestly: give other "
                 "validation images (data.val), or the policy another hold-out; policies=[...] names those that count"
             )
-        found[label] = f"none of its {len(tests)} images is among the {len(images)} validation files"
+        found[label] = (
+            f"none of its {counted(len(tests), 'image')} is among the {counted(len(images), 'validation file')}"
+        )
     return found
 
 

@@ -171,7 +171,7 @@ def test_all_problems_come_in_one_message(module: Make, folder: Make) -> None:
     assert "data.train.channels=rgb" in text
     assert "the network takes 4 channels, but train images have 1 or 3" in text
     assert "the network takes 4 channels, but val images have 3" in text
-    assert "1 training images are smaller than crop=32: 03.png (30x20); lower data.crop" in text
+    assert "1 training image is smaller than crop=32: 03.png (30x20); lower data.crop" in text
     assert len(found) == 5
     with pytest.raises(ValueError, match=r"(?s)^3 problems with the data:.*00\.png.*differ in their.*03\.png"):
         data.prepare_data()

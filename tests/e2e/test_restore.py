@@ -83,7 +83,7 @@ def test_an_input_that_changed_is_restored_again_and_what_cannot_be_written_is_n
     assert [name for name in ("a.png", "b.png") if after[name] != before[name]] == ["a.png"]
     assert main(["restore", f"input={low}", f"output={tmp_path / 'jpg'}", *words[3:], "format=jpg"]) == 1
     assert (
-        "deep.png: jpg cannot hold 16 bits; give format=png or tif (1 of 4 images have 16 bits)"
+        "deep.png: jpg cannot hold 16 bits; give format=png or tif (1 of 4 images has 16 bits)"
         in capsys.readouterr().err
     )
     assert not (tmp_path / "jpg").exists()

@@ -90,7 +90,7 @@ def test_a_sweep_that_gives_up_shows_what_failed(photos, tmp_path, capsys):
     given = overrides(photos, tmp_path, "space.lr.values=[1.0e+30,2.0e+30,3.0e+30]", "give_up=2")
     assert main(given) == 1
     said = capsys.readouterr()
-    assert "the first 2 trials all failed, so the other 1 are not done" in said.err
+    assert "every trial of the first 2 failed, so the remaining 1 will not be done" in said.err
     assert "Lower optimizer.lr" in said.err
     assert "Lower optimizer.lr" in (tmp_path / "sweep" / "report.html").read_text()
     with (tmp_path / "sweep" / "trials.csv").open() as stream:

@@ -127,7 +127,7 @@ def test_the_ceiling_of_a_mean_is_stated_beside_it(tmp_path: Path) -> None:
     write_image(tmp_path / "grey.png", np.full((32, 32, 3), 128, dtype=np.uint8))
     scores = evaluated(tmp_path, YCrop(), BicubicRestorer(scale=2), name="bicubic")
     assert (scores.images[0].value("bicubic", "psnr_y"), scores.mean("psnr_y")) == (float("inf"), 100)
-    assert "1 of 1 images have a psnr_y above 100" in scores.facts["cautions"][0]
+    assert "1 of 1 image has a psnr_y above 100" in scores.facts["cautions"][0]
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,8 @@ def test_what_is_dropped_is_said_once_a_run(tmp_path, monkeypatch, capsys, comma
     assert main([*words[command], "input=in", "output=out"]) == 0
     said = capsys.readouterr().err
     assert [line[:9] for line in said.splitlines()] == ["caution: "] * 3
-    assert "1 of 2 images have transparency" in said
-    assert "1 of 2 images have GeoTIFF tags, which are dropped" in said
+    assert "1 of 2 images has transparency" in said
+    assert "1 of 2 images has GeoTIFF tags, which are dropped" in said
     write_image(tmp_path / "clean" / "a.png", np.zeros((8, 8, 3), np.uint8))
     if command != "replay":
         assert main([*words[command], "input=clean", "output=out2"]) == 0

@@ -90,7 +90,7 @@ def test_inputs_degrade_the_cropped_original_where_no_low_image_is_given() -> No
 def test_inputs_refuse_sizes_that_do_not_belong_together() -> None:
     with pytest.raises(ValueError, match=r"low image is 8x7, expected 8x6.*33x26 divided by scale=4"):
         YCrop().inputs(torch.rand(1, 3, 26, 33), torch.rand(1, 3, 7, 8), scale=4, degrade=no_degradation)
-    with pytest.raises(ValueError, match="low image has 1 channels, the original 3"):
+    with pytest.raises(ValueError, match="low image has 1 channel, the original 3"):
         YCrop().inputs(torch.rand(1, 3, 24, 32), torch.rand(1, 1, 6, 8), scale=4, degrade=no_degradation)
 
 

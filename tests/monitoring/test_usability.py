@@ -79,7 +79,7 @@ def test_each_kind_raises_the_alarm_by_itself_and_is_named(folder_of, look, tmp_
         SPOILED[kind]: 8,
     }
     page = (tmp_path / "out" / "drift.html").read_text()
-    assert "8 of 30 images (27%) cannot be used or are repeated, more than 10% may" in page
+    assert "8 of 30 images (27%) cannot be used or repeat another, more than 10% may" in page
     assert f"8 {SPOILED[kind]}" in capsys.readouterr().out
     assert not (tmp_path / "out" / "preset.yaml").exists() or "drift" in found["reasons"]
 
@@ -88,7 +88,7 @@ def test_a_few_are_said_and_are_no_alarm_and_the_share_can_be_set(folder_of, loo
     folder = folder_of(28, {"black": 1, "text": 1})
     code, found = look(folder)
     assert (code, found["reasons"], found["unusable"]["alarm"]) == (0, [], False)
-    assert "2 of 30 images (7%) cannot be used or are repeated, up to 10% may" in capsys.readouterr().out
+    assert "2 of 30 images (7%) cannot be used or repeat another, up to 10% may" in capsys.readouterr().out
     assert look(folder, max_unusable=0.05)[0] == 10
     assert look(folder_of(24, {"black": 6}), max_unusable=0.5)[0] == 0
 

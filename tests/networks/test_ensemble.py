@@ -71,7 +71,7 @@ def test_interpolated_weights():
     assert torch.equal(interpolate([a, b], [1.0, 0.0])["w"], a["w"])
     with pytest.raises(ValueError, match=r"add up to 0.9, not to 1"):
         interpolate([a, b], [0.5, 0.4])
-    with pytest.raises(ValueError, match="1 networks and 1 weights"):
+    with pytest.raises(ValueError, match="1 network and 1 weight"):
         interpolate([a], [1.0])
     with pytest.raises(ValueError, match="different architectures: w differs"):
         interpolate([a, {**b, "w": torch.zeros(3)}], [0.5, 0.5])

@@ -228,7 +228,7 @@ def test_holdout_that_was_seen_or_whose_history_is_unknown_is_refused(pair, seen
     decision = gate(candidate, champion, policy(checks={"floor": Floor(**PSNR, value=20)}))
     assert only(decision, "history").verdict == verdict
     if seen:
-        assert "on 2 of the 40 images (003, 007)" in only(decision, "history").text
+        assert "on 2 of 40 images (003, 007)" in only(decision, "history").text
     assert decision.outcome == ("promote" if verdict == "pass" else "reject")
 
 

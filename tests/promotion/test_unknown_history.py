@@ -32,7 +32,7 @@ def test_an_unknown_history_is_refused_and_may_be_accepted(candidate: Measuremen
 def test_what_is_known_to_have_seen_the_holdout_is_refused_all_the_same() -> None:
     decision = gate(replace(PUBLIC, seen=frozenset({"cat"})), None, policy(accept=True))
     assert decision.outcome == "reject"
-    assert "was trained or selected on 1 of the 2 images" in decision.text
+    assert "was trained or selected on 1 of 2 images" in decision.text
 
 
 def test_the_key_leaves_policies_what_they_were() -> None:

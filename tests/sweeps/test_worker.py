@@ -159,7 +159,7 @@ def test_where_the_first_trials_all_fail_the_others_are_not_begun(make_plan):
     plan = make_plan("fail_above=-1", give_up=2)
     study = prepare(plan, num_trials=60, settings={})
     seen = []
-    with pytest.raises(GivenUp, match=r"(?s)first \d+ trials all failed.*the loss is not finite at x=.*give_up=null"):
+    with pytest.raises(GivenUp, match=r"(?s)of the first \d+ failed.*loss is not finite at x=.*give_up=null"):
         watch(plan, study, Local(num_workers=1, threads=1), plan.directory, progress=seen.append)
     ended = sum(row.ended for row in rows(study, plan))
     assert 2 <= ended < 60

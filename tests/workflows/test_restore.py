@@ -105,7 +105,7 @@ def test_alpha_is_never_lost_unsaid(restore):
 def test_profile_exif_and_xmp_are_kept_and_the_picture_stands_upright(restore, format):
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
     save(gradient(), "in/photo.jpg", exif=camera_exif(6), icc_profile=ICC, dpi=(300, 300), xmp=xmp, quality=95)
-    assert restore("in", "out", f"format={format}") == (0, "1 images: out\n", "")
+    assert restore("in", "out", f"format={format}") == (0, "1 image: out\n", "")
     with Image.open(f"out/photo.{format}") as image:
         image.load()
         assert image.size == (24, 40), "turned once"
@@ -126,7 +126,7 @@ def test_what_a_format_cannot_hold_is_said(restore):
     save(gradient(), "in/photo.jpg", exif=camera_exif(), icc_profile=ICC)
     code, _, said = restore("in", "out", "format=bmp")
     assert code == 0
-    assert "1 of 1 images have EXIF data, which bmp cannot hold (png, tif, jpg, webp, avif, jxl can)" in said
+    assert "1 of 1 image has EXIF data, which bmp cannot hold (png, tif, jpg, webp, avif, jxl can)" in said
     assert "8-bit colours are converted to sRGB" in said
 
 
@@ -146,7 +146,7 @@ def test_geotiff_stays_where_it_is_on_the_map(restore):
     tags += [(34735, "H", 4, (1, 1, 0, 0), True)]
     Path("in").mkdir()
     tifffile.imwrite("in/map.tif", gradient().astype(np.uint16), photometric="rgb", extratags=tags, metadata=None)
-    assert restore("in", "out", "format=tif") == (0, "1 images: out\n", "")
+    assert restore("in", "out", "format=tif") == (0, "1 image: out\n", "")
     with tifffile.TiffFile("out/map.tif") as file:
         page = file.pages[0]
         assert page.dtype == np.uint16

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sr_lab.base.words import counted
+
 Array = NDArray[np.float64]
 
 LEAST = 8
@@ -46,7 +48,10 @@ class Interval:
 def cluster_means(values: Sequence[float], clusters: Sequence[str]) -> Array:
     """(G,) mean of the values of each cluster, in order of the cluster's name."""
     if len(values) != len(clusters):
-        raise ValueError(f"{len(values)} values with {len(clusters)} cluster names: give one name for each value")
+        raise ValueError(
+            f"{counted(len(values), 'value')} with {counted(len(clusters), 'cluster name')}: give one name for "
+            f"each value"
+        )
     _, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     sums = np.bincount(index, weights=np.asarray(values, dtype=np.float64))
     return np.asarray(sums / np.bincount(index), dtype=np.float64)

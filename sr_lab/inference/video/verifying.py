@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from sr_lab.base.words import counted
 from sr_lab.inference.video.facts import VideoFacts, open_video, read_facts
 from sr_lab.inference.video.joining import OWN, QUICKTIME, Copied, Joined, is_gap, payload
 from sr_lab.inference.video.library import load_av, reason
@@ -50,7 +51,9 @@ def _beside(given: Any, made: Any, plan: VideoPlan) -> list[str]:
     lost = []
     chapters = [_chapters(each) for each in (given, made)]
     if chapters[0] != chapters[1]:
-        lost.append(f"{len(chapters[0])} chapters should be there, and {len(chapters[1])} are, or they differ")
+        lost.append(
+            f"{counted(len(chapters[0]), 'chapter')} should be there, and {len(chapters[1])} are, or they differ"
+        )
     wanted = _attachments(each for each in given.streams.attachments if each.index in plan.tracks)
     there = _attachments(made.streams.attachments)
     if wanted != there:
@@ -120,7 +123,7 @@ def _packets(plan: VideoPlan, joined: Joined, segments: list[Segment], made: Any
 
 def _track(copied: Copied, seen: Copied, shift: Fraction, tick: Fraction) -> Iterator[str]:
     if copied.packets != seen.packets:
-        yield f"{copied.title}: {copied.packets} packets should be there, and {seen.packets} are"
+        yield f"{copied.title}: {counted(copied.packets, 'packet')} should be there, and {seen.packets} are"
     elif copied.kind != "video" and copied.digest.digest() != seen.digest.digest():
         yield f"{copied.title}: its contents were changed on the way"
     if copied.kind == "cover" or copied.start is None or seen.start is None:
@@ -160,7 +163,9 @@ class _Times:
         """What is wrong."""
         lost = []
         if self.seen != self.wanted:
-            lost.append(f"{self.wanted} pictures should be there, and {self.seen} can be decoded")
+            lost.append(f"{counted(self.wanted, 'picture')} should be there, and {self.seen} can be decoded")
         if self.num_wrong:
-            lost.append(f"{self.num_wrong} pictures are shown at another time, the first are {', '.join(self.wrong)}")
+            lost.append(
+                f"{counted(self.num_wrong, 'picture', 'is/are')} shown at another time: {', '.join(self.wrong)}"
+            )
         return lost

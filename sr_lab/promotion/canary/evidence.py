@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sr_lab.base.statistics import Gambler, Purse
+from sr_lab.base.words import counted
 from sr_lab.promotion.canary.bursts import Burst
 from sr_lab.promotion.canary.policy import PairCheck, RolloutPolicy
 
@@ -60,7 +61,7 @@ class Finding:
         verdict = {"harmed": "fail", "shown": "pass", "open": "wait", "not seen": "skip"}[self.state]
         mean = "no gain yet" if self.mean is None else f"mean gain {self.mean:+.4g}"
         return (
-            f"{verdict:<4}  {self.check}: {mean} in {self.num_bursts} bursts; evidence of harm (below "
+            f"{verdict:<4}  {self.check}: {mean} in {counted(self.num_bursts, 'burst')}; evidence of harm (below "
             f"{-self.tolerance or 0:g}) {self.harm:.3g}, of less than the margin lost (above {-self.margin:g}) "
             f"{self.proof:.3g}"
         )
@@ -101,7 +102,7 @@ class Judgement:
         """For people: each check, and all together."""
         together = (
             f"note  together: evidence of harm {self.harm:.3g} of {self.harm_needed:.4g}, of each check's proof "
-            f"{self.proof_needed:.4g} is needed, {self.num_bursts} bursts"
+            f"{self.proof_needed:.4g} is needed, {counted(self.num_bursts, 'burst')}"
         )
         return [*(finding.line for finding in self.findings), together]
 

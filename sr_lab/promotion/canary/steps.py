@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from sr_lab.base.words import counted
 from sr_lab.promotion.canary.evidence import Judgement
 from sr_lab.promotion.canary.policy import HOLDBACK, RolloutPolicy
 
@@ -67,9 +68,9 @@ def next_move(standing: Standing, judgement: Judgement, stage_bursts: int, polic
     stage = policy.all_stages[standing.stage]
     if stage_bursts < stage.bursts:
         left = stage.bursts - stage_bursts
-        return _patient(standing, judgement, policy, f"{left} more bursts of {standing.stage} are needed")
+        return _patient(standing, judgement, policy, f"{counted(left, 'more burst')} of {standing.stage} needed")
     if standing.stage == HOLDBACK:
-        return Move(kind="finish", reason=f"{stage_bursts} bursts of {HOLDBACK} without harm")
+        return Move(kind="finish", reason=f"{counted(stage_bursts, 'burst')} of {HOLDBACK} without harm")
     names = list(policy.stages)
     last = standing.stage == names[-1]
     if (last or stage.proven) and judgement.outcome != "proven":
@@ -78,10 +79,14 @@ def next_move(standing: Standing, judgement: Judgement, stage_bursts: int, polic
     if last:
         return Move(kind="promote", reason="every check has excluded its margin, and none shows harm")
     following = names[names.index(standing.stage) + 1]
-    return Move(kind="advance", stage=following, reason=f"{stage_bursts} bursts of {standing.stage} without harm")
+    return Move(
+        kind="advance", stage=following, reason=f"{counted(stage_bursts, 'burst')} of {standing.stage} without harm"
+    )
 
 
 def _patient(standing: Standing, judgement: Judgement, policy: RolloutPolicy, why: str) -> Move:
     if judgement.num_bursts - standing.since >= policy.patience and standing.stage != HOLDBACK:
-        return Move(kind="pause", reason=f"undecided after {judgement.num_bursts} bursts, {why}: a person decides")
+        return Move(
+            kind="pause", reason=f"undecided after {counted(judgement.num_bursts, 'burst')}, {why}: a person decides"
+        )
     return Move(kind="wait", reason=why)

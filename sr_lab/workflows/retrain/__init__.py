@@ -195,7 +195,9 @@ def retrain(
         if book.attempt is not None and book.attempt.tries >= num_trials:
             tries = book.attempt.tries
             book.end("failed", now=utc_now())
-            raise RuntimeError(f"{output}: the retraining was begun {tries} times and never ended: it is given up")
+            raise RuntimeError(
+                f"{output}: the retraining was begun {counted(tries, 'time')} and never ended: it is given up"
+            )
         drift = None
         if book.attempt is None:
             try:
@@ -390,7 +392,7 @@ def require_usable(holdout: Path, *, champion: Artefact, policy: Policy) -> None
     known = {digest for digests in (champion.metadata.get("images") or {}).values() for digest in digests}
     if seen := [pair.name for pair in pairs if sha256(pair.high) in known]:
         raise ValueError(
-            f"holdout={holdout}: the champion was trained or selected on {len(seen)} of the {len(pairs)} images "
+            f"holdout={holdout}: the champion was trained or selected on {len(seen)} of {counted(len(pairs), 'image')} "
             f"({seen[0]}): give images that no training has seen"
         )
     checks = [check for check in policy.checks.values() if isinstance(check, QualityCheck) and check.slice in WHOLE]

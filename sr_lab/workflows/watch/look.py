@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from filelock import FileLock, Timeout
 
 from sr_lab.base.errors import SRLabError
@@ -106,6 +105,8 @@ class Look:
 
         Explained and shown are the new ones, and some before them where they are few.
         """
+        import pandas as pd
+
         reference, folder, extractor = self.reference, self.folder, self.extractor
         assert extractor is not None
         check_enough(reference, "the profile holds", self.min_images)

@@ -21,9 +21,8 @@ NAMES = ["photos", "my model", "it's", "a,b", "1e3"]
 
 
 def command_of(text: str) -> list[str]:
-    """The words of the one command in a text, without what a person fills in."""
-    words = shlex.split(text[text.index("srlab ") :].partition("  ")[0])
-    return [word for word in words if word != "by=YOU"]
+    """The words of the one command in a text."""
+    return shlex.split(text[text.index("srlab ") :].partition("  ")[0])
 
 
 @pytest.mark.parametrize("name", NAMES)

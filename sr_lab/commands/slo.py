@@ -15,13 +15,14 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
+from sr_lab.config.words import counted
 from sr_lab.workflows.objectives import Written, write_objectives
 
 
 def run(cfg: DictConfig) -> int:
     """Writes the files; see the module's docstring."""
     written = call(cfg)
-    print(f"{written.num_alerts} alerts with {written.num_tests} tests in {written.folder}")
+    print(f"{counted(written.num_alerts, 'alert')} with {counted(written.num_tests, 'test')} in {written.folder}")
     for line in written.checked:
         print(f"checked: {line}")
     for program in written.unchecked:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sr_lab.base.randomness import digest64
+from sr_lab.base.words import counted
 from sr_lab.data.camera import Event, Motion, camera_clip
 from sr_lab.data.sampler import SampleKey, draw_integers
 from sr_lab.degradations.base import Degradation
@@ -33,7 +34,9 @@ class FolderClips:
             if clip.video:
                 raise ValueError(f"{name} is a video file, which cannot be read from its middle exactly: give frames")
             if clip.timing.count < count:
-                raise ValueError(f"{name} has {clip.timing.count} frames: give count={clip.timing.count} or less")
+                raise ValueError(
+                    f"{name} has {counted(clip.timing.count, 'frame')}: give count={clip.timing.count} or less"
+                )
         self.clips, self.count, self.crop = list(clips.values()), count, crop
 
     def __len__(self) -> int:

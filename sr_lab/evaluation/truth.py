@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sr_lab.base.files import read_json, sha256
+from sr_lab.base.words import counted
 from sr_lab.images.found import Truth
 
 FILE = "truth.json"
@@ -30,7 +31,9 @@ def read_truth(folder: Path, names: Sequence[str]) -> dict[str, Truth]:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f'{file} is not {{"images": {{NAME: {{"found": {{TASK: [...]}}}}}}}}: {error!r}') from error
     if missing := [name for name in names if name not in found]:
-        raise ValueError(f"{file} says nothing of {len(missing)} of {len(names)} images, {missing[0]} among them")
+        raise ValueError(
+            f"{file} says nothing of {counted(len(missing), 'image', of=len(names))}, {missing[0]} among them"
+        )
     return {name: found[name] for name in names}
 
 

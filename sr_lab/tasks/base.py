@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sr_lab.base.words import counted
 from sr_lab.images import to_uint8
 from sr_lab.images.found import Reading
 from sr_lab.metrics.base import Context, PerImageMetric
@@ -171,7 +172,9 @@ class TaskMetric(PerImageMetric):
     def refuses(self, num_channels: int) -> str | None:
         """Tasks read grey or RGB pictures."""
         return (
-            None if num_channels in (1, 3) else f"tasks read grey or RGB pictures, these have {num_channels} channels"
+            None
+            if num_channels in (1, 3)
+            else f"tasks read grey or RGB pictures, these have {counted(num_channels, 'channel')}"
         )
 
     def per_image(self, restored: Tensor, target: Tensor) -> Tensor:

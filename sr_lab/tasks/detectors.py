@@ -186,7 +186,8 @@ class OnnxDetector(Detector):
         table, columns = np.asarray(outputs[0]), extra + len(self.classes)
         if table.ndim != 3 or table.shape[0] != 1 or columns not in table.shape[1:]:
             raise ValueError(
-                f"{self.weights} gives {tuple(table.shape)}, layout={self.layout} of {len(self.classes)} classes is "
+                f"{self.weights} gives {tuple(table.shape)}, layout={self.layout} for the classes given "
+                f"({len(self.classes)}) is "
                 f"(1, {columns}, N): give another layout=, or the classes that it has"
             )
         rows = table[0] if table.shape[2] == columns else table[0].T

@@ -104,7 +104,8 @@ def _draw_clip(made: Preview, place: Path, degradation: Degradation, name: str, 
     sections = [
         Section(
             "One line over time",
-            f"Line {line} of {len(frames)} frames of {clip.name}, the first one on top: low on the left, high on "
+            f"Line {line} of {counted(len(frames), 'frame')} of {clip.name}, the first one on top: low on the "
+            f"left, high on "
             f"the right. In motion: {made.film.name}.",
             [Panel(profile, f"draw {key}", [], details)],
         ),

@@ -117,7 +117,7 @@ def test_boxes_and_scores_with_and_without_classes_of_their_own(tmp_path):
 
 def test_another_output_than_the_layout_says_is_named(tmp_path):
     file = network(tmp_path / "tiny.onnx", {"out": np.ones((1, 7, 9), np.float32)})
-    with pytest.raises(ValueError, match=r"gives \(1, 7, 9\), layout=yolo of 1 classes is \(1, 5, N\)"):
+    with pytest.raises(ValueError, match=r"gives \(1, 7, 9\), layout=yolo for the classes given \(1\) is \(1, 5, N\)"):
         OnnxDetector(weights=file, classes=["car"]).detect(WHITE)
 
 

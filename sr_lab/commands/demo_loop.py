@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from sr_lab.commands import prepare, profile, promote, register, train
 from sr_lab.config.compose import compose
-from sr_lab.config.words import line, setting
+from sr_lab.config.words import counted, line, setting
 from sr_lab.serving.loop_demo import Condition, Performance, perform, write_facts
 from sr_lab.serving.loop_page import write_page
 from sr_lab.workflows.drifting import blurred_photos, make_holdout, make_reference
@@ -44,7 +44,10 @@ def run(cfg: DictConfig) -> int:
     done = call(cfg, output=output)
     page = write_page(done, output / "loop.html")
     write_facts(done, output / "loop.json")
-    print(f"\n== done in {time.perf_counter() - start:.0f} s; {len(done.answers)} requests, {done.num_lost} lost")
+    print(
+        f"\n== done in {time.perf_counter() - start:.0f} s; {counted(len(done.answers), 'request')}, "
+        f"{done.num_lost} lost"
+    )
     for act in done.acts:
         print(f"{act.title}: {act.outcome}")
     print(f"page: {page}")

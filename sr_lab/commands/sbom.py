@@ -12,13 +12,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from sr_lab.config.words import counted
 from sr_lab.workflows.bill import Bill, write_bill
 
 
 def run(cfg: DictConfig) -> int:
     """Writes the bill of materials, and prints the licences; see the module's docstring."""
     bill = call(cfg)
-    print(f"{len(bill.packages)} packages and {len(bill.models)} models in {bill.file}")
+    print(f"{counted(len(bill.packages), 'package')} and {counted(len(bill.models), 'model')} in {bill.file}")
     for licence, count in bill.licences.items():
         print(f"{count:>5}  {licence}")
     return 0

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from sr_lab.base.words import counted
 from sr_lab.inference.restorers import NetworkRestorer, Restorer
 from sr_lab.networks.temporal.base import ClipNetwork
 from sr_lab.networks.temporal.recurrent import RecurrentEDSR, State
@@ -72,7 +73,9 @@ class ClipNetworkRestorer(NetworkRestorer):
 
     def _fitting(self, low: Tensor) -> Tensor:
         if low.shape[1] != self.num_channels:
-            raise ValueError(f"the network restores {self.num_channels} channels, the frames have {low.shape[1]}")
+            raise ValueError(
+                f"the network restores {counted(self.num_channels, 'channel')}, the frames have {low.shape[1]}"
+            )
         return low
 
 

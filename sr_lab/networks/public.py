@@ -14,11 +14,11 @@ _WIDE = 256
 def network_node(weights: Mapping[str, Tensor], *, scale: int | None = None) -> dict[str, Any] | None:
     """The configuration of the network that public weights are of; None where it is none that is known by heart.
 
-    Known are BasicVSR under BasicSR's names, and under those of ``layouts_of`` EDSR, RDN, SRCNN, FSRCNN, RRDBNet, Compact
-    and the lightweight SwinIR, all but the last under our own too. Sizes are read off the tensors. What no tensor tells
-    is as published: residuals of EDSR count 0.1 from 256 channels on; EDSR sees the range of 255, in MMagic's names
-    that of 1; RDN that of 255 in EDSR-PyTorch's names, that of 1 in RDN-pytorch's (its test.py divides by 255) and
-    MMagic's.
+    Known are BasicVSR under BasicSR's names, and under those of ``layouts_of`` EDSR, RDN, SRCNN, FSRCNN, RRDBNet,
+    Compact and the lightweight SwinIR, all but the last under our own too. Sizes are read off the tensors. What no
+    tensor tells is as published: residuals of EDSR count 0.1 from 256 channels on; EDSR sees the range of 255, in
+    MMagic's names that of 1; RDN that of 255 in EDSR-PyTorch's names, that of 1 in RDN-pytorch's (its test.py divides
+    by 255) and MMagic's.
 
     Args:
         weights: The tensors under their authors' names.

@@ -131,6 +131,8 @@ def test_the_service_and_who_watches_it_speak_of_the_same_ports(compose):
     assert int(service["stop_grace_period"].removesuffix("s")) >= config.notice_seconds + config.drain_seconds + 15
     assert service["entrypoint"] == ["sh", "/with_secrets.sh", "srlab"]
     read = yaml.safe_load((DEPLOY / "prometheus.yaml").read_text())
+    objectives = yaml.safe_load((DEPLOY / "slo.yaml").read_text(encoding="utf-8"))
+    assert read["scrape_configs"][0]["job_name"] == objectives["job"]
     assert read["scrape_configs"][0]["static_configs"] == [{"targets": [f"service:{config.admin_port}"]}]
     (source,) = yaml.safe_load((DEPLOY / "grafana_source.yaml").read_text())["datasources"]
     assert source["url"] == "http://prometheus:9090"

@@ -176,7 +176,11 @@ def test_ports_probes_and_times_agree_with_the_server(wholes, overlay):
             for rule in policy["spec"].get("ingress", []):
                 assert {port["port"] for port in rule["ports"]} <= set(ports)
     (endpoint,) = of(manifests, "ServiceMonitor")["spec"]["endpoints"]
-    (port,) = of(manifests, "Service", "srlab-admin")["spec"]["ports"]
+    administration = of(manifests, "Service", "srlab-admin")
+    (port,) = administration["spec"]["ports"]
+    objectives = yaml.safe_load((KUBERNETES.parent / "slo.yaml").read_text(encoding="utf-8"))
+    label = of(manifests, "ServiceMonitor")["spec"]["jobLabel"]
+    assert administration["metadata"]["labels"][label] == objectives["job"], "which the rules of srlab slo ask for"
     assert endpoint["port"] == port["name"]
     assert admin.get(endpoint["path"]).status_code == 200
     parts.service.close()

@@ -64,7 +64,7 @@ def configuration_page() -> str:
     for group in sorted(folder for folder in config_dir().rglob("*") if folder.is_dir()):
         options = sorted(group.glob("*.yaml"))
         name = group.relative_to(config_dir()).as_posix()
-        if not options or name in ("deploy", "experiment"):
+        if not options or name == "experiment" or name.split("/")[0] == "deploy":
             continue
         parts.append(f"## {name} {{#{name.replace('/', '-')}}}\n")
         seen: set[str] = set()

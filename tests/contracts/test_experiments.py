@@ -11,7 +11,9 @@ from sr_lab.config.targets import locate
 from sr_lab.config.tree import config_dir
 
 EXPERIMENTS = sorted(file.stem for file in (config_dir() / "experiment").glob("*.yaml"))
-FILES = sorted(config_dir().rglob("*.yaml"))
+BELOW = config_dir() / "deploy"
+FILES = sorted(file for file in config_dir().rglob("*.yaml") if BELOW not in file.parents or file.parent == BELOW)
+"""Without the manifests below conf/deploy, which are other programs': tests/deploy has them."""
 
 
 def targets(node):

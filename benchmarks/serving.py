@@ -5,17 +5,19 @@
     python benchmarks/serving.py parts=load,shed seconds=60
     python benchmarks/serving.py fuzz=2000                # damaged files: statuses, memory, temporary files
 
-The server is a process of its own, with one computing thread whose engine takes all cores; the clients are in others.
+The server is ``srlab serve``, with one computing thread whose engine takes all cores; the clients are in a process of
+their own (load.py).
 The model is edge_x2 (53 thousand parameters), its images are photo-like noise of 256x256. Times are of this machine in
 this moment: compare within a run. benchmarks/serving_others.py has LitServe and Ray Serve beside it.
 """
 
+import atexit
 import http.client
-import multiprocessing
+import json
 import os
 import random
-import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -24,12 +26,15 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as srlab serve has it; before OpenMP is loaded
+
 import cv2
 import numpy as np
 import psutil
 import torch
 import uvicorn
 
+from sr_lab.base.memory import keep_pages
 from sr_lab.images import to_levels
 from sr_lab.images.metadata import Metadata
 from sr_lab.serving.answering import Parts
@@ -60,23 +65,15 @@ def make_parts(limits: Limits) -> Parts:
     return Parts(service=service, keys=Keys(None))
 
 
-def answer_at(port: int) -> None:
-    parts = make_parts(Limits(deadline=5.0, requests=2000, longest_deadline=3600))
-    uvicorn.run(make_app(parts), port=port, log_config=None, access_log=False, timeout_keep_alive=600)
-
-
 def started() -> tuple[psutil.Process, int]:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
-    server = multiprocessing.get_context("spawn").Process(target=answer_at, args=(port,), daemon=True)
-    server.start()
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz") as answer:
-                if answer.status == 200:
-                    return psutil.Process(server.pid), port
-        except OSError:
-            time.sleep(0.05)
+    """Starts ``srlab serve`` with that model; its process and port."""
+    options = ["limits.deadline=5", "limits.requests=2000", "limits.longest_deadline=3600"]
+    command = [sys.executable, "-m", "sr_lab.cli", "serve", "restorer=edge", "scale=2", "port=0", *options]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    atexit.register(server.kill)
+    assert server.stdout is not None
+    address = server.stdout.readline()
+    return psutil.Process(server.pid), int(address.rpartition(":")[2])
 
 
 def queue_seconds(port: int) -> float:
@@ -90,29 +87,16 @@ def picture(height: int, width: int) -> bytes:
     return cv2.imencode(".png", cv2.GaussianBlur(noise, (9, 9), 2))[1].tobytes()
 
 
-def ask(port: int, data: bytes, query: str, count: int, times: object, every: float = 0.0) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=900)
-    for _ in range(count):
-        begin = time.perf_counter()
-        connection.request("POST", f"/v1/restore{query}", data, {"Accept": "image/png"})
-        answer = connection.getresponse()
-        answer.read()
-        times.put((answer.status, time.perf_counter() - begin))  # type: ignore[attr-defined]
-        if every:
-            time.sleep(max(0.0, every - (time.perf_counter() - begin)))
-
-
-def clients(port: int, data: bytes, *, num: int, count: int, query: str = "", every: float = 0.0):
-    context = multiprocessing.get_context("spawn")
-    times = context.Queue()
-    workers = [context.Process(target=ask, args=(port, data, query, count, times, every)) for _ in range(num)]
-    begin = time.perf_counter()
-    for worker in workers:
-        worker.start()
-    found = [times.get() for _ in range(num * count)]
-    for worker in workers:
-        worker.join()
-    return found, time.perf_counter() - begin
+def load(port: int, data: bytes, query: str = "", **options: float) -> tuple[list[tuple[int, float]], float]:
+    """Statuses and seconds of what clients in another process were answered, and how long it took; see load.py."""
+    with tempfile.NamedTemporaryFile(suffix=".png") as file:
+        file.write(data)
+        file.flush()
+        url = f"http://127.0.0.1:{port}/v1/restore{query}"
+        words = [f"{name}={value}" for name, value in options.items()]
+        command = [sys.executable, str(Path(__file__).with_name("load.py")), url, file.name, *words]
+        told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return [(status, spent) for status, spent in told["answers"]], told["seconds"]
 
 
 def row(name: str, found: list[tuple[int, float]], seconds: float) -> None:
@@ -123,43 +107,6 @@ def row(name: str, found: list[tuple[int, float]], seconds: float) -> None:
         return
     at = [good[min(len(good) - 1, int(part * len(good)))] * 1e3 for part in (0.5, 0.95, 0.99)]
     print(f"{name:<44}{at[0]:8.1f}{at[1]:9.1f}{at[2]:9.1f} ms {len(good) / seconds:7.2f}/s  {told}", flush=True)
-
-
-def arrivals(port: int, data: bytes, *, rate: float, seconds: float, query: str = "", num: int = 24):
-    """Requests that come at random moments, whether earlier ones are answered or not: an open loop."""
-    count, draw = max(8, round(rate * seconds)), random.Random(0)
-    moments = sorted(draw.uniform(0, seconds) for _ in range(count))
-    context = multiprocessing.get_context("spawn")
-    times, ready, go = context.Queue(), context.Semaphore(0), context.Event()
-    workers = [
-        context.Process(target=come, args=(port, data, query, moments[each::num], times, ready, go))
-        for each in range(num)
-    ]
-    for worker in workers:
-        worker.start()
-    for _ in workers:
-        ready.acquire()
-    begin = time.perf_counter()
-    go.set()
-    found = [times.get() for _ in range(count)]
-    spent = time.perf_counter() - begin
-    for worker in workers:
-        worker.join()
-    return found, spent
-
-
-def come(port: int, data: bytes, query: str, moments: list[float], times: object, ready: object, go: object) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=900)
-    ready.release()  # type: ignore[attr-defined]
-    go.wait()  # type: ignore[attr-defined]
-    begin = time.perf_counter()
-    for moment in moments:
-        time.sleep(max(0.0, begin + moment - time.perf_counter()))
-        sent = time.perf_counter()
-        connection.request("POST", f"/v1/restore{query}", data, {"Accept": "image/png"})
-        answer = connection.getresponse()
-        answer.read()
-        times.put((answer.status, time.perf_counter() - sent))  # type: ignore[attr-defined]
 
 
 class Bare:
@@ -211,7 +158,7 @@ def saturation(port: int, bare: Bare, data: bytes, seconds: float) -> float:
             bare.compute(low)
             count += 1
         engine = count / (time.perf_counter() - begin)
-        found, spent = clients(port, data, num=4, count=max(4, int(engine * seconds / 3 / 4)), query="?deadline=3000")
+        found, spent = load(port, data, "?deadline=3000", clients=4, count=max(4, int(engine * seconds / 6 / 4)))
         rates.append((engine, len(found) / spent))
         row("4 clients without a pause (saturation)", found, spent)
     engine, served = (statistics.median(column) for column in zip(*rates, strict=True))
@@ -223,28 +170,25 @@ def saturation(port: int, bare: Bare, data: bytes, seconds: float) -> float:
 def beside_large(port: int, seconds: float) -> None:
     for side in (256, 64):
         small = picture(side, side)
-        found, spent = clients(port, small, num=1, count=60, query="?deadline=3000")
+        found, spent = load(port, small, "?deadline=3000", count=60)
         row(f"thumbnails of {side}x{side}, idle", found, spent)
         idle = sorted(each for _, each in found)[int(0.95 * len(found))]
-        large = multiprocessing.get_context("spawn").Process(
-            target=ask,
-            args=(port, picture(5000, 5000), "?deadline=3000", 1, multiprocessing.get_context("spawn").Queue()),
-        )
-        large.start()
+        large = http.client.HTTPConnection("127.0.0.1", port)
+        large.request("POST", "/v1/restore?deadline=3000", picture(5000, 5000))
         while not queue_seconds(port) > 5:
             time.sleep(0.05)
-        found, spent = clients(port, small, num=1, count=60, query="?deadline=3000")
+        found, spent = load(port, small, "?deadline=3000", count=60)
         row("beside a picture that becomes 100 megapixels", found, spent)
         left = queue_seconds(port)
         print(f"p95 is {sorted(each for _, each in found)[int(0.95 * len(found))] / idle:.2f} times that of the idle "
               f"server; {left:.0f} s of the picture were left", flush=True)  # fmt: skip
-        large.kill()
-        large.join()
+        large.close()
         while queue_seconds(port) > 0:
             time.sleep(0.1)
 
 
 def main(*, parts: str, seconds: float, minutes: float) -> None:
+    keep_pages()
     asked = parts.split(",")
     bare, data = Bare(), picture(256, 256)
     server, port = started()
@@ -254,10 +198,10 @@ def main(*, parts: str, seconds: float, minutes: float) -> None:
     print(f"{'':<44}{'p50':>8}{'p95':>9}{'p99':>9}", flush=True)
     rate = saturation(port, bare, data, seconds) if {"saturation", "load", "shed", "memory"} & set(asked) else 0.0
     if "load" in asked:
-        found, spent = arrivals(port, data, rate=0.7 * rate, seconds=seconds, query="?deadline=3000")
+        found, spent = load(port, data, "?deadline=3000", rate=0.7 * rate, seconds=seconds, clients=24)
         row("70 % of it, at random moments", found, spent)
     if "shed" in asked:
-        found, spent = arrivals(port, data, rate=2 * rate, seconds=seconds, query="?deadline=1", num=48)
+        found, spent = load(port, data, "?deadline=1", rate=2 * rate, seconds=seconds, clients=64)
         row("200 % of it, deadline 1 s", found, spent)
         late = sum(status == 200 and each > 1.05 for status, each in found)
         print(f"of those taken {late} were answered after 1.05 s", flush=True)
@@ -266,7 +210,7 @@ def main(*, parts: str, seconds: float, minutes: float) -> None:
     if "memory" in asked:
         sizes = []
         for _ in range(max(2, round(minutes * 2))):
-            arrivals(port, data, rate=0.7 * rate, seconds=30, query="?deadline=3000", num=8)
+            load(port, data, "?deadline=3000", rate=0.7 * rate, seconds=30, clients=8)
             sizes.append(server.memory_info().rss / 2**20)
         told = " ".join(f"{size:.0f}" for size in sizes)
         print(f"resident MiB every 30 s of 70 % load: {told}; last less first {sizes[-1] - sizes[0]:+.0f}", flush=True)

@@ -19,6 +19,8 @@ import sys
 import time
 import uuid
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all of them: before OpenMP is loaded
+
 import cv2
 import numpy as np
 import torch
@@ -37,6 +39,9 @@ class Work:
     def __init__(self) -> None:
         import serving
 
+        from sr_lab.base.memory import keep_pages
+
+        keep_pages()
         found = serving.source()
         self.model = found.load(found.version())
         self(picture(256, 256))
@@ -53,22 +58,11 @@ class Work:
 
 def run_litserve(port: int) -> None:
     import litserve
-    from fastapi import Request, Response
+    from serving_litserve import Api  # LitServe's workers find it by its module
 
-    class Api(litserve.LitAPI):
-        def setup(self, device: str) -> None:
-            self.work = Work()
-
-        def decode_request(self, request: Request) -> bytes:
-            return request["image"].file.read()
-
-        def predict(self, data: bytes) -> bytes:
-            return self.work(data)
-
-        def encode_response(self, output: bytes) -> Response:
-            return Response(output, media_type="image/png")
-
-    litserve.LitServer(Api(), accelerator="cpu", timeout=600).run(port=port, host="127.0.0.1", log_level="error")
+    litserve.LitServer(Api(), accelerator="cpu", timeout=600).run(
+        port=port, host="127.0.0.1", log_level="error", generate_client_file=False
+    )
 
 
 def run_ray(port: int) -> None:

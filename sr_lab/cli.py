@@ -21,6 +21,7 @@ from sr_lab.base import signals
 from sr_lab.base.errors import ConfigError
 from sr_lab.base.extras import remedy
 from sr_lab.base.memory import keep_pages
+from sr_lab.base.threads import sleep_when_idle
 from sr_lab.base.words import counted, setting
 from sr_lab.config.tree import VARIABLE, config_dir, nearest, own_dirs
 
@@ -89,6 +90,8 @@ def main(argv: list[str] | None = None) -> int:
     if unknown:
         print(f"srlab {name}: unknown option {unknown[0]}: settings are given as key=value", file=sys.stderr)
         return USAGE_ERROR
+    if argv is None and name == "serve":
+        sleep_when_idle()
     try:
         with signals.handled():
             return _run(name, rest)

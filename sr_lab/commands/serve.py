@@ -68,6 +68,7 @@ def call(cfg: DictConfig) -> None:
         keys=_file(cfg.api_keys),
         audit=_file(cfg.audit),
         study=_file(cfg.study),
+        browser=_file(cfg.browser),
         batch_size=cfg.batch_size,
         codecs=cfg.codecs,
     )

@@ -13,7 +13,7 @@ from sr_lab.config.targets import join, locate, parameters
 
 TEXTS = frozenset({
     "a", "action", "admin_host", "alertmanager", "alias", "api_keys", "artefact", "b", "background", "benchmark",
-    "by", "calibration", "certificate", "conservative", "consistency", "current", "default_uri", "device",
+    "browser", "by", "calibration", "certificate", "conservative", "consistency", "current", "default_uri", "device",
     "directory", "display", "engine", "estimate", "experiment", "fast", "folder", "format", "holdout", "host",
     "images", "initial", "input", "inputs", "intended_use", "interval", "kind", "label", "manifest", "mirror",
     "monitor", "name", "objective", "old", "output", "pairs", "people", "photos", "precision", "preview",

@@ -16,9 +16,12 @@ from starlette.responses import Response
 
 from sr_lab.inference.prepared import COLOURS
 from sr_lab.serving.asking import Ask
+from sr_lab.serving.edge import EdgeBundle
 from sr_lab.serving.keys import ANYBODY, AuditLog, Caller, Keys, Scope
 from sr_lab.serving.limits import Gone, read_body
-from sr_lab.serving.logs import ANSWERS, REQUEST
+from sr_lab.serving.logs import ANSWERS as ANSWER_LOG
+from sr_lab.serving.logs import REQUEST
+from sr_lab.serving.pictures import ANSWERS, accepted
 from sr_lab.serving.problems import MEDIA, Problem
 from sr_lab.serving.schemas import RESTORE_PARAMETERS
 from sr_lab.serving.service import Service
@@ -41,6 +44,7 @@ class Parts:
         leaving: Whether the server is about to end: requests are still taken, and should be sent elsewhere.
         draining: Whether it takes no requests any more.
         study: What collects the answers of a study; None: there is none.
+        edge: The model that the page computes in the browser; None: it computes none.
     """
 
     service: Service
@@ -52,6 +56,7 @@ class Parts:
     draining: bool = False
     open: int = 0
     study: Any = None
+    edge: EdgeBundle | None = None
 
     @property
     def ready(self) -> bool:
@@ -156,7 +161,7 @@ async def accounted(
         caller, seconds = counts.caller if counts.caller.name else None, round(service.clock() - begin, 4)
         audit(parts, caller, route, counts.status, id, model=counts.model, seconds=seconds)
         told = {"route": route, "status": counts.status, "seconds": seconds, "model": counts.model, "tier": counts.tier}
-        ANSWERS.info("answered", extra={"request": id, **told})
+        ANSWER_LOG.info("answered", extra={"request": id, **told})
 
 
 async def read_image_body(request: Request, parts: Parts, *, most: int) -> tuple[bytes, dict[str, str]]:
@@ -207,6 +212,25 @@ def asked(request: Request, caller: Caller, fields: dict[str, str], *, format: s
         quality=_number(given, "quality", int, most=100) or 95,
         consistency=_named(given, "consistency", {"exact": "exact"}), parent=request.headers.get("traceparent"),
     )  # fmt: skip
+
+
+def answer_format(request: Request, *, beside: str | None = None) -> str:
+    """The format of the answer that ``Accept`` asks for.
+
+    Args:
+        request: The request.
+        beside: A media type that is no format of images, and says nothing of it.
+
+    Raises:
+        Problem: If there is none that can be had.
+    """
+    given = request.headers.get("accept", "*/*").split(",")
+    wanted = [part for part in given if beside is None or part.split(";")[0].strip().lower() != beside]
+    format = accepted(",".join(wanted) or "*/*")
+    if format is None:
+        known = ", ".join(each.media for each in ANSWERS.values())
+        raise Problem(406, f"accept one of {known}", kind="accept")
+    return format
 
 
 def client_of(request: Request, caller: Caller) -> str:

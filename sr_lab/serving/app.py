@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from sr_lab.serving.answering import (
     Parts,
+    answer_format,
     asked,
     audit,
     counted,
@@ -23,11 +24,12 @@ from sr_lab.serving.answering import (
 from sr_lab.serving.asking import Answer
 from sr_lab.serving.inference_protocol import add_inference_protocol
 from sr_lab.serving.keys import Caller
-from sr_lab.serving.page import page
+from sr_lab.serving.page import add_page
 from sr_lab.serving.pictures import ANSWERS, accepted
 from sr_lab.serving.problems import Problem
 from sr_lab.serving.schemas import CARD, HEALTH, JOB, JOB_RESULT, JOB_STATE, METRICS, MODELS, READY, RESTORE
 from sr_lab.serving.studies import add_study
+from sr_lab.serving.tile_stream import add_tile_stream
 
 __all__ = ["Parts", "make_admin_app", "make_app"]
 
@@ -61,6 +63,8 @@ def make_app(parts: Parts) -> FastAPI:
     if parts.jobs is not None:
         _add_jobs(app, parts)
     add_inference_protocol(app, parts)
+    add_tile_stream(app, parts)
+    add_page(app, parts)
     add_study(app, parts)
     return app
 
@@ -131,10 +135,7 @@ def _add_restore(app: FastAPI, parts: Parts) -> None:
 
 async def _restore(request: Request, parts: Parts, caller: Caller) -> Response:
     begin = parts.service.clock()
-    format = accepted(request.headers.get("accept", "*/*"))
-    if format is None:
-        known = ", ".join(each.media for each in ANSWERS.values())
-        raise Problem(406, f"accept one of {known}", kind="accept")
+    format = answer_format(request)
     data, fields = await read_image_body(request, parts, most=parts.service.limits.body_bytes)
     ask = asked(request, caller, fields, format=format, begin=begin)
     answer = await unless_gone(request, parts.service.restore(ask, data))
@@ -147,10 +148,6 @@ def image_response(answer: Answer) -> Response:
 
 
 def _add_states(app: FastAPI, parts: Parts) -> None:
-    @app.get("/", include_in_schema=False)
-    async def index() -> HTMLResponse:
-        return HTMLResponse(page(parts.service), headers={"Content-Security-Policy": _POLICY})
-
     @app.get("/v1/models", tags=["models"], openapi_extra=MODELS)
     async def models(request: Request) -> JSONResponse:
         """The models that are served, with their versions and warnings."""
@@ -232,9 +229,3 @@ def _metrics(parts: Parts, request: Request) -> Response:
             measures.model.labels(state.name, state.current.version, state.current.alias).set(1)
     accept = request.headers.get("accept", "")
     return Response(measures.page(accept), headers={"Content-Type": measures.media(accept)})
-
-
-_POLICY = (
-    "default-src 'none'; img-src 'self' data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self'"
-)

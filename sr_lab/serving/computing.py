@@ -18,8 +18,8 @@ from sr_lab.serving.problems import Problem
 from sr_lab.serving.runner import OnTile, Restored, Runner
 from sr_lab.serving.scheduler import Group, Work
 
-CODEC_SECONDS = 2e-8
-"""Decoding and encoding of a pixel, about, for the time that a request takes beside its tiles."""
+FIXED_SECONDS, CODEC_SECONDS = 2e-3, 2e-8
+"""Of a request beside its tiles, and of decoding and encoding a pixel, about: what was measured corrects it."""
 
 
 class Memory:
@@ -61,11 +61,15 @@ class Place:
         id: Of its work.
         tier: ``best`` or ``fast``.
         model: What will restore it.
+        around: Seconds that it was thought to take beside its tiles, before what was measured corrects it.
+        since: When it was taken, on the runner's clock.
     """
 
     id: str
     tier: str
     model: Served
+    around: float
+    since: float
 
 
 class Computing:
@@ -79,6 +83,7 @@ class Computing:
 
     def __init__(self, runner: Runner, limits: Limits, measures: Measures) -> None:
         self.runner, self.limits, self.measures = runner, limits, measures
+        self._factor = 1.0
 
     def deadline(self, ask: Ask) -> float:
         """Seconds in which a request is to be answered."""
@@ -97,15 +102,15 @@ class Computing:
             plan = model.plan(facts.height, facts.width)
             group = self._group(model, plan, facts)
             work = Work(id=ask.id, group=group, num_tiles=len(plan.tiles), rank=ask.rank, deadline=ask.begin + deadline)
-            around = facts.pixels * (1 + model.scale**2) * CODEC_SECONDS
-            offers.append((Offer(tier=tier, work=work, around=around), model, plan))
+            around = _around(facts, model)
+            offers.append((Offer(tier=tier, work=work, around=around * self._factor), model, plan))
         try:
             told = self.runner.offer(offers)
         except RuntimeError as error:
             raise Problem(503, str(error), kind="closing", headers={"Retry-After": "5"}) from None
         if isinstance(told, Admitted):
             model = next(model for tier, model in models if tier == told.offer.tier)
-            return Place(told.offer.work.id, told.offer.tier, model)
+            return Place(told.offer.work.id, told.offer.tier, model, _around(facts, model), self.runner.clock())
         self.measures.shed.labels("time").inc()
         if told.retry_after is None:
             raise Problem(
@@ -117,6 +122,10 @@ class Computing:
             f"{told.retry_after} s", kind="busy", headers={"Retry-After": str(told.retry_after)},
             seconds=round(told.seconds, 3),
         )  # fmt: skip
+
+    def took(self, place: Place, seconds: float) -> None:
+        """Learns from what a request took beside its tiles: on a busy machine, or of files that are hard to decode."""
+        self._factor += 0.1 * (min(max(seconds / place.around, 0.25), 4 * self._factor) - self._factor)
 
     def take_again(self, ask: Ask, facts: Facts, place: Place) -> None:
         """Few headers tell less than the truth: what was accepted keeps its place as what it is."""
@@ -156,3 +165,8 @@ class Computing:
             + (" exact" if model.exact else "")
         )
         return self.runner.group(model, plan, facts.channels, kind)
+
+
+def _around(facts: Facts, model: Served) -> float:
+    """Seconds that a request takes beside its tiles, about."""
+    return FIXED_SECONDS + facts.pixels * (1 + model.scale**2) * CODEC_SECONDS

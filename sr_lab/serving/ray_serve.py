@@ -15,6 +15,7 @@ from typing import Any
 
 from sr_lab.base.compute import start_ray
 from sr_lab.base.extras import install
+from sr_lab.base.memory import keep_pages
 from sr_lab.base.signals import deferred
 from sr_lab.serving.answering import Parts
 from sr_lab.serving.app import make_app
@@ -23,6 +24,7 @@ from sr_lab.sweeps.launchers import Ray
 log = logging.getLogger(__name__)
 NAME = "srlab"
 FLAGS = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # see base.threads; of a local Ray's replicas, which have its environment
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # by default a proxy that starts on a busy machine is killed
@@ -44,6 +46,7 @@ class Replica:
     """
 
     def __init__(self, make: Callable[[], Parts], poll: float) -> None:
+        keep_pages()
         self.parts = make()
         self._watching = contextlib.ExitStack()
         self._watching.enter_context(self.parts.service.shelf.watching(poll))

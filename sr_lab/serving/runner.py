@@ -70,7 +70,7 @@ class Computed:
 
 
 OnTile = Callable[[tuple[slice, slice], Pixels], object]
-"""Told where in the restored image a tile belongs, and its pixels."""
+"""Told where in the restored image a tile lies that is computed now, and that image."""
 
 
 class ComputeError(RuntimeError):
@@ -294,7 +294,7 @@ class Runner:
             place = request.plan.place(tile, scale)
             request.image[place] = to_levels(core[None], request.image.dtype)
             if request.on_tile is not None:
-                request.on_tile(place, request.image[place])
+                request.on_tile(place, request.image)
             request.seconds += (time.perf_counter() - begin) / len(parts)
 
 

@@ -79,6 +79,17 @@ RESTORE = {
         **_REFUSED,
     },
 }
+RESTORE_TILES: dict[str, Any] = {
+    **RESTORE,
+    "responses": {
+        "200": {
+            "description": "Tiles as they are computed, each with X-Tile (left, top, width, height) and X-Size, and "
+            "last what /v1/restore answers.",
+            "content": {"multipart/mixed": _BINARY},
+        },
+        **_REFUSED,
+    },
+}
 JOB = {
     "parameters": _PARAMETERS,
     "requestBody": _BODY,

@@ -19,6 +19,7 @@ from sr_lab.base.signals import Asked, deferred
 from sr_lab.serving.answering import Parts
 from sr_lab.serving.app import make_admin_app, make_app
 from sr_lab.serving.cost import Costs, CostSettings
+from sr_lab.serving.edge import EdgeBundle
 from sr_lab.serving.grpc_door import make_grpc_server
 from sr_lab.serving.guard import Guard
 from sr_lab.serving.incoming import Incoming
@@ -127,6 +128,7 @@ def make_parts(
     records: RecordSettings | None = None,
     traces: str | None = None,
     study: Path | None = None,
+    browser: Path | None = None,
     batch_size: int | None = None,
     codecs: int | None = None,
 ) -> Parts:
@@ -148,6 +150,8 @@ def make_parts(
         records: What is kept of requests; None: nothing.
         traces: Address of an OpenTelemetry collector, as http://HOST:4318; None: there are no traces.
         study: Folder of a study (srlab study) whose page is served and whose answers are collected; None: of none.
+        browser: Folder of a bundle (srlab export target=bundle web=) that the page computes in the browser while the
+            server works; None: there is none.
         batch_size: Most tiles of a batch; None: 1 on a CPU, 8 on a GPU.
         codecs: Threads that decode and encode; None: as many as processors.
 
@@ -158,6 +162,7 @@ def make_parts(
     if keep_pictures and pairs is None:
         raise ValueError(f"keep_pictures={keep_pictures}: pictures are kept beside pairs=, give that or leave it out")
     desk = None if study is None else StudyDesk(study)
+    edge = None if browser is None else EdgeBundle(browser)
     main = models.main()
     scale = models.scale
     others: list[Source] = []
@@ -190,7 +195,7 @@ def make_parts(
         incoming.start(
             service.measures.registry, version=functools.partial(_version, shelf, main.name), fetch=_references(models)
         )
-    parts = Parts(service=service, keys=found, audit=AuditLog(audit), study=desk)
+    parts = Parts(service=service, keys=found, audit=AuditLog(audit), study=desk, edge=edge)
     if jobs is not None:
         parts.jobs = jobs(service)
     if golden is not None:

@@ -229,7 +229,7 @@ class Service:
     async def _answered(
         self, ask: Ask, sent: bytes, low: Picture, place: Place, choice: Choice | None, on_tile: OnTile | None
     ) -> Answer:
-        model = place.model
+        model, ready = place.model, self.clock()
         try:
             restored = await self._timed(ask, "tiles", self.computing.restore(place, low, on_tile=on_tile))
         except ComputeError as error:
@@ -237,10 +237,13 @@ class Service:
                 raise Problem(500, f"{model.label} failed on this image", kind="compute") from error
             model, restored = await self.shadows.instead(ask, low, choice)
             choice = None
+        computed = self.clock()
         looked = await self._timed(ask, "check", self.guarded.look(ask, low, model, restored))
         data = await self._timed(ask, "encode", self._in_codec(self._encoded, ask, low, looked.restored))
         height, width = looked.restored.image.shape[:2]
-        seconds = self.clock() - ask.begin
+        end = self.clock()
+        self.computing.took(place, end - place.since - (computed - ready))
+        seconds = end - ask.begin
         self._count(ask, looked.model, seconds, height * width)
         if choice is not None:
             self.shadows.follow(ask, low, restored, model, choice)

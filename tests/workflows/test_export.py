@@ -18,10 +18,10 @@ import browser
 import numpy as np
 import pytest
 import torch
+from web import web_folder
 
 import sr_lab
 from sr_lab.artefacts.artefact import build_network, save_artefact
-from sr_lab.artefacts.export.bundle import find_web
 from sr_lab.cli import main
 from sr_lab.images import read_image, to_levels, to_tensor, write_image
 from sr_lab.workflows.export import least_in_float
@@ -65,12 +65,6 @@ def bundle(luma, tmp_path_factory):
     settings = {"restorer": str(luma), "output": str(folder), "target": "bundle", "num_runs": 1, **web}
     assert main(["export", *(f"{key}={value}" for key, value in settings.items())]) == 0
     return folder
-
-
-def web_folder():
-    """Where onnxruntime-web is: SRLAB_WEB, or where CI installs it."""
-    places = [Path(os.environ["SRLAB_WEB"])] if os.environ.get("SRLAB_WEB") else [ROOT / ".web"]
-    return next((place for place in places if find_web(place)), None)
 
 
 @pytest.fixture(scope="module")

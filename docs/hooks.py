@@ -64,7 +64,9 @@ def configuration_page() -> str:
     for group in sorted(folder for folder in config_dir().rglob("*") if folder.is_dir()):
         options = sorted(group.glob("*.yaml"))
         name = group.relative_to(config_dir()).as_posix()
-        if not options or name == "experiment" or name.split("/")[0] == "deploy":
+        if name.partition("/")[0] == "deploy":  # files of other programs, and the service's objectives
+            options = [option for option in options if "\n_target_:" in option.read_text(encoding="utf-8")]
+        if not options or name == "experiment":
             continue
         parts.append(f"## {name} {{#{name.replace('/', '-')}}}\n")
         seen: set[str] = set()

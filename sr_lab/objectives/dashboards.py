@@ -120,6 +120,9 @@ EXECUTIVE: Sequence[Row] = (
     ("M6 LPIPS of the golden set", "short", "timeseries",
      {"{{model}} {{version}}": "srlab_golden_lpips_distance{{{job}}}"}),
     ("M6 People's scores", "short", "table", {"": "srlab_rating_score{{{job}}}"}),
+    ("M8 Drift of what comes in", "short", "timeseries", {
+        "alarm": "srlab_drift_alarm{{{job}}}", "energy distance": "srlab_drift_energy_distance{{{job}}}",
+    }),
     ("M9 Cost of an image, and of a megapixel", "short", "timeseries", {
         "image": "job:srlab_cost_per_image:ratio_rate1h", "megapixel": "job:srlab_cost_per_megapixel:ratio_rate1h",
     }),
@@ -156,6 +159,8 @@ DEBUG: Sequence[Row] = (
     ("M10 Computing by what it is for", "percentunit", "timeseries",
      {"{{use}}": "sum by (use) (rate(srlab_work_seconds_total{{{job}}}[5m]))"}),
     ("M10 Batch fill", "percentunit", "timeseries", {"": "job:srlab_batch_fill:ratio_rate5m"}),
+    ("M8 Shift of each feature", "short", "timeseries", {"{{feature}}": "srlab_drift_feature_shift{{{job}}}"}),
+    ("M8 Images that cannot be used", "percentunit", "timeseries", {"{{kind}}": "srlab_drift_unusable_ratio{{{job}}}"}),
     ("M10 GPU", "percentunit", "timeseries", {
         "busy {{gpu}}": "srlab_gpu_busy_ratio{{{job}}}",
         "memory {{gpu}}": "srlab_gpu_memory_bytes{{{job}}} / srlab_gpu_memory_limit_bytes{{{job}}}",

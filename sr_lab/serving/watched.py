@@ -95,7 +95,7 @@ class Watched:
 
     def __enter__(self) -> "Watched":
         """Starts everything, and waits until the service's numbers are read."""
-        write_objectives(self.objectives, self.folder / "slo", alertmanager_address=self.alertmanager)
+        write_objectives(self.objectives, self.folder / "slo", alertmanager_address=self.alertmanager, check=False)
         try:
             self._ends.enter_context(_receiver(self.objectives.receivers.page, self.told))
             self.restart()

@@ -177,6 +177,7 @@ def test_every_expression_is_evaluated_by_a_prometheus_that_scraped_the_service(
     make_golden(tmp_path / "photos", tmp_path / "golden", side=64)
     serve = [sys.executable, "-m", "sr_lab.cli", "serve", "restorer=bicubic", "scale=2", f"port={service}"]
     serve += ["golden=folder", "cost=prices", "cost.daily=1", "records=folder"]
+    serve += ["incoming=default", "incoming.file=incoming.db"]
     watch = ["prometheus", "--config.file=slo/prometheus.yaml", "--storage.tsdb.path=data"]
     with running(serve, tmp_path, env=env), running([*watch, f"--web.listen-address=127.0.0.1:{port}"], tmp_path):
         url = f"http://127.0.0.1:{service}"

@@ -68,11 +68,10 @@ def study(folder: Path, output: Path, names: list[str], image: str) -> None:
             exact = by.project(plain, low)
             needed = time.process_time() - start
             for kind, made, seconds in (("plain", plain, taken), ("exact", exact, needed)):
-                called = name if name.startswith("pretrained/") else Path(name).parent.name or name
-                row = {"restorer": called, "kind": kind, "image": pair.name, **measured(made, high, low, by)}
+                row = {"restorer": called(name), "kind": kind, "image": pair.name, **measured(made, high, low, by)}
                 rows.append(row | {"seconds": seconds, "megapixels": high.shape[-1] * high.shape[-2] / 1e6})
             if pair.name == SHOWN:
-                shown.append((name, [rounded(plain), rounded(exact), (exact - plain) * 4 + 0.5, high]))
+                shown.append((called(name), [rounded(plain), rounded(exact), (exact - plain) * 4 + 0.5, high]))
             print(name, pair.name, {key: round(float(rows[-1][key]), 4) for key in KEYS}, flush=True)
         write(rows, output)
     picture(shown, output / image)
@@ -83,7 +82,12 @@ def known(file: Path, names: list[str]) -> list[dict[str, object]]:
     if not file.exists():
         return []
     with file.open(newline="") as stream:
-        return [dict(row) for row in csv.DictReader(stream) if row["restorer"] not in names]
+        return [dict(row) for row in csv.DictReader(stream) if row["restorer"] not in map(called, names)]
+
+
+def called(name: str) -> str:
+    """A restorer as the table names it; an artefact by its run."""
+    return name if name.startswith("pretrained/") else Path(name).parent.name or name
 
 
 def write(rows: list[dict[str, object]], output: Path) -> None:

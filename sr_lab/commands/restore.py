@@ -162,8 +162,12 @@ def _loader(cfg: DictConfig) -> Loader:
     name, keys = str(cfg.restorer), ("tile", "overlap", "tracking_uri", "seed", "num_steps", "engine")
     if name == "bicubic" and cfg.scale is None and cfg.width is None and cfg.height is None:
         raise ValueError("restorer=bicubic enlarges by any factor: give scale=...")
+    if name == "bicubic" and cfg.engine not in (None, "auto"):
+        raise ValueError(f"engine={cfg.engine}: bicubic is no network, leave it out")
     loader = Loader({"name": name, "scale": cfg.scale, **{key: cfg[key] for key in keys}})
     if cfg.consistency is None:
+        if cfg.input_noise != 0 or cfg.degradation is not None:
+            raise ValueError("degradation and input_noise are of consistent images: give consistency=exact, too")
         return loader
     scale = loader.settings["scale"]
     if cfg.scale not in (None, scale) or cfg.width is not None or cfg.height is not None or scale != int(scale):

@@ -179,7 +179,8 @@ def _decode(data: bytes, max_pixels: int) -> tuple[npt.NDArray[Any], int, bool]:
     """Pixels (H, W, C) of an encoded image other than TIFF, its orientation, and whether the last channel is alpha."""
     header = read_header(data)
     if header is None:
-        raise ImageError(f"is not a PNG, JPEG, WebP, TIFF or BMP image (it starts with {data[:8]!r}); convert it")
+        kinds = "PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC or JPEG XL"
+        raise ImageError(f"is not a {kinds} image (it starts with {data[:8]!r}); convert it")
     check_size(header.width, header.height, max_pixels)
     if data.startswith(_JPEG_SIGNATURE) and (pixels := decode_jpeg(data)) is not None:
         _check_shape(pixels, header)

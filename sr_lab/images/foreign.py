@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from sr_lab.base.extras import remedy
 from sr_lab.base.words import counted
@@ -43,7 +43,8 @@ def read_foreign(data: bytes, *, max_pixels: int) -> Decoded:
     except ImportError as error:
         raise ImageError(f"cannot be read: {remedy(error.name or '') or error}") from error
     except Exception as error:  # a decoder meets damage in many ways
-        raise ImageError(f"is damaged or of a rare kind ({error}); convert or fetch it again") from error
+        told = "its header cannot be read" if isinstance(error, UnidentifiedImageError) else error
+        raise ImageError(f"is damaged or of a rare kind ({told}); convert or fetch it again") from error
 
 
 def _pillow(data: bytes, max_pixels: int) -> Decoded:

@@ -8,6 +8,9 @@ from torch import Tensor
 from sr_lab.images.banded import Block, multiply
 from sr_lab.images.resize import band_of
 
+_BAND_VALUES = 2**24
+"""Values of a band that is given out, at most, where it has more than one row."""
+
 
 def resampled_rows(
     bands: Iterable[Tensor], *, before: tuple[int, int], size: tuple[int, int], factors: tuple[float, float]
@@ -25,6 +28,11 @@ def resampled_rows(
     rows_first = factors[0] <= factors[1]  # in MATLAB's order: the axis that shrinks most, or else the rows
     blocks: tuple[Block, ...] = ()
     across: tuple[Block, ...] = ()
+
+    def finished(ready: list[Tensor]) -> Tensor:
+        lines = torch.cat(ready, dim=-2)
+        return multiply(lines, across, -1) if rows_first and factors[1] != 1 else lines
+
     for band in bands:
         if not blocks:
             dtype, device = band.dtype, band.device
@@ -32,13 +40,19 @@ def resampled_rows(
             across = band_of(before[1], size[1], factors[1], "symmetric", False, dtype, device).blocks
         part = band if rows_first or factors[1] == 1 else multiply(band, across, -1)
         waiting = part if waiting is None else torch.cat((waiting, part), dim=-2)
-        ready = []
+        most = max(1, _BAND_VALUES // (waiting.shape[-3] * size[1]))
+        ready: list[Tensor] = []
         while done < len(blocks) and blocks[done].first + blocks[done].width <= start + waiting.shape[-2]:
             block = blocks[done]
-            ready.append(block.matrix @ waiting.narrow(-2, block.first - start, block.width).contiguous())
+            window = waiting.narrow(-2, block.first - start, block.width).contiguous()
+            for top in range(0, len(block.matrix), most):
+                matrix = block.matrix[top : top + most]
+                if ready and sum(lines.shape[-2] for lines in ready) + len(matrix) > most:
+                    yield finished(ready)
+                    ready = []
+                ready.append(matrix @ window)
             done += 1
         if ready:
-            lines = torch.cat(ready, dim=-2)
-            yield multiply(lines, across, -1) if rows_first and factors[1] != 1 else lines
+            yield finished(ready)
         if done < len(blocks) and (gone := min(block.first for block in blocks[done:]) - start) > 0:
             waiting, start = waiting[..., gone:, :], start + gone

@@ -29,7 +29,12 @@ _GEO = {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
 _DESCRIBING = {270, 271, 272, 305, 306, 315, 33432, _EXIF_IFD, _GPS_IFD}
 """Tags of a TIFF file that say what EXIF does: description, camera, software, time, artist, rights."""
 _STRIP = 1 << 18
-_MINISWHITE, _PALETTE, _SEPARATED = 0, 3, 5
+_MINISWHITE, _PALETTE = 0, 3
+_OTHER_COLOURS = {
+    5: "CMYK", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB", 32803: "raw (colour filter array)", 32844: "LogL",
+    32845: "LogLuv", 34892: "linear raw",
+}  # fmt: skip
+"""Photometric interpretations whose samples are no grey, RGB or bands."""
 _CV2 = (1, 2, 3, 6)  # grey, RGB, palette, YCbCr
 _PLANAR = 2
 _JPEG = 7
@@ -104,8 +109,8 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 def _check_page(page: "tifffile.TiffPage", num_bytes: int) -> None:
     if page.imagedepth != 1:
         raise ImageError(f"holds a volume of {page.imagedepth} slices; store each as its own file")
-    if page.photometric == _SEPARATED:
-        raise ImageError("is a CMYK TIFF; convert it to RGB")
+    if (colours := _OTHER_COLOURS.get(int(page.photometric))) is not None:
+        raise ImageError(f"is a {colours} TIFF; convert it to RGB")
     if page.bitspersample not in (1, 8, 16) or page.sampleformat not in (1, None):
         raise ImageError(
             f"has {page.bitspersample}-bit samples of type {page.dtype}; convert it to 8- or 16-bit unsigned integers"

@@ -43,6 +43,11 @@ class Wanted:
     quality: int = 95
     note: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuses a quality that no format knows."""
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"quality={self.quality}: must lie in 1..100")
+
 
 class RestoreImages:
     """Restores one named image after the other.

@@ -44,7 +44,7 @@ def target_of(
     """
     tall, wide = size
     if tall is None and wide is None:
-        if scale is None or scale <= 0:
+        if scale is None or not 0 < scale < math.inf:
             raise ValueError(f"scale={scale} must be a positive number")
         exact = scale == int(scale)
         lengths = [length * int(scale) if exact else math.ceil(length * scale - 1e-9) for length in (height, width)]

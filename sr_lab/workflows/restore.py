@@ -26,6 +26,8 @@ __all__ = [
     "COLOURS", "Load", "Loader", "Planned", "RestoredFolder", "Wanted", "find_device", "network_scale", "restore",
 ]  # fmt: skip
 
+LOSSY = ("jpg", "avif")
+"""Formats that have a quality."""
 Load = Callable[[str], Restorer]
 """Loads a restorer onto a device; it is called in each process that restores."""
 
@@ -161,6 +163,10 @@ def restore(
     restorer = load("cpu")
     metadata = getattr(restorer, "metadata", None) or {}
     wanted = wanted or Wanted(scale=restorer.scale)
+    if wanted.quality != Wanted.quality and places.format not in LOSSY:
+        raise ValueError(
+            f"quality={wanted.quality} is of {' and '.join(LOSSY)}, and {places.format} is without loss: leave it out"
+        )
     wanted = _noted(wanted, made_by, metadata)
     planned = _planned(places, extras, restorer, wanted)
     needed, free = _room(places, extras, planned)

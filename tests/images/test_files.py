@@ -230,6 +230,7 @@ def test_reduced_copies_in_a_tiff_are_passed_over(tmp_path: Path) -> None:
         ({"data": np.zeros((4, 4), np.int16)}, "int16"),
         ({"data": np.zeros((3, 9, 9), np.uint8), "photometric": "minisblack"}, "3 pages"),
         ({"data": np.zeros((4, 4, 4), np.uint8), "photometric": "separated"}, "CMYK"),
+        ({"data": np.zeros((4, 4, 3), np.uint8), "photometric": "cielab"}, "CIELAB"),
         ({"data": np.zeros((16, 32, 32), np.uint8), "volumetric": True, "tile": (16, 16, 16)}, "volume of 16"),
     ],
 )

@@ -18,7 +18,7 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from sr_lab.cli import main
-from sr_lab.images import read_image, resize_bicubic, to_levels, to_tensor, write_image
+from sr_lab.images import read_image, resize_bicubic, rows, to_levels, to_tensor, write_image
 from sr_lab.images.files import read_picture
 from sr_lab.images.rows import resampled_rows
 from sr_lab.inference.restorers import BicubicRestorer
@@ -370,8 +370,37 @@ def test_rows_are_resampled_as_the_whole_is(size):
     image = torch.rand(1, 3, 64, 48, generator=torch.Generator().manual_seed(0))
     factors = (size[0] / 64, size[1] / 48)
     bands = [image[..., :1, :], image[..., 1:40, :], image[..., 40:, :]]
-    rows = torch.cat(list(resampled_rows(bands, before=(64, 48), size=size, factors=factors)), dim=-2)
-    torch.testing.assert_close(rows, resize_bicubic(image, size=size), atol=2e-6, rtol=0)
+    made = torch.cat(list(resampled_rows(bands, before=(64, 48), size=size, factors=factors)), dim=-2)
+    torch.testing.assert_close(made, resize_bicubic(image, size=size), atol=2e-6, rtol=0)
+
+
+def test_bands_of_a_hundredfold_enlargement_stay_small(monkeypatch):
+    monkeypatch.setattr(rows, "_BAND_VALUES", 3 * 480 * 7)
+    image = torch.rand(1, 3, 64, 48, generator=torch.Generator().manual_seed(0))
+    bands = [image[..., :40, :], image[..., 40:, :]]
+    made = list(resampled_rows(bands, before=(64, 48), size=(6400, 480), factors=(100.0, 10.0)))
+    assert max(band.shape[-2] for band in made) == 7
+    torch.testing.assert_close(torch.cat(made, dim=-2), resize_bicubic(image, size=(6400, 480)), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["scale=inf"], "scale=inf must be a positive number"),
+        (["quality=101", "format=jpg"], "quality=101: must lie in 1..100"),
+        (["quality=0", "format=jpg"], "quality=0: must lie in 1..100"),
+        (["quality=50"], "quality=50 is of jpg and avif, and png is without loss: leave it out"),
+        (["engine=ncnn"], "engine=ncnn: bicubic is no network, leave it out"),
+        (["input_noise=5"], "are of consistent images: give consistency=exact, too"),
+        (["degradation=bd"], "are of consistent images: give consistency=exact, too"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(restore, words, message):
+    save(gradient(), "in/a.png")
+    code, _, told = restore("in", "out", *words)
+    assert code == 1
+    assert message in told
+    assert not Path("out").exists()
 
 
 def test_formats_of_phones_and_of_the_web_are_read_and_written(restore):

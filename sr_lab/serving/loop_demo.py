@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -377,5 +377,5 @@ def write_facts(done: Performance, file: Path) -> None:
 
 
 def clock_of(moment: float) -> str:
-    """Hours, minutes and seconds of a moment, for people."""
-    return datetime.fromtimestamp(moment).strftime("%H:%M:%S")
+    """Hours, minutes and seconds of a moment, UTC, as the registry's records have it."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%H:%M:%S")

@@ -81,7 +81,7 @@ def _plot(done: Performance) -> bytes:
         shifts.axvspan(minutes[begin], minutes[end], color="#c43d20", alpha=0.08, linewidth=0)
     shifts.set_ylabel("shift, robust deviations")
     shifts.set_title("Incoming images: distance from the served version's reference; red: the alarm is on", fontsize=10)
-    shifts.legend(fontsize=8, loc="upper left")
+    shifts.legend(fontsize=8, loc="upper right")
     for stage, colour in _STAGES.items():
         for begin, end in _spans(seen, lambda each, stage=stage: each.stage == stage):
             served.axvspan(minutes[begin], minutes[end], color=colour, alpha=0.5, linewidth=0)

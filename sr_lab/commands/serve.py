@@ -94,8 +94,8 @@ def call(cfg: DictConfig) -> None:
 def _on_cluster(cfg: DictConfig, make: Callable[[], Parts]) -> None:
     from sr_lab.serving.ray_serve import serve_on
 
-    if alone := [name for name in ("admin_port", "grpc_port", "certificate") if cfg[name] is not None]:
-        raise ValueError(f"{alone[0]}={cfg[alone[0]]}: only a server of its own has that: leave launcher= out")
+    if alone := [name for name in ("admin_port", "grpc_port", "certificate", "incoming") if cfg[name] is not None]:
+        raise ValueError(f"{alone[0]}=: only a server of its own has that, leave it or launcher= out")
     serve_on(
         build(cfg.launcher),
         make,

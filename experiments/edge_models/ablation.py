@@ -9,7 +9,6 @@ was stopped; what is finished is not done again.
 import argparse
 import csv
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +52,12 @@ def run(name: str, data: Path, output: Path, steps: int) -> dict[str, float]:
     if kept.exists():
         row: dict[str, float] = json.loads(kept.read_text())
         return row
-    before = os.times()
     settings = {"tracking": "none", "max_steps": steps, "val_every": steps, "scheduler.num_warmup": steps // 20}
     trained = sr_lab.train("edge_x4", name=name, output=str(folder), **settings, **VARIANTS[name][1])
-    after = os.times()
     means = sr_lab.evaluate(trained.best, data / "Set5" / "x4", scale=4).means
     row = {
         "val": load_artefact(trained.best).metadata["metrics"]["val/psnr_y"],
         "Set5": next(mean["psnr_y"] for restorer, mean in means.items() if restorer != "bicubic"),
-        "seconds": after.user + after.system - before.user - before.system,
     }
     kept.write_text(json.dumps(row))
     return row
@@ -72,13 +68,13 @@ def write(rows: dict[str, dict[str, float]], output: Path) -> None:
     seeds = [row for name, row in rows.items() if name in ("recipe", "seed", "seed_2")]
     with (output / "results.csv").open("w", newline="") as stream:
         table = csv.writer(stream)
-        table.writerow(["variant", *KEYS, "seconds"])
-        table.writerows([name, *(round(value, 4) for value in row.values())] for name, row in rows.items())
-    lines = ["| variant | photos that choose | Set5 | processor s |", "|---|---|---|---|"]
+        table.writerow(["variant", *KEYS])
+        table.writerows([name, *(round(row[key], 4) for key in KEYS)] for name, row in rows.items())
+    lines = ["| variant | photos that choose | Set5 |", "|---|---|---|"]
     for name, row in rows.items():
         mean = {key: sum(seed[key] for seed in seeds) / len(seeds) for key in KEYS}
         cells = " | ".join(f"{row[key]:.2f} ({row[key] - mean[key]:+.2f})" for key in KEYS)
-        lines.append(f"| {VARIANTS[name][0]} | {cells} | {row['seconds']:.0f} |")
+        lines.append(f"| {VARIANTS[name][0]} | {cells} |")
     (output / "table.md").write_text("\n".join(lines) + "\n")
 
 

@@ -145,9 +145,8 @@ def _tell(result: RestoredFolder) -> None:
     done = sum(image.done for image in result.planned)
     free = "" if result.free_bytes is None else f", {result.free_bytes / 1e9:.1f} GB are free"
     print(
-        f"{counted(result.num_images, 'image')}, {done} of them there: about {result.needed_bytes / 1e9:.2f} GB "
-        f"are needed in "
-        f"{result.output}{free}; nothing was written"
+        f"{counted(result.num_images, 'image')}, {done} of them there: about {result.needed_bytes / 1e9:.2f} GB are "
+        f"needed in {result.output}{free}; nothing was written"
     )
 
 

@@ -225,7 +225,7 @@ def test_a_dry_run_tells_sizes_and_room_and_writes_nothing(restore):
     code, told, _ = restore("in", "out", "dry_run=true")
     assert code == 0
     assert "a.jpg: 12x20 -> 24x40" in told
-    assert "1 images, 0 of them are there" in told
+    assert "1 image, 0 of them there" in told
     assert not Path("out").exists()
     assert restore()[0] == 0
     assert "a.jpg: 12x20 -> 24x40, is there" in restore("in", "out", "dry_run=true")[1]

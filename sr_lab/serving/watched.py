@@ -54,7 +54,7 @@ class Seen:
         name: Of the fault.
         alert: The alert that it should raise.
         raised: Seconds until Alertmanager told of it; None: never.
-        cleared: Seconds from the fault's end until Alertmanager told that it was over; None: never.
+        cleared: Seconds from the fault's end until Alertmanager had it no more; None: never.
     """
 
     name: str
@@ -157,8 +157,7 @@ class Watched:
         begin = time.time()
         with fault:
             raised = _wait(lambda: self.told.has(alert, "firing", begin))
-        end = time.time()
-        cleared = _wait(lambda: self.told.has(alert, "resolved", end)) if raised is not None else None
+        cleared = _wait(lambda: self._gone(alert)) if raised is not None else None
         return Seen(name=name, alert=alert, raised=raised, cleared=cleared)
 
     def draw(self, marks: dict[str, float]) -> list[Path]:
@@ -176,6 +175,11 @@ class Watched:
         ) as answer:
             found: dict[str, Any] = json.load(answer)["data"]
         return found
+
+    def _gone(self, alert: str) -> bool:
+        """Whether Alertmanager has an alert no more; its message of that may be held back beside a greater one."""
+        with urllib.request.urlopen(f"http://{self.alertmanager}/api/v2/alerts", timeout=60) as answer:
+            return all(each["labels"]["alertname"] != alert for each in json.load(answer))
 
     def _child(self, name: str, command: list[str], ends: contextlib.ExitStack | None = None) -> None:
         ends = ends or self._ends

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from torch import Tensor
 
 from sr_lab.base.files import read_json, write_json
+from sr_lab.base.words import line, setting
 from sr_lab.images import resize_bicubic, to_tensor
 from sr_lab.images.files import read_image
 from sr_lab.metrics.changes import change_error
@@ -96,7 +97,7 @@ class Golden:
         if found is not None and found.scale != self.set.scale:
             raise ValueError(
                 f"golden.folder={settings.folder} is of scale {self.set.scale}, {found.label} of {found.scale}: "
-                f"srlab golden scale={found.scale} makes one for it"
+                f"{line('golden', setting('scale', found.scale))} makes one for it"
             )
         self.state = Path(settings.state) if settings.state else self.set.folder / "expected.json"
         self._network = _lpips() if settings.lpips else None

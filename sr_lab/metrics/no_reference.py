@@ -18,6 +18,7 @@ from scipy.ndimage import correlate1d
 from scipy.special import gamma
 from torch import Tensor
 
+from sr_lab.base.words import counted
 from sr_lab.images import resize_bicubic, to_uint8
 from sr_lab.metrics.base import PerImageMetric
 
@@ -227,7 +228,11 @@ def _check(image: Tensor, *, least: int) -> None:
 
 
 def _refused(name: str, num_channels: int) -> str | None:
-    return None if num_channels in (1, 3) else f"{name} looks at grey or RGB images, these have {num_channels} channels"
+    return (
+        None
+        if num_channels in (1, 3)
+        else f"{name} looks at grey or RGB images, these have {counted(num_channels, 'channel')}"
+    )
 
 
 @cache

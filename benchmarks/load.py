@@ -12,8 +12,8 @@ import http.client
 import json
 import random
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,20 +40,13 @@ def main(url: str, file: str, *, clients: int = 1, count: int = 1, rate: float =
     if rate:
         moments = sorted(draw.uniform(0, seconds) for _ in range(max(8, round(rate * seconds))))
         shares = [moments[each::clients] for each in range(clients)]
-    found: list[tuple[int, float]] = []
     begin = time.perf_counter() + (0.2 if rate else 0.0)
-    threads = [
-        threading.Thread(
-            target=lambda share=share: found.extend(
-                send(url, data, share if rate else None, len(share) if rate else count, begin)
-            )
-        )
-        for share in shares
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(clients) as threads:
+        sent = [
+            threads.submit(send, url, data, share if rate else None, len(share) if rate else count, begin)
+            for share in shares
+        ]
+        found = [answer for each in sent for answer in each.result()]
     print(json.dumps({"seconds": time.perf_counter() - begin, "answers": found}))
 
 

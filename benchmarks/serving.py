@@ -73,6 +73,7 @@ def started() -> tuple[psutil.Process, int]:
     atexit.register(server.kill)
     assert server.stdout is not None
     address = server.stdout.readline()
+    assert address.startswith("answering at"), "the server did not start"
     return psutil.Process(server.pid), int(address.rpartition(":")[2])
 
 

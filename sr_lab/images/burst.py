@@ -1,0 +1,219 @@
+"""Many low frames of one still scene, shifted by parts of a pixel: registration, and the classical solution.
+
+No network: the frames' aliasing carries the detail, and the sensor's model is inverted. What it gains is measured, and
+nothing in it was learnt.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+MOST_RESIDUAL = 0.1
+"""Low pixels of registration error from which on a burst is refused: at x4 that is 0.4 of a high pixel."""
+
+_STEPS = {
+    (down, right): 0.5 ** (down + abs(right) - 1) / 2
+    for down in range(3)
+    for right in range(-2, 3)
+    if (down, right) > (0, 0) and 0 < down + abs(right) <= 2
+}
+"""Neighbours that the image is compared with, and how much each counts: bilateral total variation (Farsiu 2004)."""
+_SMOOTH = 2e-3
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What one frame sees of the scene: shifted, then each low pixel is the mean of its square (an area sensor).
+
+    Separable: ``low = rows @ high @ columns.T``, so that the adjoint is the transpose.
+
+    Attributes:
+        rows: (h, H).
+        columns: (w, W).
+    """
+
+    rows: Floats
+    columns: Floats
+
+    @classmethod
+    def of(cls, shift: tuple[float, float], size: tuple[int, int], scale: int) -> "Sampling":
+        """The sampling of a frame.
+
+        Args:
+            shift: Right and down, in low pixels: where the frame's scene lies to the left and above of the first one's.
+            size: Height and width of the high image, multiples of ``scale``.
+            scale: High pixels a low one.
+        """
+        x, y = shift
+        return cls(_side(size[0], round(y * scale, 6), scale), _side(size[1], round(x * scale, 6), scale))
+
+    def see(self, high: Floats) -> Floats:
+        """(H, W) to (h, w)."""
+        return np.asarray(self.rows @ high @ self.columns.T, np.float32)
+
+    def back(self, low: Floats) -> Floats:
+        """The adjoint: (h, w) to (H, W)."""
+        return np.asarray(self.rows.T @ low @ self.columns, np.float32)
+
+
+@lru_cache(maxsize=256)
+def _side(length: int, shift: float, scale: int) -> Floats:
+    """(length / scale, length): a Fourier shift on the mirrored line, then means of ``scale``."""
+    whole = np.eye(length)
+    mirrored = np.concatenate([whole, whole[::-1]])
+    turn = np.exp(2j * np.pi * np.fft.rfftfreq(2 * length) * shift)[:, None]
+    shifted = np.fft.irfft(np.fft.rfft(mirrored, axis=0) * turn, n=2 * length, axis=0)[:length]
+    return np.asarray(shifted.reshape(length // scale, scale, length).mean(axis=1), np.float32)
+
+
+def register(frames: Sequence[Floats]) -> tuple[list[tuple[float, float]], list[float]]:
+    """Where each frame's scene lies relative to the first one's, by ECC (Evangelidis and Psarakis, PAMI 2008).
+
+    Args:
+        frames: (h, w), values in [0, 1].
+
+    Returns:
+        Shifts (right, down) in low pixels, as ``Sampling.of`` takes them, and for each the distance, in low pixels,
+        between its estimates from the two halves of the frame: what the registration can be trusted by.
+
+    Raises:
+        ValueError: If a frame cannot be registered, or the halves disagree by more than a tenth of a low pixel.
+    """
+    shifts, residuals = [(0.0, 0.0)], [0.0]
+    for number, frame in enumerate(frames[1:], start=1):
+        try:
+            whole = _translation(frames[0], frame)
+            middle = frame.shape[1] // 2
+            halves = [
+                _translation(frames[0][:, part], frame[:, part]) for part in (slice(0, middle), slice(middle, None))
+            ]
+        except cv2.error as error:
+            raise ValueError(
+                f"frame {number} could not be registered: it does not show the first one's scene"
+            ) from error
+        residual = math.dist(*halves) / 2
+        if residual > MOST_RESIDUAL:
+            raise ValueError(
+                f"frame {number}: its halves are moved apart by {2 * residual:.2f} low pixels, so it is no mere shift: "
+                "leave it out"
+            )
+        shifts.append(whole)
+        residuals.append(residual)
+    return shifts, residuals
+
+
+def _translation(first: Floats, frame: Floats) -> tuple[float, float]:
+    warp = np.eye(2, 3, dtype=np.float32)
+    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 200, 1e-6)
+    mask: Any = None
+    _, found = cv2.findTransformECC(
+        np.ascontiguousarray(first), np.ascontiguousarray(frame), warp, cv2.MOTION_TRANSLATION, criteria, mask, 5
+    )
+    return -float(found[0, 2]), -float(found[1, 2])
+
+
+def solve(
+    frames: Sequence[Floats],
+    shifts: Sequence[tuple[float, float]],
+    *,
+    scale: int,
+    noise: float,
+    masks: Sequence[npt.NDArray[np.bool_]] | None = None,
+    strength: float = 1.0,
+    rounds: int = 8,
+    iterations: int = 12,
+) -> Floats:
+    """The high image that explains all frames, with little bilateral total variation: conjugate gradients, reweighted.
+
+    Minimises sum_k |M_k (A_k x - y_k)|^2 + weight * BTV(x); the weight grows with the noise.
+
+    Args:
+        frames: (h, w), values in [0, 1].
+        shifts: Of each, as ``register`` gives them.
+        scale: High pixels a low one.
+        noise: Standard deviation of the frames' noise, in [0, 1]: of ``srlab degrade estimate``, or of the sensor.
+        masks: (h, w) of each: False where it shows something else (a cloud, something that moves).
+        strength: Factor of the weight.
+        rounds: Times that the weights of the variation are renewed.
+        iterations: Of conjugate gradients in each round.
+
+    Returns:
+        (h * scale, w * scale), not clamped.
+
+    Raises:
+        ValueError: If numbers or sizes differ.
+    """
+    if len({frame.shape for frame in frames}) != 1 or len(frames) != len(shifts):
+        raise ValueError("a burst is of frames of one size, each with its shift")
+    height, width = frames[0].shape
+    size = height * scale, width * scale
+    views = [Sampling.of(shift, size, scale) for shift in shifts]
+    weights = [
+        np.ones_like(frame) if masks is None else masks[place].astype(np.float32) for place, frame in enumerate(frames)
+    ]
+    weight = np.float32(strength * (2e-5 + 8 * noise**2))
+    right = sum(view.back(mask * frame) for view, mask, frame in zip(views, weights, frames, strict=True))
+    x = cv2.resize(frames[0], (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
+    for _ in range(rounds):
+        slopes = [_difference(x, step) for step in _STEPS]
+        inverses = [
+            np.float32(share * weight / 2) / np.sqrt(slope**2 + np.float32(_SMOOTH) ** 2)
+            for share, slope in zip(_STEPS.values(), slopes, strict=True)
+        ]
+
+        def normal(image: Floats, inverses: list[Floats] = inverses) -> Floats:
+            seen = sum(view.back(mask * view.see(image)) for view, mask in zip(views, weights, strict=True))
+            for step, inverse in zip(_STEPS, inverses, strict=True):
+                seen = seen + _difference_back(inverse * _difference(image, step), step)
+            return np.asarray(seen, np.float32)
+
+        x = _conjugate_gradients(normal, np.asarray(right, np.float32), x, iterations)
+    return x
+
+
+def _difference(image: Floats, step: tuple[int, int]) -> Floats:
+    """The image's neighbour ``step`` (down, right) away minus itself; 0 where there is none."""
+    found = np.zeros_like(image)
+    here, there = _overlap(image.shape, step)
+    found[here] = image[there] - image[here]
+    return found
+
+
+def _difference_back(slope: Floats, step: tuple[int, int]) -> Floats:
+    """The adjoint of ``_difference``."""
+    found = np.zeros_like(slope)
+    here, there = _overlap(slope.shape, step)
+    found[here] -= slope[here]
+    found[there] += slope[here]
+    return found
+
+
+def _overlap(shape: tuple[int, ...], step: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Where both a pixel and its neighbour are: the pixels, and their neighbours."""
+    down, right = step
+    here = slice(0, shape[0] - down), slice(max(0, -right), shape[1] - max(0, right))
+    there = slice(down, shape[0]), slice(max(0, right), shape[1] + min(0, right))
+    return here, there
+
+
+def _conjugate_gradients(normal: Any, right: Floats, x: Floats, iterations: int) -> Floats:
+    residual = right - normal(x)
+    direction, power = residual.copy(), float(np.vdot(residual, residual))
+    for _ in range(iterations):
+        if power < 1e-12:
+            break
+        along = normal(direction)
+        step = np.float32(power / float(np.vdot(direction, along)))
+        x = x + step * direction
+        residual = residual - step * along
+        after = float(np.vdot(residual, residual))
+        direction = residual + np.float32(after / power) * direction
+        power = after
+    return np.asarray(x, np.float32)

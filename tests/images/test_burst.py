@@ -1,0 +1,66 @@
+"""Bursts: the sensor's model, registration, and what the solution gains."""
+
+import numpy as np
+import pytest
+
+from sr_lab.images.burst import Sampling, register, solve
+
+SCALE = 4
+
+
+def scene(height: int = 96, width: int = 128) -> np.ndarray:
+    """Edges and smooth ground, in [0, 1]."""
+    y, x = np.mgrid[:height, :width]
+    stripes = 0.25 * (np.sin(x / 2.2 + y / 9) > 0) + 0.25 * (np.hypot(x - 70, y - 40) < 22)
+    return np.asarray(0.25 + stripes + 0.1 * np.sin(y / 15), np.float32)
+
+
+def burst(noise: float, *, count: int = 5) -> tuple[np.ndarray, list[np.ndarray], list[tuple[float, float]]]:
+    high, generator = scene(), np.random.default_rng(0)
+    shifts = [(0.0, 0.0), *(tuple(each) for each in generator.uniform(-1, 1, (count - 1, 2)).tolist())]
+    frames = [Sampling.of(shift, high.shape, SCALE).see(high) for shift in shifts]
+    return high, [np.asarray(f + noise * generator.standard_normal(f.shape), np.float32) for f in frames], shifts
+
+
+def decibels(image: np.ndarray, high: np.ndarray) -> float:
+    return float(-10 * np.log10(np.mean((image - high)[8:-8, 8:-8] ** 2)))
+
+
+def test_the_adjoint_is_one():
+    generator = np.random.default_rng(1)
+    view = Sampling.of((0.37, -0.61), (32, 48), SCALE)
+    x, y = generator.random((32, 48), np.float32), generator.random((8, 12), np.float32)
+    assert np.vdot(view.see(x), y) == pytest.approx(np.vdot(x, view.back(y)), rel=1e-5)
+
+
+def test_without_a_shift_a_low_pixel_is_the_mean_of_its_square():
+    high = scene()
+    low = Sampling.of((0.0, 0.0), high.shape, SCALE).see(high)
+    assert np.allclose(low, high.reshape(24, 4, 32, 4).mean(axis=(1, 3)), atol=1e-5)
+    moved = Sampling.of((1.0, 0.0), high.shape, SCALE).see(high)
+    assert np.allclose(moved[:, 4:-4], low[:, 5:-3], atol=0.02)
+
+
+def test_what_is_no_mere_shift_is_refused():
+    _, frames, _ = burst(0.0, count=2)
+    torn = frames[1].copy()
+    torn[:, 16:] = np.roll(torn[:, 16:], 1, axis=0)
+    with pytest.raises(ValueError, match="frame 1"):
+        register([frames[0], torn])
+
+
+def test_five_frames_tell_more_than_one():
+    high, frames, shifts = burst(0.01)
+    one = solve(frames[:1], shifts[:1], scale=SCALE, noise=0.01)
+    five = solve(frames, shifts, scale=SCALE, noise=0.01)
+    assert five.shape == high.shape
+    assert decibels(five, high) > decibels(one, high) + 2
+
+
+def test_what_is_masked_has_no_say():
+    high, frames, shifts = burst(0.01)
+    masks = [np.ones_like(frame, bool) for frame in frames]
+    clouded = [frame.copy() for frame in frames]
+    clouded[2][4:16, 4:20], masks[2][4:16, 4:20] = 1.0, False
+    masked = solve(clouded, shifts, scale=SCALE, noise=0.01, masks=masks)
+    assert decibels(masked, high) > decibels(solve(clouded, shifts, scale=SCALE, noise=0.01), high) + 3

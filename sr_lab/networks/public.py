@@ -14,19 +14,11 @@ _WIDE = 256
 def network_node(weights: Mapping[str, Tensor], *, scale: int | None = None) -> dict[str, Any] | None:
     """The configuration of the network that public weights are of; None where it is none that is known by heart.
 
-<<<<<<< HEAD
     Known are BasicVSR under BasicSR's names, and under those of ``layouts_of`` EDSR, RDN, SRCNN, FSRCNN, RRDBNet,
     Compact and the lightweight SwinIR, all but the last under our own too. Sizes are read off the tensors. What no
     tensor tells is as published: residuals of EDSR count 0.1 from 256 channels on; EDSR sees the range of 255, in
     MMagic's names that of 1; RDN that of 255 in EDSR-PyTorch's names, that of 1 in RDN-pytorch's (its test.py divides
     by 255) and MMagic's.
-=======
-    Known are BasicVSR under BasicSR's names; under those of ``layouts_of`` EDSR, RDN, SRCNN, FSRCNN, RRDBNet, Compact
-    and the lightweight SwinIR, all but the last under our own too. Sizes are read off the tensors. What no tensor tells
-    is as published: residuals of EDSR count 0.1 from 256 channels on; EDSR sees the range of 255, in MMagic's names
-    that of 1; RDN that of 255 in EDSR-PyTorch's names, that of 1 in RDN-pytorch's (its test.py divides by 255) and
-    MMagic's.
->>>>>>> 46bf7da (Bursts: a sensor's model with its adjoint, ECC with a refusal, conjugate gradients with bilateral total variation; Set5 x4, 1 % noise: 31.65 dB of five frames, short of 32.0)
 
     Args:
         weights: The tensors under their authors' names.

@@ -1,9 +1,10 @@
 import struct
+import threading
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from sr_lab.networks.base import Network
 from sr_lab.networks.bicubic import Bicubic
@@ -112,3 +113,34 @@ def test_what_is_not_plain_is_named(network):
 def test_a_graph_is_not_traced_but_refused():
     with pytest.raises(NotPlain, match="GraphNetwork is not a chain of plain layers: an ONNX graph is no module"):
         plain_layers(GraphNetwork(scale=2, num_channels=1, num_bytes=3))
+
+
+class Watched(Compact):
+    """While it is traced, another thread runs a network."""
+
+    def __init__(self) -> None:
+        super().__init__(scale=2, num_channels=1, num_features=4, num_convs=1)
+        self.found: list[object] = []
+
+    def forward(self, low):
+        if isinstance(low, fx.Proxy):
+            thread = threading.Thread(target=self.elsewhere)
+            thread.start()
+            thread.join()
+        return super().forward(low)
+
+    def elsewhere(self) -> None:
+        other = Compact(scale=2, num_channels=1, num_features=4, num_convs=1)
+        try:
+            with torch.no_grad():
+                self.found += [other(torch.zeros(1, 1, 4, 4)).shape, type(other.scale), other.body[0].weight]
+        except Exception as error:
+            self.found.append(error)
+
+
+def test_a_network_is_traced_while_another_answers() -> None:
+    network = Watched()
+    kinds = [layer.kind for layer in plain_layers(network).layers]
+    assert kinds == ["conv", "prelu", "conv", "prelu", "conv", "pixel_shuffle", "nearest", "add"]
+    shape, kind, weight = network.found
+    assert (shape, kind, type(weight)) == ((1, 1, 8, 8), int, torch.nn.Parameter)

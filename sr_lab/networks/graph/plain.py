@@ -5,6 +5,7 @@ size of their input, as attention over windows does, are not plain.
 """
 
 import operator
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,7 +98,8 @@ def plain_layers(network: nn.Module) -> Plain:
     scale, channels = int(network.scale), int(network.num_channels)  # type: ignore[arg-type]
     module = network.for_graph() if isinstance(network, Network) else network
     try:
-        graph = fx.Tracer().trace(module)
+        with _ONE_AT_A_TIME:
+            graph = _Tracer().trace(module)
     except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError, ValueError) as error:
         raise NotPlain(f"{type(network).__name__} is not a chain of plain layers: {_first(error)}") from error
     reader = _Reader(module, type(network).__name__)
@@ -105,6 +107,28 @@ def plain_layers(network: nn.Module) -> Plain:
         for node in _needed(graph):
             reader.read(node, channels)
     return Plain(tuple(reader.layers), scale, channels)
+
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Two traces would take each other's changes of nn.Module for the original."""
+
+
+class _Tracer(fx.Tracer):
+    """Traces in its own thread alone: while it does, torch changes how *every* module of the process is called."""
+
+    def __init__(self) -> None:
+        super().__init__(autowrap_modules=())  # type: ignore[arg-type]
+        self.thread = threading.get_ident()
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if threading.get_ident() != self.thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
+        if threading.get_ident() != self.thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
 def _needed(graph: fx.Graph) -> list[fx.Node]:

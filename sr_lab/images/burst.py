@@ -175,7 +175,7 @@ def solve(
             return np.asarray(seen, np.float32)
 
         x = _conjugate_gradients(normal, np.asarray(right, np.float32), x, iterations)
-    return x
+    return np.asarray(x, np.float32)
 
 
 def _difference(image: Floats, step: tuple[int, int]) -> Floats:

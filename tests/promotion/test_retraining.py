@@ -60,15 +60,15 @@ def test_the_logbook_knows_what_was_spent_and_when(tmp_path):
     assert book.hours_since_last(NOW) is None
     for days, cost in ((31, 100.0), (29, 2.0), (1, 3.0)):
         then = NOW - timedelta(days=days)
-        book.begin(champion=1, cost=cost, reasons=[], now=then)
+        book.begin(book.following(then), champion=1, cost=cost, reasons=[])
         book.end("rejected", now=then)
     again = Logbook.read(file)
     assert again.spent(NOW) == pytest.approx(5)
     assert again.hours_since_last(NOW) == pytest.approx(24)
-    names = [again.begin(champion=1, cost=0, reasons=["why"], now=NOW).name]
+    names = [again.begin(again.following(NOW), champion=1, cost=0, reasons=["why"]).name]
     assert Logbook.read(file).attempt == again.attempt
     again.end("promoted", now=NOW)
-    names.append(again.begin(champion=2, cost=0, reasons=[], now=NOW).name)
+    names.append(again.begin(again.following(NOW), champion=2, cost=0, reasons=[]).name)
     assert names == ["20260131-1", "20260131-2"]
     file.write_text('{"attempt": 3}')
     with pytest.raises(ValueError, match="is no logbook"):

@@ -100,7 +100,7 @@ def _make_champion(cfg: DictConfig, output: Path, *, store: str, holdout: Path, 
 def _watch(cfg: DictConfig, blurred: Path) -> list[list[str]]:
     """The settings of srlab watch: of act one, of act two, and of the pass at the end."""
     good = ["trainer.enable_progress_bar=false", "tracking.drain_seconds=120", *cfg.train]
-    wrong = [*good, "data=folder", setting("data.train.roots", blurred), setting("data.val.roots", blurred)]
+    wrong = [*good, "data=folder", setting("data.train.roots", blurred), "data.val.roots=data/photos/val"]
     wrong += ["data.repeats=64"]
     checks = ["~policy.checks.ssim_new", "~policy.checks.ssim_old", "policy.checks.psnr_new.min_scenes=3"]
     checks += ["policy.checks.psnr_old.min_scenes=3", f"policy.checks.psnr_old.margin={MARGIN}"]

@@ -15,7 +15,7 @@ demo: $(READY)  ## the main job: photos -> train -> evaluate -> track -> registe
 demo-demo-watch: $(READY)  ## faults planted in a watched service: each raises its alert, and the alert ends, in minutes
 	$(BIN)/srlab demo_watch
 
-drift: $(READY)  ## clean photos -> champion -> noisy JPEG images come in -> drift -> retraining -> gate, under 8 minutes
+demo-drift: $(READY)  ## clean photos -> champion -> noisy JPEG images come in -> drift -> retraining -> gate, under 8 minutes
 	$(BIN)/srlab demo_drift
 
 demo-canary: $(READY)  ## planted candidates on live-like requests: bad ones are taken back, a good one is promoted, in minutes

@@ -12,9 +12,6 @@ help:  ## this text
 demo: $(READY)  ## the main job: photos -> train -> evaluate -> track -> register -> gate, about 5 minutes on 2 cores
 	$(BIN)/srlab demo
 
-demo-demo-watch: $(READY)  ## faults planted in a watched service: each raises its alert, and the alert ends, in minutes
-	$(BIN)/srlab demo_watch
-
 demo-drift: $(READY)  ## clean photos -> champion -> noisy JPEG images come in -> drift -> retraining -> gate, under 8 minutes
 	$(BIN)/srlab demo_drift
 

@@ -35,7 +35,7 @@ def test_a_folder_that_is_there_and_what_cannot_be_made_are_refused(tmp_path, ca
 
 
 def test_a_detector_without_weights_is_told_before_anything_is_measured(tmp_path, capsys):
-    words = ["restorer=bicubic", f"benchmark={tmp_path}", "scale=4", "report=r", "tasks=[object]"]
+    words = ["restorer=bicubic", f"benchmark={tmp_path}", "scale=4", "report=r", "metrics=[psnr]", "tasks=[object]"]
     assert main(["evaluate", *words]) != 0
     assert "give tasks.object.detector.weights=... tasks.object.detector.classes=..." in capsys.readouterr().err
     words += ["tasks.object.detector.weights=none.onnx", "tasks.object.detector.classes=[car]"]

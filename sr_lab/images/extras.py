@@ -80,7 +80,7 @@ def dropped_sentences(found: Iterable[tuple[str, Extras]], dropped: Mapping[str,
         dropped: What is not carried over, by its kind, as words that follow "have".
 
     >>> dropped_sentences([("a.png", Extras()), ("b.jpg", Extras({"gps"}))])
-    ('1 of 2 images have a GPS position, which is dropped; the first is b.jpg',)
+    ('1 of 2 images has a GPS position, which is dropped; the first is b.jpg',)
     """
     listed = list(found)
     having = {kind: [name for name, extras in listed if kind in extras.kinds] for kind in dropped}

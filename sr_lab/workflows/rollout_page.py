@@ -39,7 +39,7 @@ class WorstPair:
 
     @property
     def difference(self) -> Any:
-        """(H, W) uint8: how far the two images are apart, 128 is nothing; None without pictures."""
+        """(H, W, 3) uint8: how far the two images are apart in each colour, 128 is nothing; None without pictures."""
         if not self.pictures:
             return None
         from PIL import Image
@@ -48,7 +48,7 @@ class WorstPair:
             np.asarray(Image.open(io.BytesIO(self.pictures[name])).convert("RGB"), np.float32)
             for name in ("candidate", "champion")
         )
-        return np.clip(128 + 4 * (ours - theirs).mean(-1), 0, 255).astype(np.uint8)
+        return np.clip(128 + 4 * (ours - theirs), 0, 255).astype(np.uint8)
 
 
 def worst_pairs(store: PairStore, rollout: Rollout, *, num: int = NUM_WORST) -> list[WorstPair]:

@@ -1,5 +1,6 @@
 """A rollout through the registry: its stages, both ways out, what a person may do, and that a kill loses nothing."""
 
+import io
 import itertools
 import uuid
 from collections.abc import Callable
@@ -9,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from memory_registry import Killed, Registry
+from PIL import Image
 
-from sr_lab.promotion.canary import PairCheck, RolloutPolicy, Stage
+from sr_lab.promotion.canary import Pair, PairCheck, RolloutPolicy, Stage
 from sr_lab.tracking.registry import aliases, decisions, rollouts
 from sr_lab.tracking.registry.aliases import ConflictError, label
 from sr_lab.tracking.store import connect
 from sr_lab.workflows import rollout
 from sr_lab.workflows.history import history
 from sr_lab.workflows.pairs import PairStore
+from sr_lab.workflows.rollout_page import WorstPair
 
 POLICY = RolloutPolicy(
     name="test",
@@ -269,3 +272,17 @@ def test_what_cannot_begin_says_why(world: World) -> None:
 
 def vars_of(policy: RolloutPolicy) -> dict[str, Any]:
     return {key: value for key, value in vars(policy).items() if not key.endswith("level")}
+
+
+def test_a_shift_of_colour_is_seen_in_the_difference() -> None:
+    def encoded(colour: tuple[int, int, int]) -> bytes:
+        stream = io.BytesIO()
+        Image.new("RGB", (4, 3), colour).save(stream, "PNG")
+        return stream.getvalue()
+
+    pair = Pair(number=1, time=0.0, client="a", stage="shadow", served="champion", gains={})
+    pictures = {"low": encoded((9, 9, 9)), "champion": encoded((90, 90, 90)), "candidate": encoded((95, 90, 85))}
+    difference = WorstPair(pair=pair, badness=1.0, pictures=pictures).difference
+    assert difference.shape == (3, 4, 3)
+    assert difference[0, 0].tolist() == [148, 128, 108]
+    assert WorstPair(pair=pair, badness=1.0, pictures={}).difference is None

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from sr_lab.base.words import counted
-
 BLOCK = 16
 """Pixels that are enlarged by one product of matrices."""
 
@@ -82,4 +80,4 @@ def by_channels(low: Any, channels: int, scale: int, run: Callable[[Any], Any]) 
         gain *= np.float32(255 / 219)
         restored += gain
         return restored
-    raise ValueError(f"the network restores {counted(channels, 'channel')}, the image has {given}")
+    raise ValueError(f"the network restores {channels} channel{'s' * (channels != 1)}, the image has {given}")

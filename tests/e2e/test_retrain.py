@@ -100,7 +100,7 @@ def test_what_would_end_a_retraining_shows_before_anything_is_looked_at(loop, re
         ('promote=["event=hook"]', 2, "Did you mean 'events'"),
         (setting("holdout", tmp_path / "nowhere"), 1, "is not a folder"),
         (setting("holdout", low.parent), 1, "brings its own low images (LR/)"),
-        (setting("holdout", known), 1, f"trained or selected on {len(list(known.iterdir()))} of the"),
+        (setting("holdout", known), 1, f"trained or selected on {len(list(known.iterdir()))} of "),
         ("policy.checks.psnr_new.min_scenes=20", 1, "shows 3 scenes, policy retrain asks for 20 or more"),
     ):
         assert loop.retrain(loop.same, reference, tmp_path / "out", change) == code, change
@@ -148,7 +148,7 @@ def test_drift_is_answered_by_a_better_champion(loop, reference, tmp_path, monke
     monkeypatch.setattr(train, "call", preempted)
     assert loop.retrain(loop.now, reference, output) == 75
     assert loop.champion == started
-    monkeypatch.setattr("sr_lab.commands.promote.call", lambda cfg: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("sr_lab.commands.promote.call", lambda cfg, **_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert loop.retrain(loop.now, reference, output) == 130
     monkeypatch.undo()
     monkeypatch.chdir(loop.folder)

@@ -76,7 +76,7 @@ def test_a_server_killed_in_mid_run_costs_nothing(
     left = unlucky.finish()
     told = capsys.readouterr().err
     assert left >= 502
-    assert f"{left} events of run 'unlucky' did not reach {server.uri}" in told
+    assert f"{left:,} events of run 'unlucky' did not reach {server.uri}" in told
     outcomes = {outcome.name: outcome for outcome in sync(tmp_path / "runs", seconds=30)}
     assert (outcomes["unlucky"].state, outcomes["unlucky"].left) == ("unsent", left)
     assert outcomes["survivor"].state == "running"

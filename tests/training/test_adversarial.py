@@ -25,8 +25,8 @@ from sr_lab.training.preflight import step_problems
 
 # A refactor keeps these; a change of behaviour edits them in the same commit and says why.
 GOLDEN = {
-    "loss": [0.3303964, 0.328015, 0.3305378, 0.3194306, 0.3177333],  # LDL looks at the average
-    "critic": [1.3960462, 1.3946756, 1.3941287, 1.3936548, 1.3921702],
+    "loss": [0.3303964, 0.3210957, 0.3246984, 0.3193924, 0.317698],  # LDL looks at the average
+    "critic": [1.3960462, 1.3946756, 1.3941281, 1.3936538, 1.3921683],
 }
 
 GAMES = [Vanilla(weight=0.1), RelativisticAverage(weight=0.1), LeastSquares(weight=0.1), Hinge(weight=0.1)]
@@ -170,6 +170,8 @@ def test_the_critic_sees_real_and_restored_images_once_a_step(make, make_trainer
 def test_golden_losses(make, make_trainer, data):
     recorder = Recorder()
     module = make(losses={"l1": L1(), "ldl": LDL()}, r1=R1(every=2))
+    # A young average is the weights themselves but for rounding, and LDL compares the images of the two.
+    module.ema.load_state_dict({**module.ema.state_dict(), "n_averaged": torch.tensor(100)})
     make_trainer(5, logger=recorder, log_every_n_steps=1).fit(module, data)
     for name, expected in GOLDEN.items():
         assert recorder.values[f"train/{name}"] == pytest.approx(expected, rel=1e-5), name

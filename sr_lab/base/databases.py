@@ -174,6 +174,32 @@ def make_sqlite(path: Path, build: Callable[[Path], None]) -> None:
             path.with_name(path.name + name).unlink(missing_ok=True)
 
 
+def open_sqlite(path: Path, tables: str) -> sqlite3.Connection:
+    """A connection to an SQLite file in WAL mode, made with its tables where it is missing.
+
+    Every statement is its own transaction, unless one is begun. Threads may share it under a lock of theirs.
+
+    Args:
+        path: The database's file.
+        tables: The statements that make its tables.
+
+    Raises:
+        ValueError: if there is something else at ``path``.
+        ConnectionError: if another process holds its lock for too long.
+        OSError: if it cannot be written.
+    """
+
+    def build(temporary: Path) -> None:
+        with contextlib.closing(sqlite3.connect(temporary)) as database:
+            database.executescript(tables)
+
+    with exclusive(path):
+        make_sqlite(path, build)
+    database = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+    database.execute("PRAGMA synchronous=NORMAL")
+    return database
+
+
 def use_wal(path: Path) -> None:
     """Puts a database into WAL mode, in which readers and one writer do not hold each other up."""
     with contextlib.closing(sqlite3.connect(path, timeout=30)) as database:

@@ -1,5 +1,6 @@
 """The images of a benchmark: its files, what makes their low images, and what is compared with what."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sr_lab.evaluation.pairs import Pair, find_pairs
 from sr_lab.evaluation.truth import read_truth
 from sr_lab.images import read_image, to_tensor
 from sr_lab.images.forms import has_deep_levels
+from sr_lab.images.found import Truth
 from sr_lab.metrics.protocol import Protocol, ProtocolMismatch
 
 
@@ -67,15 +69,25 @@ class Benchmark:
         device: torch.device | str = "cpu",
     ) -> None:
         self.folder = folder
-        self.pairs = find_pairs(folder, scale=scale)
-        self.truth = read_truth(folder, [pair.name for pair in self.pairs])
+        self.scale, self.protocol, self.seed, self.device = scale, protocol, seed, device
+        self.pairs = self.find()
+        self.truth = self.known()
         given = self.pairs[0].low is not None
         check_degradation(degradation, scale=scale, protocol=protocol, given=given)
         self.degradation = degradation or Bicubic(scale=scale)
-        self.scale, self.protocol, self.seed, self.device = scale, protocol, seed, device
-        self.low_images = (
-            protocol.name if not protocol.colour else "given" if given else type(self.degradation).__name__
-        )
+        self.low_images = protocol.name if not protocol.colour else "given" if given else self.name_of_degradation()
+
+    def find(self) -> Sequence[Pair]:
+        """The pairs of the folder, at least one."""
+        return find_pairs(self.folder, scale=self.scale)
+
+    def known(self) -> dict[str, Truth]:
+        """What is known of what the images show, by name."""
+        return read_truth(self.folder, [pair.name for pair in self.pairs])
+
+    def name_of_degradation(self) -> str:
+        """What the record calls the degradation."""
+        return type(self.degradation).__name__
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         """Low image (1, C, h, w) and target (1, C, h * scale, w * scale) of image ``index``.

@@ -43,7 +43,7 @@ def score_clip(
         metrics: By key.
         filmed: Whether pictures are taken.
     """
-    index, pair = blank.index, benchmark.clips[blank.index]
+    index, pair = blank.index, benchmark.pairs[blank.index]
     try:
         timing = pair.frames.timing
         numbers = benchmark.protocol.frames(timing.count)

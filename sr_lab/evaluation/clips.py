@@ -1,7 +1,7 @@
 """The clips of a benchmark: folders of frames or video files, and what makes their low frames."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +11,13 @@ from torch import Tensor
 
 from sr_lab.base.files import sha256
 from sr_lab.degradations.base import Degradation
-from sr_lab.degradations.resize import Bicubic, Stride
-from sr_lab.evaluation.benchmark import Benchmark, check_degradation
+from sr_lab.degradations.resize import Stride
+from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.pairs import Pair
 from sr_lab.images import crop_to_multiple, to_tensor
 from sr_lab.images.clips import Clip, find_clips
 from sr_lab.images.forms import has_deep_levels
+from sr_lab.images.found import Truth
 from sr_lab.metrics.clip_protocol import ClipProtocol
 from sr_lab.metrics.protocol import Protocol, ProtocolMismatch
 
@@ -55,26 +56,23 @@ class ClipBenchmark(Benchmark):
     """
 
     protocol: ClipProtocol
+    pairs: Sequence[ClipPair]
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        scale: int,
-        protocol: ClipProtocol,
-        degradation: Degradation | None = None,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        self.folder = folder
-        self.clips: list[ClipPair] = _find(folder)
-        self.pairs = list(self.clips)
-        self.truth = {}  # of clips nothing is known
-        given = self.clips[0].low_frames is not None
-        check_degradation(degradation, scale=scale, protocol=protocol, given=given)
-        self.degradation = degradation or Bicubic(scale=scale)
-        self.scale, self.protocol, self.seed, self.device = scale, protocol, seed, device
-        self.low_images = "given" if given else _name_of(self.degradation)
+    def find(self) -> Sequence[ClipPair]:
+        """The clips of the folder, at least one."""
+        return _find(self.folder)
+
+    def known(self) -> dict[str, Truth]:
+        """Of clips nothing is known."""
+        return {}
+
+    def name_of_degradation(self) -> str:
+        """The degradation's class, with the first pixel that it keeps of each ``scale`` where it takes every so many.
+
+        There are two BD's under one name in papers, 4.4 dB apart: DUF's keeps pixel 0, BasicVSR's the middle one.
+        """
+        strides = [op for op in getattr(self.degradation, "ops", {}).values() if isinstance(op, Stride)]
+        return super().name_of_degradation() + "".join(f"_phase{op.phase}" for op in strides)
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         """Low image and target of the first frame of clip ``index``."""
@@ -88,7 +86,7 @@ class ClipBenchmark(Benchmark):
             ProtocolMismatch: If the protocol cannot judge such frames.
             ValueError, OSError: If a frame does not decode, or sizes or numbers do not fit.
         """
-        pair = self.clips[index]
+        pair = self.pairs[index]
         counts = [clip.timing.count for clip in (pair.frames, pair.low_frames) if clip is not None]
         if len(set(counts)) > 1:
             raise ValueError(f"{pair.name}: {counts[0]} frames in HR/ and {counts[1]} in LR/: they do not pair off")
@@ -119,7 +117,7 @@ class ClipBenchmark(Benchmark):
 
     def _degraded_whole(self, index: int) -> Iterator[Inputs]:
         """A clip under a degradation that draws, or codes frames from their neighbours: as a whole."""
-        pair = self.clips[index]
+        pair = self.pairs[index]
         highs = [to_tensor(pixels) for pixels in pair.frames.frames()]
         if len({high.shape for high in highs}) > 1:
             raise ValueError(f"{pair.name}: its frames differ in size: give each clip a folder of its own")
@@ -157,15 +155,6 @@ def _find(folder: Path) -> list[ClipPair]:
     if odd := sorted(set(high) ^ set(low)):
         raise ValueError(f"the clips of {folder} do not pair off by name: {', '.join(odd[:5])}")
     return [ClipPair(name, clip.files[0], low[name].files[0], clip, low[name]) for name, clip in high.items()]
-
-
-def _name_of(degradation: Degradation) -> str:
-    """The degradation's class, with the first pixel that it keeps of each ``scale`` where it takes every so many.
-
-    There are two BD's under one name in papers, 4.4 dB apart: DUF's keeps pixel 0, BasicVSR's the middle one.
-    """
-    strides = [op for op in getattr(degradation, "ops", {}).values() if isinstance(op, Stride)]
-    return type(degradation).__name__ + "".join(f"_phase{op.phase}" for op in strides)
 
 
 def _hash_of(clip: Clip) -> str:

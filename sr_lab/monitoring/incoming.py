@@ -5,23 +5,21 @@ read. There are no pixels in it, no names of clients and no words of an error me
 an image is known by a keyed hash of its request's id, by which it can be found again and forgotten.
 """
 
-import contextlib
 import hashlib
 import hmac
 import json
 import secrets
-import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from sr_lab.base.databases import exclusive, make_sqlite, tables
+from sr_lab.base.databases import open_sqlite, tables
 from sr_lab.data.manifest import combined_digest
-from sr_lab.degradations.estimate import Colour, Estimate, ImageEstimate, Jpeg
+from sr_lab.degradations.estimate import ImageEstimate
 from sr_lab.monitoring.profile import Profile, library_versions
 
 _TABLES = """CREATE TABLE images (number INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, name TEXT NOT NULL,
@@ -69,11 +67,8 @@ class IncomingStore:
         if settings is None and not path.is_file():
             raise ValueError(f"{path} does not exist: a service makes it, srlab serve ... incoming=default")
         self.path = path
-        with exclusive(path):
-            make_sqlite(path, _build)
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA synchronous=NORMAL")
+        self._database = open_sqlite(path, _TABLES)
         self._tell(salt=secrets.token_hex(16), settings=settings, window=window, num_windows=num_windows)
 
     def _tell(self, *, salt: str, settings: Mapping[str, Any] | None, window: int, num_windows: int) -> None:
@@ -180,7 +175,12 @@ class IncomingStore:
             "first": datetime.fromtimestamp(min(times, default=0.0), UTC).isoformat(timespec="seconds"),
         }
         table = pd.DataFrame([{"name": row[2], **_features(row[4])} for row in used])
-        return Profile(table, self.settings, facts, tuple(_estimate(row[5]) for row in used if row[5] is not None))
+        return Profile(
+            table,
+            self.settings,
+            facts,
+            tuple(ImageEstimate.from_dict(json.loads(row[5])) for row in used if row[5] is not None),
+        )
 
     def close(self) -> None:
         """Closes the file."""
@@ -188,36 +188,6 @@ class IncomingStore:
             self._database.close()
 
 
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[IncomingStore]:
-    """A store that exists already, to be read, for as long as the context lasts."""
-    store = IncomingStore(path)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
 def _features(text: str) -> dict[str, float]:
     found: dict[str, float] = json.loads(text)
     return found
-
-
-def _estimate(text: str) -> ImageEstimate:
-    """The estimate that ``ImageEstimate.to_dict`` described."""
-    kept = json.loads(text)
-    jpeg = {**kept["jpeg"], "grid": tuple(kept["jpeg"]["grid"])}
-    return ImageEstimate(
-        **{
-            **kept,
-            "noise": Estimate(**kept["noise"]),
-            "blur": Estimate(**kept["blur"]),
-            "jpeg": Jpeg(**jpeg),
-            "colour": Colour(**kept["colour"]),
-        }
-    )
-
-
-def _build(path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        database.executescript(_TABLES)

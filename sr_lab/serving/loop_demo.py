@@ -27,7 +27,7 @@ from sr_lab.metrics.psnr import psnr
 from sr_lab.serving.clients import Answered, Clients, ask
 from sr_lab.serving.incoming import PROBES
 from sr_lab.serving.keys import new_key
-from sr_lab.serving.staging import Observer, Seen, address_in, process
+from sr_lab.serving.staging import SRLAB, Observer, Seen, address_in, process
 from sr_lab.workflows.drifting import SCALE, Condition, Photos
 
 __all__ = ["Act", "Condition", "Golden", "Performance", "perform"]
@@ -164,7 +164,7 @@ def perform(
     files = [f"incoming.file={output / 'incoming.db'}", f"pairs={output / 'pairs.db'}"]
     log, photos = output / "serve.log", Photos(seed=1)
     command = ["serve", *place, *files, f"api_keys={output / 'keys.yaml'}", "port=0", *serve]
-    with process(command, log=log, threads=1) as service:
+    with process([*SRLAB, *command], log=log, threads=1) as service:
         address = address_in(log, service, seconds=seconds)
         news(f"the service answers at {address}")
         stage = _Stage(
@@ -221,7 +221,7 @@ class _Stage:
             return len(observer.ended()) > ended
 
         log = self.output / f"watch-{ended + 1}.log"
-        with process([*self._watch, "poll_seconds=1", *settings], log=log, threads=1) as watcher:
+        with process([*SRLAB, *self._watch, "poll_seconds=1", *settings], log=log, threads=1) as watcher:
             observer.until(over, what="the end of the retraining", seconds=self.seconds, child=watcher)
         act.outcome, version = str(observer.ended()[-1]["outcome"]), str(observer.ended()[-1]["version"])
         self.news(f"  {act.outcome}")
@@ -243,7 +243,7 @@ class _Stage:
         """One pass of the watcher, in words: the same drift starts nothing."""
         self.news("\nthe same drift once more")
         log = self.output / "watch-once.log"
-        with process([*self._watch, "once=true", *settings], log=log, threads=1) as child:
+        with process([*SRLAB, *self._watch, "once=true", *settings], log=log, threads=1) as child:
             code = child.wait(self.seconds)
         lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if "cool-down" in line]
         found = f"exit code {code}: {lines[0] if lines else 'it says nothing of a cool-down'}"

@@ -22,7 +22,7 @@ from sr_lab.serving.rollout import Answer, Rollouts
 from sr_lab.tracking.registry import aliases, rollouts
 from sr_lab.tracking.registry.aliases import CHAMPION, label
 from sr_lab.workflows import rollout
-from sr_lab.workflows.pairs import opened
+from sr_lab.workflows.pairs import PairStore
 
 __all__ = ["CASES", "Case", "Model", "Rehearsed", "Traffic", "bicubic", "make_clients", "make_version", "rehearse"]
 
@@ -219,7 +219,7 @@ def rehearse(
         seed=seed,
     )
     rollout.begin(name=name, policy=policy, version=candidate, tracking_uri=tracking_uri)
-    with opened(folder / "pairs.db") as store:
+    with contextlib.closing(PairStore(folder / "pairs.db")) as store:
         router = Rollouts(
             store, lambda: rollouts.current(tracking_uri, name), keep_pictures=20, time=traffic.clock
         )  # fmt: skip

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import uvicorn
@@ -22,7 +22,6 @@ from sr_lab.serving.cost import Costs, CostSettings
 from sr_lab.serving.edge import EdgeBundle
 from sr_lab.serving.grpc_door import make_grpc_server
 from sr_lab.serving.guard import Guard
-from sr_lab.serving.incoming import Incoming
 from sr_lab.serving.keys import AuditLog, Keys
 from sr_lab.serving.limits import Limits
 from sr_lab.serving.records import Records, RecordSettings
@@ -38,6 +37,9 @@ from sr_lab.serving.traffic import RolloutTraffic
 from sr_lab.tracking.registry.references import fetch_reference
 from sr_lab.tracking.registry.rollouts import current
 from sr_lab.workflows.pairs import PairStore
+
+if TYPE_CHECKING:
+    from sr_lab.serving.incoming import Incoming  # brings pandas, half a second of a start
 
 log = logging.getLogger(__name__)
 FAST, CONSERVATIVE = "fast", "conservative"
@@ -119,7 +121,7 @@ def make_parts(
     route: Route | None = None,
     pairs: Path | None = None,
     keep_pictures: int = 0,
-    incoming: Incoming | None = None,
+    incoming: "Incoming | None" = None,
     keys: Path | None = None,
     audit: Path | None = None,
     jobs: Any = None,

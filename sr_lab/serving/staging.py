@@ -19,21 +19,28 @@ from sr_lab.tracking.registry.aliases import CHAMPION, aliases, history
 _METRIC = re.compile(r"^(srlab_drift_\w+|srlab_model_info)(?:\{([^}]*)\})? (\S+)$", re.MULTILINE)
 
 
+SRLAB = (sys.executable, "-m", "sr_lab.cli")
+
+
 @contextlib.contextmanager
-def process(command: Sequence[str], *, log: Path, threads: int) -> Iterator[subprocess.Popen[bytes]]:
-    """``srlab COMMAND`` in a process of its own, for as long as the context lasts; then it is asked to end.
+def process(
+    command: Sequence[str], *, log: Path, threads: int, folder: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program in a process of its own, for as long as the context lasts; then it is asked to end.
 
     Args:
-        command: The words behind ``srlab``.
+        command: Its words; ``*SRLAB`` begins one of ours.
         log: File that gets what it says.
         threads: Threads that it computes with.
+        folder: Where it works; None: here.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    environment = {
+        **os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
+    }  # fmt: skip
     with log.open("ab") as stream:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "sr_lab.cli", *command], stdout=stream, stderr=subprocess.STDOUT, env=environment
-        )
+        child = subprocess.Popen(command, cwd=folder, stdout=stream, stderr=subprocess.STDOUT, env=environment)
     try:
         yield child
     finally:

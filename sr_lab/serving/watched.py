@@ -7,11 +7,8 @@ in earnest, by ``speed``, which every line of the report says.
 import contextlib
 import http.client
 import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.parse
@@ -27,6 +24,7 @@ from sr_lab.objectives.dashboards import dashboards
 from sr_lab.objectives.drawing import draw_dashboard
 from sr_lab.objectives.objective import Objectives
 from sr_lab.objectives.rules import alerts
+from sr_lab.serving.staging import SRLAB, process
 from sr_lab.workflows.objectives import write_objectives
 
 PROGRAMS = {"prometheus": "prometheus", "prometheus-alertmanager": "prometheus-alertmanager"}
@@ -128,7 +126,7 @@ class Watched:
         """Starts the service anew, with further settings, and waits until it answers."""
         self._service.close()
         port = self.objectives.address.rpartition(":")[2]
-        command = [sys.executable, "-m", "sr_lab.cli", "serve", *self.serve, *settings, f"port={port}"]
+        command = [*SRLAB, "serve", *self.serve, *settings, f"port={port}"]
         self._child("service", command, self._service)
         _until(lambda: _get(f"{self.url}/readyz"), "the service does not answer; see service.log")
 
@@ -182,19 +180,8 @@ class Watched:
             return all(each["labels"]["alertname"] != alert for each in json.load(answer))
 
     def _child(self, name: str, command: list[str], ends: contextlib.ExitStack | None = None) -> None:
-        ends = ends or self._ends
-        log = ends.enter_context((self.folder / f"{name}.log").open("ab"))
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-        child = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, env=environment)
-
-        def end() -> None:
-            child.terminate()
-            try:
-                child.wait(60)
-            except subprocess.TimeoutExpired:
-                child.kill()
-
-        ends.callback(end)
+        running = process(command, log=self.folder / f"{name}.log", threads=1, folder=self.folder)
+        (ends or self._ends).enter_context(running)
 
 
 def free_addresses(count: int) -> list[str]:

@@ -4,18 +4,17 @@ One SQLite file, in WAL mode, so that the service's processes and the controller
 never changed.
 """
 
-import contextlib
 import json
-import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sr_lab.base.databases import exclusive, make_sqlite
+from sr_lab.base.databases import open_sqlite
 from sr_lab.promotion.canary import Pair
 
-_TABLE = """CREATE TABLE pairs (number INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, time REAL NOT NULL,
-client TEXT NOT NULL, stage TEXT NOT NULL, served TEXT NOT NULL, gains TEXT NOT NULL, picture TEXT)"""
+_TABLES = """CREATE TABLE pairs (number INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, time REAL NOT NULL,
+client TEXT NOT NULL, stage TEXT NOT NULL, served TEXT NOT NULL, gains TEXT NOT NULL, picture TEXT);
+CREATE INDEX by_rollout ON pairs (rollout, number)"""
 _COLUMNS = "number, time, client, stage, served, gains, picture"
 
 
@@ -32,11 +31,8 @@ class PairStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with exclusive(path):
-            make_sqlite(path, _build)
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA synchronous=NORMAL")
+        self._database = open_sqlite(path, _TABLES)
 
     @property
     def pictures(self) -> Path:
@@ -78,20 +74,3 @@ class PairStore:
         """Closes the file."""
         with self._lock:
             self._database.close()
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[PairStore]:
-    """A store for as long as the context lasts."""
-    store = PairStore(path)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-def _build(path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        database.execute(_TABLE)
-        database.execute("CREATE INDEX by_rollout ON pairs (rollout, number)")
-        database.commit()

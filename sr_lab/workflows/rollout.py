@@ -5,6 +5,7 @@ decides (``promotion.canary``), and writes each step into the registry's audit. 
 ``advance`` after a kill, here or on another machine that sees the pairs, goes on from the audit.
 """
 
+import contextlib
 import time as clock
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,10 +24,10 @@ from sr_lab.tracking.registry.events import Hook, tell
 from sr_lab.tracking.registry.ledger import Record
 from sr_lab.tracking.registry.rollouts import Rollout
 from sr_lab.tracking.store import store_uri
-from sr_lab.workflows.pairs import opened
+from sr_lab.workflows.pairs import PairStore
 from sr_lab.workflows.rollout_steps import Controller, Reader, again, content, end, replayed, settled, write_page
 
-__all__ = ["LAG", "Hook", "Rolled", "abort", "advance", "begin", "opened", "pause", "replayed", "resume", "standing"]
+__all__ = ["LAG", "Hook", "Rolled", "abort", "advance", "begin", "pause", "replayed", "resume", "standing"]
 
 LAG = 5.0
 """Seconds that a pair may take from the service's clock to the file: bursts are ended so much later."""
@@ -136,7 +137,7 @@ def standing(
     uri = store_uri(tracking_uri)
     rollout = _require_rollout(uri, name)
     _require_policy(rollout, policy)
-    with opened(pairs) as store:
+    with contextlib.closing(PairStore(pairs)) as store:
         evidence = Reader(store, rollout.id, policy).read(time() - LAG)
         page = write_page(rollout, policy, store, evidence, time() - LAG, report)
     return Rolled(rollout=rollout, judgement=evidence.judge(), page=page)
@@ -169,7 +170,7 @@ def advance(
     _require_policy(rollout, policy)
     moves: list[str] = []
     failure = None
-    with opened(pairs) as store:
+    with contextlib.closing(PairStore(pairs)) as store:
         reader = Reader(store, rollout.id, policy)
         until = time() - LAG
         evidence = reader.read(until)

@@ -1,6 +1,7 @@
 """The degradation of one image, read from its pixels and, for a JPEG file, from its tables."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -79,6 +80,17 @@ class ImageEstimate:
     def to_dict(self) -> dict[str, Any]:
         """Every field, nested, as values that JSON can hold."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> "ImageEstimate":
+        """The estimate that ``to_dict`` described, as JSON gives it back."""
+        parts = {
+            "noise": Estimate(**kept["noise"]),
+            "blur": Estimate(**kept["blur"]),
+            "jpeg": Jpeg(**{**kept["jpeg"], "grid": tuple(kept["jpeg"]["grid"])}),
+            "colour": Colour(**kept["colour"]),
+        }
+        return cls(**{**kept, **parts})
 
     def to_row(self) -> dict[str, float | str | None]:
         """One flat row of a table: noise, blur and quality are ``None`` where they are not known."""

@@ -1,5 +1,6 @@
 """One look at a folder: as a window, one of many or the only one, or image by image as a stream."""
 
+import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from sr_lab.base.words import counted
 from sr_lab.images import list_images
 from sr_lab.monitoring.comparison import Drift, check_comparable, check_enough, compare
 from sr_lab.monitoring.features import feature_columns, transformed
-from sr_lab.monitoring.incoming import opened
+from sr_lab.monitoring.incoming import IncomingStore
 from sr_lab.monitoring.measuring import Extractor, measure_files, measure_folder
 from sr_lab.monitoring.profile import Profile, read_profile, write_profile
 from sr_lab.monitoring.repeated import Check, RepeatedChecks, read_checks, write_checks
@@ -197,7 +198,7 @@ def _last_window(file: Path) -> Profile:
     Raises:
         NotEnoughError: If there is none yet.
     """
-    with opened(file) as store:
+    with contextlib.closing(IncomingStore(file)) as store:
         found = store.latest()
         if found is None:
             raise NotEnoughError(

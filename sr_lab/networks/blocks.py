@@ -1,7 +1,9 @@
 """Blocks that several networks share."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
+import torch
 from torch import Tensor, nn
 
 from sr_lab.base.words import counted
@@ -10,6 +12,12 @@ from sr_lab.base.words import counted
 def conv(channels_in: int, channels_out: int, kernel: int = 3) -> nn.Conv2d:
     """A convolution that keeps height and width (odd ``kernel``, zero padding)."""
     return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
+
+
+def no_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A context in which operations keep their operands' type: kernels that are computed from weights stay exact."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 def checked_widths(widths: Sequence[int] | None, *, count: int, default: int) -> list[int]:

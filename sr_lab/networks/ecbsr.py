@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sr_lab.networks.base import Network
+from sr_lab.networks.blocks import no_autocast
 
 SOBEL = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
 LAPLACE = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
@@ -46,10 +47,11 @@ class EdgeConv(nn.Module):
 
     def kernel(self) -> tuple[Tensor, Tensor]:
         """Weight (channels_out, channels_in, 3, 3) and bias (channels_out,) of the one convolution that this is."""
-        wide = torch.einsum("omhw,mi->oihw", self.narrow.weight, self.widen.weight[:, :, 0, 0])
-        mixed = torch.unflatten(self.mix.weight[:, :, 0, 0], 0, (3, -1)) * self.strength[:, :, None]
-        edges = torch.einsum("boi,bhw->oihw", mixed, self.masks)
-        weight = self.plain.weight + wide + edges + self.through
+        with no_autocast(self.plain.weight.device):
+            wide = torch.einsum("omhw,mi->oihw", self.narrow.weight, self.widen.weight[:, :, 0, 0])
+            mixed = torch.unflatten(self.mix.weight[:, :, 0, 0], 0, (3, -1)) * self.strength[:, :, None]
+            edges = torch.einsum("boi,bhw->oihw", mixed, self.masks)
+            weight = self.plain.weight + wide + edges + self.through
         assert self.plain.bias is not None
         return weight, self.plain.bias
 

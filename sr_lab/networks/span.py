@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sr_lab.networks.base import Network
-from sr_lab.networks.blocks import conv
+from sr_lab.networks.blocks import conv, no_autocast
 
 
 class WideConv(nn.Module):
@@ -32,12 +32,15 @@ class WideConv(nn.Module):
 
     def kernel(self) -> tuple[Tensor, Tensor]:
         """Weight (channels_out, channels_in, 3, 3) and bias (channels_out,) of the one convolution that this is."""
-        widen, narrow = self.widen.weight[:, :, 0, 0], self.narrow.weight[:, :, 0, 0]
-        inner = torch.einsum("nmhw,mi->nihw", self.middle.weight, widen)
-        weight = torch.einsum("on,nihw->oihw", narrow, inner) + functional.pad(self.beside.weight, (1, 1, 1, 1))
-        biases = [self.widen.bias, self.middle.bias, self.narrow.bias, self.beside.bias]
-        first, second, third, fourth = (bias for bias in biases if bias is not None)
-        return weight, narrow @ (self.middle.weight.sum((2, 3)) @ first + second) + third + fourth
+        with no_autocast(self.middle.weight.device):
+            widen, narrow = self.widen.weight[:, :, 0, 0], self.narrow.weight[:, :, 0, 0]
+            channels_out, wide = len(narrow), len(widen)
+            inner = (narrow @ self.middle.weight.flatten(1)).view(channels_out, wide, 9)
+            weight = (inner.transpose(1, 2) @ widen).transpose(1, 2).reshape(channels_out, -1, 3, 3)
+            weight = weight + functional.pad(self.beside.weight, (1, 1, 1, 1))
+            biases = [self.widen.bias, self.middle.bias, self.narrow.bias, self.beside.bias]
+            first, second, third, fourth = (bias for bias in biases if bias is not None)
+            return weight, inner.sum(2) @ first + narrow @ second + third + fourth
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, channels_in, h, w) -> (B, channels_out, h, w), zero padding."""

@@ -1,9 +1,11 @@
 """SPAN: its published size, the authors' function, and that collapsing changes nothing."""
 
+import pytest
 import torch
 from spandrel.architectures.SPAN.__arch import span as authors  # type: ignore[import-untyped]
 
-from sr_lab.networks.span import SPAN
+from sr_lab.networks.ecbsr import EdgeConv
+from sr_lab.networks.span import SPAN, WideConv
 
 CONVOLUTIONS = {"beside": "sk", "widen": "conv.0", "middle": "conv.1", "narrow": "conv.2"}
 
@@ -41,3 +43,13 @@ def test_collapsed_it_is_the_same_function_with_the_published_size() -> None:
     with torch.no_grad():
         torch.testing.assert_close(plain(low), network(low), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(plain.collapse()(low), plain(low))
+
+
+@pytest.mark.parametrize("kind", [WideConv, EdgeConv])
+def test_kernels_stay_float32_under_autocast(kind: type[WideConv] | type[EdgeConv]) -> None:
+    convolution = kind(3, 4)
+    expected, _ = convolution.kernel()
+    with torch.autocast("cpu", torch.bfloat16):
+        weight, bias = convolution.kernel()
+    assert weight.dtype == bias.dtype == torch.float32
+    assert torch.equal(weight, expected)

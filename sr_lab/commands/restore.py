@@ -6,6 +6,7 @@
     srlab restore input=photo.jpg output=poster.tif width=6000
     srlab restore input='photos/**/*.jpg' output=large scale=2.7 format=webp dry_run=true
     srlab restore input=clip.mp4 output=large.mkv
+    srlab restore input=tcp://HOST:PORT output=- live=true scale=2 > large.ts
     srlab restore input=s3://BUCKET/low output=s3://BUCKET/high restorer=runs/NAME/best launcher=ray launcher.gpus=1
 
 Each image is written once, whole, under its own name, as deep as it was (8 or 16 bit), with its transparency, colour
@@ -18,6 +19,10 @@ standard error.
 Of a video the picture is enlarged; sound, subtitles, chapters, attachments, times, rotation and colour tags stay as
 they are, and the written file is compared with its input: what is lost is named, and the exit code 1. The same command
 goes on where it was stopped or killed.
+
+Of live video (live=true) frames come out in time rather than late: one that a restorer would make late is enlarged
+classically, and smaller restorers (streaming.smaller) take over where that happens too often. SIGTERM writes what had
+come in, and the exit code is 143; 1 where the source broke off.
 """
 
 import functools
@@ -29,11 +34,13 @@ from omegaconf import DictConfig
 from sr_lab.base.words import counted
 from sr_lab.config.compose import build
 from sr_lab.workflows.restore import COLOURS, Loader, Planned, RestoredFolder, Wanted, find_device, restore
-from sr_lab.workflows.video import RestoredVideo, VideoSettings, is_video
+from sr_lab.workflows.video import LiveSettings, RestoredLive, RestoredVideo, VideoSettings, is_video
 
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
+    if cfg.live:
+        return _tell_live(cfg, _live(cfg))
     result = call(cfg)
     if result.told:
         print(result.told, file=sys.stderr)
@@ -61,7 +68,7 @@ def call(cfg: DictConfig) -> RestoredFolder | RestoredVideo:
     """Restores; see the module's docstring."""
     video = is_video(cfg.input)
     if video:
-        _check_video(cfg)
+        _check_video(cfg, "a video")
     loader = _loader(cfg)
     settings = loader.settings
     wanted = _wanted(cfg, settings["scale"])
@@ -103,7 +110,41 @@ def call(cfg: DictConfig) -> RestoredFolder | RestoredVideo:
     )
 
 
-def _check_video(cfg: DictConfig) -> None:
+def _live(cfg: DictConfig) -> RestoredLive:
+    """Restores live video."""
+    from sr_lab.workflows.restore_live import restore_live
+
+    _check_video(cfg, "live video")
+    if cfg.dry_run:
+        raise ValueError("dry_run=true tells nothing of live video: leave it out")
+    loader = _loader(cfg)
+    names = list(cfg.streaming.smaller)
+    scale = loader.settings["scale"]
+    others = [Loader({**loader.settings, "name": str(name), "scale": int(scale)}) for name in names]
+    live = {key: value for key, value in cfg.streaming.items() if key != "smaller"}
+    return restore_live(
+        input=str(cfg.input),
+        output=str(cfg.output),
+        load=[loader, *others],
+        device=functools.partial(find_device, cfg.device),
+        wanted=_wanted(cfg, scale),
+        settings=VideoSettings(**cfg.video, smoothing=cfg.smoothing),
+        live=LiveSettings(**live),
+    )
+
+
+def _tell_live(cfg: DictConfig, result: RestoredLive) -> int:
+    """What became of a live stream; the exit code. Standard output may be the stream itself."""
+    where = sys.stderr if str(cfg.output) == "-" else sys.stdout
+    for caution in result.cautions:
+        print(f"caution: {caution}", file=sys.stderr)
+    print(f"{result.told}: {result.output}", file=where)
+    for problem in result.problems:
+        print(f"srlab restore: {problem}", file=sys.stderr)
+    return 1 if result.problems else 0
+
+
+def _check_video(cfg: DictConfig, what: str) -> None:
     """Refuses what is for images alone."""
     for key, usual in (
         ("format", None),
@@ -115,9 +156,9 @@ def _check_video(cfg: DictConfig) -> None:
         if cfg[key] != usual:
             other = {"format": "the suffix of output tells the container", "quality": "give video.crf"}
             remedy = other.get(key, "leave it out")
-            raise ValueError(f"{key}={cfg[key]} is for images, and input={cfg.input} a video: {remedy}")
+            raise ValueError(f"{key}={cfg[key]} is for images, and input={cfg.input} {what}: {remedy}")
     if not str(cfg.launcher._target_).endswith(".Local"):
-        raise ValueError(f"input={cfg.input}: a video is restored in this process: leave launcher out")
+        raise ValueError(f"input={cfg.input}: {what} is restored in this process: leave launcher out")
 
 
 def _tell_video(cfg: DictConfig, result: RestoredVideo) -> int:

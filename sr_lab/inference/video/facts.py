@@ -1,5 +1,6 @@
 """What a video file is, before anything is made of it: its picture, its clock, its colours, and what lies beside."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -132,47 +133,56 @@ def read_facts(file: str | Path) -> VideoFacts:
         VideoError: If it cannot be opened, holds no video, none of its first pictures can be decoded, or its colours
             are of a kind that is not handled.
     """
-    file, av = Path(file), load_av()
+    file = Path(file)
     with open_video(file) as container:
-        stream = _main(file, container)
-        frames = _first_frames(av, file, container, stream)
-        frame, context = frames[0], stream.codec_context
-        format = av.VideoFormat(frame.format.name)
-        tags = (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range)
-        colours = Colours(int(tags[0]), int(tags[1]), int(tags[2]), int(tags[3]))
-        side = frame.side_data
-        turned = side.get("DISPLAYMATRIX")
-        matrix = None if turned is None else _matrix(bytes(turned))
-        dolby = any("DOVI" in str(each.type) for each in side) or context.codec_tag in ("dvh1", "dvhe", "dav1")
-        working, layout = _working(file, format, frame, colours)
-        aspect = stream.sample_aspect_ratio or context.sample_aspect_ratio
-        seconds = _seconds(container, stream)
-        return VideoFacts(
-            file=file,
-            container=container.format.name,
-            index=stream.index,
-            codec=context.name,
-            width=frame.width,
-            height=frame.height,
-            pix_fmt=frame.format.name,
-            working=working,
-            layout=layout,
-            alpha=_has_alpha(format) or stream.metadata.get("alpha_mode") == "1",
-            time_base=Fraction(stream.time_base),
-            rate=_rate(stream),
-            num_frames=int(stream.frames),
-            seconds=seconds,
-            aspect=Fraction(aspect) if aspect else Fraction(1),
-            matrix=None if matrix == _UPRIGHT else matrix,
-            rotation=int(frame.rotation),
-            colours=colours,
-            interlaced=any(each.interlaced_frame for each in frames),
-            hdr="Dolby Vision" if dolby else _CURVES.get(colours.curve, ""),
-            tracks=tuple(_track(each) for each in container.streams if each.index != stream.index),
-            chapters=len(container.chapters()),
-            metadata=dict(container.metadata),
-            clocks=tuple(Fraction(each.time_base) for each in container.streams if each.time_base),
-        )
+        stream = main_stream(file, container)
+        return facts_of(file, container, stream, _first_frames(load_av(), file, container, stream))
+
+
+def facts_of(file: Path, container: Any, stream: Any, frames: Sequence[Any]) -> VideoFacts:
+    """What an open container tells of its main picture, with the first frames that were decoded of it.
+
+    Raises:
+        VideoError: If its colours are of a kind that is not handled.
+    """
+    av = load_av()
+    frame, context = frames[0], stream.codec_context
+    format = av.VideoFormat(frame.format.name)
+    tags = (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range)
+    colours = Colours(int(tags[0]), int(tags[1]), int(tags[2]), int(tags[3]))
+    side = frame.side_data
+    turned = side.get("DISPLAYMATRIX")
+    matrix = None if turned is None else _matrix(bytes(turned))
+    dolby = any("DOVI" in str(each.type) for each in side) or context.codec_tag in ("dvh1", "dvhe", "dav1")
+    working, layout = _working(file, format, frame, colours)
+    aspect = stream.sample_aspect_ratio or context.sample_aspect_ratio
+    seconds = _seconds(container, stream)
+    return VideoFacts(
+        file=file,
+        container=container.format.name,
+        index=stream.index,
+        codec=context.name,
+        width=frame.width,
+        height=frame.height,
+        pix_fmt=frame.format.name,
+        working=working,
+        layout=layout,
+        alpha=_has_alpha(format) or stream.metadata.get("alpha_mode") == "1",
+        time_base=Fraction(stream.time_base),
+        rate=_rate(stream),
+        num_frames=int(stream.frames),
+        seconds=seconds,
+        aspect=Fraction(aspect) if aspect else Fraction(1),
+        matrix=None if matrix == _UPRIGHT else matrix,
+        rotation=int(frame.rotation),
+        colours=colours,
+        interlaced=any(each.interlaced_frame for each in frames),
+        hdr="Dolby Vision" if dolby else _CURVES.get(colours.curve, ""),
+        tracks=tuple(_track(each) for each in container.streams if each.index != stream.index),
+        chapters=len(container.chapters()),
+        metadata=dict(container.metadata),
+        clocks=tuple(Fraction(each.time_base) for each in container.streams if each.time_base),
+    )
 
 
 _UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
@@ -186,7 +196,12 @@ def _is_cover(stream: Any) -> bool:
     return bool(int(stream.disposition) & 0x400)  # attached_pic
 
 
-def _main(file: Path, container: Any) -> Any:
+def main_stream(file: Path | str, container: Any) -> Any:
+    """The stream of an open container that is the picture.
+
+    Raises:
+        VideoError: If there is none, or no decoder for it.
+    """
     if not len(container.streams):
         raise VideoError(
             f"{file} cannot be read as a video: it was cut off before its index was written, or is damaged"

@@ -75,7 +75,7 @@ def plan_video(
         if value is not None and usual is None:
             raise VideoError(f"video.{key}={value}: {name} has none, leave it out")
     pix_fmt = _pix_fmt(facts, name, cautions)
-    colours = _colours(facts, size, cautions)
+    colours = colours_of(facts, size, cautions)
     width, height = _even(size, pix_fmt, cautions)
     encoder = EncoderSettings(
         codec=name,
@@ -153,7 +153,7 @@ def _pix_fmt(facts: VideoFacts, codec: Codec, cautions: list[str]) -> str:
     raise VideoError(f"video.codec={codec} cannot hold pictures like {facts.pix_fmt}: give video.codec=h264 or ffv1")
 
 
-def _colours(facts: VideoFacts, size: tuple[int, int], cautions: list[str]) -> Colours:
+def colours_of(facts: VideoFacts, size: tuple[int, int], cautions: list[str]) -> Colours:
     """The input's tags; a matrix that is not told is named where players would take another one for the larger size."""
     own, layout = facts.colours, facts.layout
     if layout.kind == "rgb":

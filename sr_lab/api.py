@@ -28,6 +28,7 @@ from sr_lab.workflows.load import choose_device, load_restorer
 
 if TYPE_CHECKING:
     from sr_lab.evaluation.scores import Scores
+    from sr_lab.tasks.base import Task
     from sr_lab.workflows.compare import Comparison
     from sr_lab.workflows.register import Version
     from sr_lab.workflows.release import Release
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 Named = str | Path | PictureRestorer | Callable[[Tensor], Tensor]
 """A restorer by its name, as ``load`` gives it, or a callable on tensors (1, C, h, w) in [0, 1]."""
 Metrics = Sequence[str | PerImageMetric]
+_RESTORING = ("tile", "overlap", "tracking_uri", "seed", "num_steps", "self_ensemble", "consistency", "input_noise")
 
 __all__ = [
     "Approval",
@@ -259,6 +261,8 @@ def evaluate(
     scale: int,
     protocol: str | Protocol = "y_crop",
     metrics: Metrics = ("psnr", "ssim"),
+    tasks: Sequence["str | Task"] = (),
+    beside: Sequence[Named] = (),
     **settings: Any,
 ) -> "Scores":
     """Scores a restorer, beside bicubic, on every image of a benchmark.
@@ -270,14 +274,19 @@ def evaluate(
         scale: Enlargement factor.
         protocol: What is compared with what: ``y_crop``, ``rgb_crop``, ... of ``conf/protocol``, or an object.
         metrics: Names of files in ``conf/metrics``, or objects; the first one ranks the images.
+        tasks: What the images are good for: names of files in ``conf/tasks`` (``ocr``, ``barcode``, ``face``, ...), or
+            objects. Their numbers are metrics like others, also measured of the input and of the original.
+        beside: Further restorers, scored on the same images for the tables of tasks.
         **settings: ``degradation`` (a name), ``seed``, ``samples``, ``report`` (a folder), ``run`` (the folder of the
             run that made the weights), ``num_pictures``, ``device``, ``missing`` and others of ``srlab evaluate``.
 
     Returns:
-        The table of scores: ``.table`` as a pandas DataFrame, ``.means`` by restorer and metric, ``.report(folder)``.
+        The table of scores: ``.table`` as a pandas DataFrame, ``.means`` by restorer and metric, ``.report(folder)``;
+        ``.tasks`` is what tasks gain over bicubic, a DataFrame with intervals over scenes.
 
     Raises:
-        ValueError: If folder, scale, protocol and metrics do not fit together.
+        ValueError: If folder, scale, protocol and metrics do not fit together, what a task reads with is not
+            installed (``missing="skip"`` leaves it out), or two restorers have one name.
 
     Example:
         >>> import numpy as np, sr_lab
@@ -287,16 +296,29 @@ def evaluate(
         ['psnr_y', 'ssim_y']
         >>> list(scores.table["image"])
         ['ramp']
+        >>> sr_lab.write("faces/HR/grey.png", np.full((48, 48, 3), 128, np.uint8))  # a picture without a face
+        >>> found = sr_lab.evaluate("bicubic", "faces", scale=2, tasks=["face"])
+        >>> found.tasks[["metric", "source", "mean"]].values.tolist()
+        [['face_precision', 'low', 1.0], ['face_precision', 'bicubic', 1.0], ['face_precision', 'original', 1.0]]
     """
     from sr_lab.workflows import evaluate as workflow
 
     report, run = settings.pop("report", None), settings.pop("run", None)
-    asked = _asked("evaluate", scale, protocol, metrics, benchmark=benchmark, **settings)
+    names = [task for task in tasks if isinstance(task, str)]
+    asked = _asked("evaluate", scale, protocol, metrics, benchmark=benchmark, tasks=names, **settings)
     live, name, metadata = _live(restorer, scale, asked)
+    others = [_live(other, scale, asked)[:2] for other in beside]
+    if twice := {one for place, (_, one) in enumerate(others) if one in [each for _, each in others[:place]]}:
+        raise ValueError(f"beside: two restorers are called {min(twice)}: their results could not be told apart")
     return workflow.evaluate(
         live,
         benchmark,
         name=name,
+        tasks={
+            **{str(key): build(node) for key, node in asked.tasks.items() if names},
+            **{f"object_{place}": task for place, task in enumerate(tasks) if not isinstance(task, str)},
+        },
+        beside={other: restores for restores, other in others},
         samples=asked.samples,
         metadata=metadata,
         facts={} if metadata is None else {"tile": asked.tile, "overlap": asked.overlap},
@@ -546,10 +568,9 @@ def _named(metrics: Metrics) -> list[str]:
 def _live(restorer: Named, scale: int, asked: Any) -> tuple[Any, str, Mapping[str, Any] | None]:
     """What restores tensors, what it is called, and what is known of it."""
     if isinstance(restorer, str | Path):
-        restorer = load(
-            restorer, scale=scale, device=asked.device, tile=asked.tile, overlap=asked.overlap,
-            tracking_uri=asked.tracking_uri,
-        )  # fmt: skip
+        own = {key: asked[key] for key in _RESTORING if key in asked}
+        made = None if asked.degradation is None else build(asked.degradation)
+        restorer = load(restorer, scale=scale, device=asked.device, degradation=made, **own)
     if isinstance(restorer, PictureRestorer):
         return restorer.restorer, restorer.name, restorer.metadata
     return restorer, getattr(restorer, "__name__", type(restorer).__name__), getattr(restorer, "metadata", None)

@@ -81,6 +81,35 @@ def test_settings_and_names_are_checked() -> None:
         sr_lab.policy("default", without=["ssmi"])
 
 
+def test_tasks_and_further_restorers_stand_in_one_table(tmp_path: Path) -> None:
+    from sr_lab.tasks.detectors import Cascade
+    from sr_lab.tasks.objects import Face
+
+    sr_lab.write(tmp_path / "grey.png", np.full((48, 48, 3), 128, np.uint8))
+
+    def nearest(low: torch.Tensor) -> torch.Tensor:
+        return low.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+    own = Face(detector=Cascade(), name="own")
+    scores = sr_lab.evaluate("bicubic", tmp_path, scale=2, metrics=["psnr"], tasks=["face", own], beside=[nearest])
+    assert scores.names == ("bicubic", "nearest")
+    assert set(scores.tasks["metric"]) == {"face_precision", "own_precision"}, "of a page without faces no recall"
+    assert list(scores.tasks["source"].unique()) == ["low", "bicubic", "nearest", "original"]
+    with pytest.raises(ValueError, match="two restorers are called nearest"):
+        sr_lab.evaluate("bicubic", tmp_path, scale=2, beside=[nearest, nearest])
+    with pytest.raises(sr_lab.ConfigError, match="barcode"):
+        sr_lab.evaluate("bicubic", tmp_path, scale=2, tasks=["barcod"])
+
+
+def test_settings_of_restoring_are_heeded(tmp_path: Path) -> None:
+    sr_lab.write(tmp_path / "noise.png", np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8))
+    plain, projected = (
+        sr_lab.evaluate("edge", tmp_path, scale=2, metrics=["lr_consistency"], consistency=wish)
+        for wish in (None, "exact")
+    )
+    assert projected.mean("lr_consistency") > plain.mean("lr_consistency") + 10
+
+
 def test_a_comparison_goes_through_the_gate(tmp_path: Path) -> None:
     for number in range(3):
         noise = np.random.default_rng(number).integers(0, 256, (12, 12, 3), dtype=np.uint8)

@@ -24,6 +24,7 @@ EXTRAS = {
     "pillow_jxl": "codecs",
     "prometheus_client": "serve",
     "psycopg2": "postgres",
+    "pyiqa": "iqa",
     "pynvml": "gpu",
     "python_multipart": "serve",
     "rapidfuzz": "tasks",

@@ -207,6 +207,15 @@ class Scores:
         ]
         return DataFrame(rows)
 
+    @property
+    def tasks(self) -> "DataFrame":
+        """What tasks gain: a row for each number, source and group, with intervals over scenes; see ``TaskLine``."""
+        from pandas import DataFrame
+
+        from sr_lab.evaluation.tasks import as_dicts, task_lines
+
+        return DataFrame(as_dicts(task_lines(self)))
+
     def report(self, path: Path | str, *, num_pictures: int = 12) -> dict[str, Any]:
         """Writes summary.json, per_image.csv, report.html and comparison.png; see ``report.write_report``.
 

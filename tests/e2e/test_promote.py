@@ -17,21 +17,25 @@ from holding import PATIENCE, environment, signalled
 from sr_lab.artefacts.artefact import save_artefact
 from sr_lab.cli import main
 from sr_lab.commands import promote
-from sr_lab.config.compose import compose
+from sr_lab.config.compose import build, compose
 from sr_lab.evaluation import scoring
 from sr_lab.images import resize_bicubic, to_array, to_tensor, write_image
+from sr_lab.images.found import Found, Reading
 from sr_lab.networks.base import Network
 from sr_lab.networks.compact import Compact
 from sr_lab.networks.srcnn import SRCNN
 from sr_lab.study.ballots import Ballot
 from sr_lab.study.plan import Plan
+from sr_lab.tasks.base import Pixels
+from sr_lab.tasks.ocr import Ocr, Reader
 from sr_lab.tracking.registry import decisions
 from sr_lab.tracking.registry.aliases import ConflictError, aliases, history
 from sr_lab.tracking.registry.ledger import Record
 from sr_lab.tracking.run import Run
 from sr_lab.tracking.shipping import Shipper
 from sr_lab.tracking.store import connect
-from sr_lab.workflows.release import evidence
+from sr_lab.workflows.load import fetch_artefact
+from sr_lab.workflows.release import Release, contenders, evidence, release
 from sr_lab.workflows.release import people as release_people
 
 Capture = pytest.CaptureFixture[str]
@@ -483,8 +487,9 @@ def test_people_are_evidence_that_is_bound_to_the_weights_and_expires(
     words = [f"images={photos / 'holdout'}", f"output={asked}", "raters=6", "votes=20", "side=48", "metrics=[psnr]"]
     assert main(["study", "create", f"restorers=[{','.join(names)}]", *words, "rules.min_votes=5"]) == 0
     answered(asked, prefers=names[1])
+    assert go(net, photos, f"people={asked}") == 1
+    assert "policy default has no check of what people prefer" in capsys.readouterr().err
     people = ["+policy.checks.people._target_=sr_lab.promotion.people.Preferred", f"people={asked}"]
-    capsys.readouterr()
 
     with monkeypatch.context() as patch:
         patch.setattr(release_people, "_age", lambda made, now: 91.0)
@@ -503,6 +508,69 @@ def test_people_are_evidence_that_is_bound_to_the_weights_and_expires(
     assert f"study {json.loads((asked / 'study.json').read_text())['id']}, answers " in page
     assert main(["history", f"name={net.name}"]) == 0
     assert "the candidate is preferred in " in capsys.readouterr().out
+
+
+class Grey(Reader):
+    """Reads the digits 2, 5 and 8 of how bright four fields are, and doubts what lies between."""
+
+    def lacks(self) -> None:
+        return None
+
+    def read(self, pixels: Pixels) -> Reading:
+        found = []
+        side = pixels.shape[0] // 2
+        for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            field = pixels[y * side : (y + 1) * side, x * side : (x + 1) * side][side // 4 : -side // 4]
+            value = 10 * field[:, side // 4 : -side // 4].mean() / 255
+            digit = min((2, 5, 8), key=lambda digit: abs(digit - value))
+            sure = abs(digit - value) < 0.9
+            box = (x * side, y * side, (x + 1) * side, (y + 1) * side)
+            found.append(Found(text=str(digit) if sure else "?", box=box, confidence=0.95 if sure else 0.3))
+        return tuple(found)
+
+
+def test_documents_are_judged_by_what_is_read_and_invented_digits_stop_a_candidate(
+    net: Registry, tmp_path: Path, capsys: Capture
+) -> None:
+    truth = {}
+    for number in range(20):
+        fields = np.array([[1.5, 4.5], [6.5, 1.5 if number % 2 else 4.5]])  # 6.5: a smudged 5, on which nobody is sure
+        pixels = (25.5 * np.kron(fields, np.ones((16, 16))) + number / 4).round().astype(np.uint8)
+        write_image(tmp_path / "pages" / "HR" / f"{number:02}.png", np.repeat(pixels[..., None], 3, axis=2))
+        words = [{"text": text, "box": [0, 0, 1, 1]} for text in ("2", "5", "5", "2" if number % 2 else "5")]
+        truth[f"{number:02}"] = {"found": {"ocr": words}}
+    (tmp_path / "pages" / "truth.json").write_text(json.dumps({"images": truth}))
+    brighter, careful = sharpener(0.0), sharpener(0.3)
+    torch.nn.init.constant_([each for each in brighter.modules() if isinstance(each, torch.nn.Conv2d)][-1].bias, 0.1)
+
+    def judged(network: Network) -> Release:
+        net.keep(network, {"model": {"network": NODE}}, images={"train": [], "val": []})
+        who = contenders(uri=net.uri, name=net.name)
+        words = ["policy=document", f"policy.holdout.documents.benchmark={tmp_path / 'pages'}"]
+        words += ["~policy.checks.psnr", "policy.checks.latency.limit=1000", "policy.first_champion=passes_floors"]
+        asked = compose("promote", [*words, f"name={net.name}", "metrics=[psnr]", "scale=2"])
+        return release(
+            who, {name: fetch_artefact(place, tracking_uri=net.uri) for name, place in who.labels.items()},
+            policy=build(asked.policy), protocol=build(asked.protocol), report=tmp_path / "pages_of_decisions",
+            metrics={name: build(node) for name, node in asked.metrics.items()}, tasks={"ocr": Ocr(reader=Grey())},
+            num_runs=2, num_pictures=2, progress=False,
+        )  # fmt: skip
+
+    assert judged(sharpener(0.0)).decision.outcome == "promote"
+    inventive = judged(brighter)
+    assert [reason.check for reason in inventive.decision.failed] == ["ocr_invented", "ocr_invented_digits"]
+    verdicts = {reason.check: reason for reason in inventive.decision.reasons}
+    assert verdicts["ocr_cer"].estimate == 0, "it reads as many characters as the champion, with less doubt"
+    assert verdicts["ocr_invented_digits"].estimate == -1
+    assert net.aliases["champion"] == 1
+    kept = decisions.fetch(net.uri, net.name, 2, decision=inventive.decision.sha256)
+    assert kept is not None
+    assert {row["metrics"]["ocr_invented_digits"] for row in kept["models"][0]["rows"]} == {1.0}
+    assert judged(careful).decision.outcome == "promote"
+    assert net.aliases["champion"] == 3
+    capsys.readouterr()
+    assert main(["history", f"name={net.name}"]) == 0
+    assert "fail  ocr_invented_digits: ocr_invented_digits on with_ocr_invented_digits" in capsys.readouterr().out
 
 
 def answered(folder: Path, *, prefers: str) -> None:

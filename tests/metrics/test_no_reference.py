@@ -1,5 +1,9 @@
 """NIQE and BRISQUE against the packages that publish them; their values were computed once, with these packages."""
 
+import sys
+from importlib.util import find_spec
+
+import numpy as np
 import pytest
 import torch
 from skimage import data
@@ -61,8 +65,81 @@ def test_what_cannot_be_measured_is_refused():
         brisque(torch.zeros(1, 1, 64, 64))
 
 
-def test_pyiqa_that_is_not_there_is_named_with_the_remedy():
-    with pytest.raises(ValueError, match="pyiqa_musiq: pyiqa"):
+STAND_IN = """
+import torch
+
+def create_metric(metric, device, **own):
+    if metric == "fetches":
+        torch.hub.load_state_dict_from_url("https://example.org/fetched.pth", model_dir="cache")
+    if metric == "imports":
+        import a_package_that_is_not_there
+    if metric == "left_out":
+        raise KeyError("No object named 'Net'")
+    if own and metric == "plain":
+        raise TypeError("unexpected keyword argument")
+    network = torch.nn.Module()
+    network.forward = lambda restored, target=None: (restored - target).abs().mean(dim=(1, 2, 3))
+    network.lower_better, network.metric_mode = True, "FR"
+    return network
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A package of the name pyiqa, which does what pyiqa does where something is missing."""
+    (tmp_path / "pyiqa").mkdir()
+    (tmp_path / "pyiqa" / "__init__.py").write_text(STAND_IN)
+    names = ("fetches", "imports", "left_out", "plain")
+    (tmp_path / "pyiqa" / "default_model_configs.py").write_text(f"DEFAULT_CONFIGS = {dict.fromkeys(names)}")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pyiqa"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    for name in ("pyiqa", "pyiqa.default_model_configs"):
+        sys.modules.pop(name, None)
+
+
+def test_pyiqa_that_is_not_there_is_named_with_the_remedy(monkeypatch):
+    monkeypatch.setattr("sr_lab.metrics.iqa.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="pyiqa_musiq: pyiqa is not installed"):
         PyIQA(metric="musiq")
     metric = PyIQA(metric="musiq", missing="skip")
-    assert "pyiqa" in metric.unavailable(RGBCrop())
+    assert "sr-lab[iqa]" in metric.unavailable(RGBCrop())
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        ("fetches", "needs weights that are not at hand: fetch https://example.org/fetched.pth"),
+        ("imports", "needs the package a_package_that_is_not_there"),
+        ("left_out", "needs packages that are not installed"),
+    ],
+)
+def test_what_a_metric_of_pyiqa_lacks_is_said_and_nothing_is_fetched(stand_in, tmp_path, metric, said):
+    assert said in PyIQA(metric=metric, missing="skip").unavailable(RGBCrop())
+    with pytest.raises(ValueError, match="missing=skip leaves it out"):
+        PyIQA(metric=metric)
+    assert not list(tmp_path.glob("cache/*"))
+
+
+def test_a_metric_of_pyiqa_without_weights_is_measured_on_the_8_bit_images(stand_in, tmp_path):
+    metric = PyIQA(metric="plain")
+    assert (metric.unavailable(RGBCrop()), metric.key, metric.higher_is_better) == (None, "pyiqa_plain", False)
+    values = metric.per_image(torch.full((2, 3, 4, 4), 0.501), torch.zeros(2, 3, 4, 4))
+    assert values.tolist() == pytest.approx([128 / 255] * 2), "rounded to 8 bits"
+    with pytest.raises(ValueError, match="pyiqa has none of this name"):
+        PyIQA(metric="nothing")
+    (tmp_path / "w.pth").write_bytes(b"")
+    with pytest.raises(ValueError, match="plain takes none"):
+        PyIQA(metric="plain", weights=tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"there is no file .*none.pth"):
+        PyIQA(metric="plain", weights=tmp_path / "none.pth")
+
+
+@pytest.mark.skipif(find_spec("pyiqa") is None, reason="needs pyiqa: pip install 'sr-lab[iqa]'")
+@pytest.mark.parametrize(("metric", "value"), [("fsim", 0.7762464), ("vsi", 0.9387493), ("psnr", 26.6841316)])
+def test_metrics_of_pyiqa_are_those_of_piq(metric, value):  # piq 0.8.0 on the same two images
+    high = to_tensor(np.ascontiguousarray(data.chelsea()[:192, 100:292]))
+    restored = resize_bicubic(resize_bicubic(high, scale=0.25), scale=4.0).clamp(0, 1)
+    assert float(PyIQA(metric=metric).per_image(restored, high)) == pytest.approx(value, abs=1e-6)

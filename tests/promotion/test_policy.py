@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from sr_lab.degradations.resize import Bicubic
 from sr_lab.promotion import Holdout, Policy, gate
 from sr_lab.promotion.cost import RatioLimit
+from sr_lab.promotion.people import People, Preference
 from sr_lab.promotion.quality import Floor, NonInferior, Superior
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "policy"
@@ -24,7 +25,13 @@ def load(name: str, *changes: str) -> Policy:
 
 
 def test_every_policy_is_tested():
-    other = {"rollout", "rollout_retrained", "document", "clips"}  # of another class or other metrics, tested elsewhere
+    other = {
+        "rollout",
+        "rollout_retrained",
+        "document",
+        "clips",
+        "perceptual",
+    }  # of another class or other metrics, tested elsewhere
     assert sorted({path.stem for path in CONF.glob("*.yaml")} - other) == sorted(NAMES)
 
 
@@ -65,6 +72,41 @@ def test_document_policy_holds_text_and_digits(errors, digits, outcome, failed, 
     decision = gate(model("n/2", errors, digits), model("n/1", 0.0, 0.0), policy)
     assert decision.outcome == outcome, decision.text
     assert [reason.check for reason in decision.failed] == failed
+
+
+@pytest.mark.parametrize(
+    ("share", "age", "invented", "failed"),
+    [
+        (0.6, 10, 0.0, []),
+        (0.4, 10, 0.0, ["people"]),
+        (0.6, 91, 0.0, ["people"]),
+        (None, 0, 0.0, ["people"]),
+        (0.6, 10, 0.05, ["hallucination"]),
+    ],
+)
+def test_perceptual_policy_wants_people_and_holds_invented_detail(share, age, invented, failed, measurement):
+    random = np.random.default_rng(0)
+    policy = load("perceptual")
+    noise = random.standard_normal((4, 40))
+
+    def model(name, detail):
+        values = {
+            "lpips": 0.2 + 0.01 * noise[0], "hallucination": 0.03 + detail + 0.002 * noise[1],
+            "lr_consistency": 45 + noise[2], "psnr_y": 25 + noise[3],
+        }  # fmt: skip
+        values = {key: column + 0.001 * random.standard_normal(40) for key, column in values.items()}
+        costs = {"latency_s": (1 + 0.01 * random.standard_normal(16)).tolist(), "memory_bytes": [1.0]}
+        return measurement(name, values, resources=costs)
+
+    said = None
+    if share is not None:
+        pair = Preference(first="n", second="o", share=share, low=share - 0.05, high=share + 0.05, num_votes=400)
+        said = People(
+            study="s", seal="s", ballots="b", made="2026-11-01T00:00:00+00:00", age_days=age, candidate="n",
+            champion="o", preferences=[pair], num_raters=20, num_images=12,
+        )  # fmt: skip
+    decision = gate(model("n/2", invented), model("n/1", 0.0), policy, people=said)
+    assert [reason.check for reason in decision.failed] == failed, decision.text
 
 
 def test_policies_differ_as_their_names_say():

@@ -22,7 +22,7 @@ from sr_lab.inference.restorers import Restorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
 from sr_lab.promotion import Approval, Decision, Policy
-from sr_lab.promotion.people import People
+from sr_lab.promotion.people import People, Preferred
 from sr_lab.tasks.base import Task, metrics_of
 from sr_lab.tracking.registry import aliases, decisions
 from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, label
@@ -180,6 +180,12 @@ def release(
         RuntimeError: if the store does not answer.
         Stopped: if the process is asked to end; it says whether a decision was made.
     """
+    if people is not None and not any(isinstance(check, Preferred) for check in policy.checks.values()):
+        raise ValueError(
+            f"people={people}: policy {policy.name} has no check of what people prefer, so that the study would decide "
+            "nothing: give policy=perceptual, or add "
+            f"+policy.checks.people._target_={Preferred.__module__}.{Preferred.__name__}"
+        )
     scale = one_scale(models)
     chosen = _fitting(policy, protocol, {**metrics, **metrics_of(tasks or {})})
     benchmarks = {

@@ -1,7 +1,7 @@
 """How busy the GPUs are, by NVIDIA's management library, where its package and a GPU are there."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -21,7 +21,7 @@ class Gpus(Collector):
         self.library = library
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges; a GPU that does not answer has none."""
+        """The gauges; a GPU that does not answer has none, and one that does not know a number lacks that alone."""
         made = {
             "busy": GaugeMetricFamily(
                 "srlab_gpu_busy_ratio", "Share of the time in which the GPU computed.", labels=("gpu",)
@@ -31,20 +31,40 @@ class Gpus(Collector):
             "heat": GaugeMetricFamily("srlab_gpu_temperature_celsius", "Temperature of the GPU.", labels=("gpu",)),
         }
         nvml = self.library
-        for index in range(nvml.nvmlDeviceGetCount()):
+        reads: dict[str, Callable[[Any], float]] = {
+            "busy": lambda handle: nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
+            "used": lambda handle: nvml.nvmlDeviceGetMemoryInfo(handle).used,
+            "total": lambda handle: nvml.nvmlDeviceGetMemoryInfo(handle).total,
+            "heat": self._temperature,
+        }
+        for index in range(self._count()):
             try:
                 handle = nvml.nvmlDeviceGetHandleByIndex(index)
-                memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-                values = {
-                    "busy": nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100, "used": memory.used,
-                    "total": memory.total, "heat": nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
-                }  # fmt: skip
             except nvml.NVMLError as error:
                 log.debug("GPU %d does not answer: %s", index, error)
                 continue
-            for name, number in values.items():
-                made[name].add_metric((str(index),), number)
+            for name, read in reads.items():
+                try:
+                    made[name].add_metric((str(index),), read(handle))
+                except nvml.NVMLError as error:  # as a part of a GPU (MIG) does not know how busy it is
+                    log.debug("GPU %d does not tell %s: %s", index, made[name].name, error)
         yield from made.values()
+
+    def _count(self) -> int:
+        """How many GPUs there are; none where the driver has gone, which must not take the other numbers with it."""
+        try:
+            return int(self.library.nvmlDeviceGetCount())
+        except self.library.NVMLError as error:
+            log.debug("the driver does not answer: %s", error)
+            return 0
+
+    def _temperature(self, handle: Any) -> float:
+        """By the call that later drivers have, or by the one that earlier ones have and CUDA 14 takes away."""
+        nvml = self.library
+        try:
+            return float(nvml.nvmlDeviceGetTemperatureV(handle, nvml.NVML_TEMPERATURE_GPU))
+        except (AttributeError, nvml.NVMLError):
+            return float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
 
 
 def find_gpus() -> Gpus | None:
@@ -55,6 +75,7 @@ def find_gpus() -> Gpus | None:
         return None
     try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError:
+    except pynvml.NVMLError as error:
+        log.debug("there are no numbers of GPUs: %s", error)
         return None
     return Gpus(pynvml)

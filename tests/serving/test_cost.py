@@ -1,7 +1,5 @@
 """What computing costs, and the refusal when the day's budget is spent."""
 
-import types
-
 import pytest
 from serving.conftest import encoded, make, picture
 from starlette.testclient import TestClient
@@ -9,7 +7,6 @@ from starlette.testclient import TestClient
 from sr_lab.serving import measures
 from sr_lab.serving.app import make_app
 from sr_lab.serving.cost import DAY, Costs, CostSettings
-from sr_lab.serving.gpus import Gpus
 
 
 class Clock:
@@ -91,23 +88,3 @@ def test_beyond_the_budget_requests_are_refused_until_the_day_ends(clock):
         assert 'srlab_cost_total{currency="EUR",use="request"} 2' in page
         clock.now += DAY - 3600
         assert restore().status_code == 200
-
-
-def test_gpus_are_read_when_asked():
-    class NVMLError(Exception):
-        pass
-
-    def handle(index):
-        if index:
-            raise NVMLError("fell off the bus")
-        return index
-
-    library = types.SimpleNamespace(
-        NVMLError=NVMLError, NVML_TEMPERATURE_GPU=0, nvmlDeviceGetCount=lambda: 2, nvmlDeviceGetHandleByIndex=handle,
-        nvmlDeviceGetMemoryInfo=lambda _: types.SimpleNamespace(used=3, total=8),
-        nvmlDeviceGetUtilizationRates=lambda _: types.SimpleNamespace(gpu=25), nvmlDeviceGetTemperature=lambda *_: 60,
-    )  # fmt: skip
-    told = {s.name: (s.labels, s.value) for family in Gpus(library).collect() for s in family.samples}
-    assert told["srlab_gpu_busy_ratio"] == ({"gpu": "0"}, 0.25)
-    assert told["srlab_gpu_memory_bytes"] == ({"gpu": "0"}, 3)
-    assert len(told) == 4

@@ -3,7 +3,7 @@
     srlab drift reference=reference.parquet current=DIR report=OUT scale=4
     srlab drift ... state=watch.json      # repeated checks: alpha is spent over them, the alarm has hysteresis
     srlab drift ... stream=seen.parquet   # image by image: only those not seen before are measured
-    srlab drift reference=reference.parquet current=runs/serve/photos/incoming.db report=OUT   # what a service keeps
+    srlab drift name=photos current=runs/serve/photos/incoming.db report=OUT   # what a service keeps, and its reference
 
 An energy-distance permutation test on all features together decides; features are named by Kolmogorov-Smirnov tests
 with Benjamini-Hochberg. Writes OUT/drift.html and drift.png (what moved, and images), OUT/drift.json,
@@ -46,7 +46,7 @@ def tell(result: DriftResult) -> None:
 def call(cfg: DictConfig) -> DriftResult:
     """Looks for drift and writes the report."""
     return watch(
-        Path(cfg.reference),
+        _reference(cfg),
         Path(cfg.current),
         report=Path(cfg.report),
         extractor=extractor(cfg),
@@ -64,3 +64,14 @@ def call(cfg: DictConfig) -> DriftResult:
         num_pictures=cfg.num_pictures,
         workers=cfg.workers,
     )
+
+
+def _reference(cfg: DictConfig) -> Path:
+    """The profile that is given, or the one that is kept with the champion, in the folder of the report."""
+    if cfg.reference is not None:
+        return Path(cfg.reference)
+    if cfg.name is None:
+        raise ValueError("give reference= of srlab profile, or name= of the registered model that it is kept with")
+    from sr_lab.workflows.loop import reference_of  # the registry, which a profile's file does not need
+
+    return reference_of(str(cfg.name), tracking_uri=str(cfg.tracking_uri), to=Path(cfg.report) / "reference.parquet")

@@ -20,7 +20,7 @@ TEXTS = frozenset({
     "private_key", "question", "reason", "reference", "replay", "report", "request", "restorer", "run", "settle",
     "state", "storage", "stream", "study", "target", "title", "traces", "tracking_uri", "uri", "url", "web", "where",
     "winner",
-    "audit.exclude", "register.model", "report.seed", "report.sweep", "serve.audit",
+    "audit.exclude", "golden.check", "register.model", "report.seed", "report.sweep", "serve.audit",
 })  # fmt: skip
 """Keys of commands whose value is one text, whatever it looks like: a name, a place, a sentence."""
 ONE_OR_SEVERAL = frozenset({"audit.test", "audit.train", "evaluate.restorer", "weights.fetch"})

@@ -5,28 +5,24 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from prometheus_client import CollectorRegistry, Gauge
 from torch import Tensor
 
-from sr_lab.base.files import read_json, write_json
+from sr_lab.base.files import read_json
 from sr_lab.base.words import line, setting
-from sr_lab.images import resize_bicubic, to_tensor
+from sr_lab.images import to_tensor
 from sr_lab.images.files import read_image
-from sr_lab.metrics.changes import change_error
 from sr_lab.metrics.protocol import Protocol
-from sr_lab.metrics.psnr import PSNR, psnr
-from sr_lab.metrics.ssim import ssim
 from sr_lab.serving.asking import Ask
 from sr_lab.serving.pictures import decode
 from sr_lab.serving.problems import Problem
 from sr_lab.serving.service import Service
-from sr_lab.workflows.golden import GoldenPair, GoldenSet, read_golden
+from sr_lab.workflows.golden import EXPECTED, GoldenPair, GoldenSet, expected, floor_of, measured, read_golden
 
 log = logging.getLogger(__name__)
 SPARE = 2
@@ -99,7 +95,7 @@ class Golden:
                 f"golden.folder={settings.folder} is of scale {self.set.scale}, {found.label} of {found.scale}: "
                 f"{line('golden', setting('scale', found.scale))} makes one for it"
             )
-        self.state = Path(settings.state) if settings.state else self.set.folder / "expected.json"
+        self.state = Path(settings.state) if settings.state else self.set.folder / EXPECTED
         self._network = _lpips() if settings.lpips else None
         self._ended: float | None = None
         self._begun = time()
@@ -134,7 +130,7 @@ class Golden:
         Raises:
             Problem: If the service has no room for it now; the numbers stay, and grow old.
         """
-        images: list[tuple[GoldenPair, Tensor, Tensor, Tensor]] = []
+        images: list[tuple[GoldenPair, Tensor, Tensor]] = []
         labels, failures = set(), 0
         for pair in self.set.pairs:
             if not pair.intact:
@@ -155,16 +151,14 @@ class Golden:
                 continue
             labels.add(answer.model.label if not answer.replaced else self._label())
             restored = decode(answer.data, max_pixels=1 << 30).pixels
-            low, high = (to_tensor(read_image(file)) for file in (pair.low, pair.high))
-            images.append((pair, to_tensor(restored), high, low))
+            images.append((pair, to_tensor(restored), to_tensor(read_image(pair.high))))
         self.gauges["failures"].set(failures)
         label = labels.pop() if len(labels) == 1 else self._label()
         if not images or labels:  # the version changed meanwhile: the next restoration is of one
             return Restored(label=label, values={}, floor={}, failures=failures)
-        values = self._measured([(pair, restored, high) for pair, restored, high, _ in images])
-        floor = self._measured(
-            [(pair, resize_bicubic(low, scale=self.set.scale).clamp(0, 1), high) for pair, _, high, low in images]
-        )
+        how: dict[str, Any] = {"protocol": self.settings.protocol, "lpips": self._network}
+        values = measured(images, scale=self.set.scale, **how)
+        floor = floor_of(self.set, [pair for pair, _, _ in images], **how)
         self._tell(label, values, floor)
         if not failures:
             self._ended = self.time()
@@ -174,41 +168,18 @@ class Golden:
         found = self.service.shelf.at_hand(self.service.main)
         return self.service.main if found is None else found.label
 
-    def _measured(self, images: Sequence[tuple[GoldenPair, Tensor, Tensor]]) -> dict[str, float]:
-        found: dict[str, list[float]] = {}
-        clips: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        with torch.inference_mode():
-            for pair, restored, high in images:
-                shown, wanted = self.settings.protocol.compare(restored, high, scale=self.set.scale)
-                found.setdefault("psnr", []).append(min(PSNR.ceiling, float(psnr(shown, wanted))))
-                found.setdefault("ssim", []).append(float(ssim(shown, wanted)))
-                if self._network is not None:
-                    from sr_lab.metrics.lpips import lpips
-
-                    found.setdefault("lpips", []).append(float(lpips(restored, high, network=self._network)))
-                if pair.clip:
-                    clips.setdefault(pair.clip, []).append((shown, wanted))
-            for frames in clips.values():
-                if len(frames) > 1 and len({shown.shape for shown, _ in frames}) == 1:
-                    pair_of = [torch.cat([frame[side] for frame in frames]) for side in (0, 1)]
-                    found.setdefault("flicker", []).append(float(change_error(pair_of[0], pair_of[1])))
-        return {name: sum(each) / len(each) for name, each in found.items()}
-
     def _tell(self, label: str, values: Mapping[str, float], floor: Mapping[str, float]) -> None:
         """Sets the gauges; what a version reaches first is what it is expected to reach from then on."""
-        known: dict[str, Any] = read_json(self.state) if self.state.is_file() else {}
-        key = f"{label} {self.settings.protocol.name} x{len(self.set.pairs)}"
-        if set(values) - set(known.get(key, {})):
-            known[key] = {**values, **known.get(key, {})}
-            write_json(self.state, known)
+        protocol = self.settings.protocol
+        first = expected(self.state, label, values, protocol=protocol, num=len(self.set.pairs))
         name, _, version = label.rpartition("/")
         for kind in ("now", "expected", "floor"):
             for metric in UNITS:
                 self.gauges[f"{kind} {metric}"].clear()
-        for kind, told in (("now", values), ("expected", known[key]), ("floor", floor)):
+        for kind, told in (("now", values), ("expected", first), ("floor", floor)):
             for metric, number in told.items():
                 if metric in values:
-                    self.gauges[f"{kind} {metric}"].labels(name, version, self.settings.protocol.name).set(number)
+                    self.gauges[f"{kind} {metric}"].labels(name, version, protocol.name).set(number)
 
     def _age(self) -> float:
         return self.time() - (self._begun if self._ended is None else self._ended)

@@ -1,18 +1,31 @@
 """Golden sets: pairs of images whose restoration a service measures again and again, each file known by its hash."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from sr_lab.base.files import read_json, replacing_folder, sha256, write_json
+from sr_lab.base.words import line, setting
 from sr_lab.images import crop_to_multiple, resize_bicubic, to_levels, to_tensor
 from sr_lab.images.files import read_image, write_image
 from sr_lab.images.folders import list_images
+from sr_lab.metrics.changes import change_error
+from sr_lab.metrics.protocol import Protocol
+from sr_lab.metrics.psnr import PSNR, psnr
+from sr_lab.metrics.ssim import ssim
+from sr_lab.tracking.registry.aliases import aliases, label
+from sr_lab.workflows.load import load_restorer
 
-PLAN = "golden.json"
+PLAN, EXPECTED = "golden.json", "expected.json"
+FALLS = {"psnr": -0.05, "ssim": -0.001, "lpips": 0.005}
+"""How far a number may be from what its version reached first: those of the alerts (``conf/deploy/slo.yaml``)."""
+FLOORS = {"psnr": -0.05, "flicker": 0.5}
+"""How far a number may be from what bicubic interpolation reaches; the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +125,174 @@ def read_golden(folder: Path) -> GoldenSet:
         return GoldenSet(folder=folder, scale=int(content["scale"]), pairs=pairs)
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{plan} is not what srlab golden writes: {error}") from error
+
+
+def measured(
+    images: Iterable[tuple[GoldenPair, Tensor, Tensor]], *, protocol: Protocol, scale: int, lpips: Any = None
+) -> dict[str, float]:
+    """Means of a golden set: ``psnr``, ``ssim``, ``lpips`` with its network, ``flicker`` where there are clips.
+
+    Args:
+        images: Each pair, its restored image and its original, (1, C, H, W) in [0, 1].
+        protocol: Of PSNR and SSIM.
+        scale: Enlargement factor.
+        lpips: Network of LPIPS (``load_lpips``); None does not measure it.
+    """
+    found: dict[str, list[float]] = {}
+    clips: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    with torch.inference_mode():
+        for pair, restored, high in images:
+            shown, wanted = protocol.compare(restored, high, scale=scale)
+            found.setdefault("psnr", []).append(min(PSNR.ceiling, float(psnr(shown, wanted))))
+            found.setdefault("ssim", []).append(float(ssim(shown, wanted)))
+            if lpips is not None:
+                from sr_lab.metrics.lpips import lpips as distance
+
+                found.setdefault("lpips", []).append(float(distance(restored, high, network=lpips)))
+            if pair.clip:
+                clips.setdefault(pair.clip, []).append((shown, wanted))
+        for frames in clips.values():
+            if len(frames) > 1 and len({shown.shape for shown, _ in frames}) == 1:
+                pair_of = [torch.cat([frame[side] for frame in frames]) for side in (0, 1)]
+                found.setdefault("flicker", []).append(float(change_error(pair_of[0], pair_of[1])))
+    return {name: sum(each) / len(each) for name, each in found.items()}
+
+
+def floor_of(golden: GoldenSet, pairs: Sequence[GoldenPair], **how: Any) -> dict[str, float]:
+    """What bicubic interpolation reaches on pairs of a set; ``how`` as for ``measured``."""
+    images = (
+        (pair, resize_bicubic(to_tensor(read_image(pair.low)), scale=golden.scale).clamp(0, 1), _high(pair))
+        for pair in pairs
+    )
+    return measured(images, scale=golden.scale, **how)
+
+
+def expected(state: Path, label: str, values: Mapping[str, float], *, protocol: Protocol, num: int) -> dict[str, float]:
+    """What a version is expected to reach: what it reached when it first came, which is kept in a file.
+
+    Args:
+        state: JSON file, of all versions.
+        label: ``NAME/VERSION``.
+        values: What it reaches now.
+        protocol: Of PSNR and SSIM.
+        num: Number of pairs of the set.
+    """
+    known: dict[str, dict[str, float]] = read_json(state) if state.is_file() else {}
+    key = f"{label} {protocol.name} x{num}"
+    if set(values) - set(known.get(key, {})):
+        known[key] = {**values, **known.get(key, {})}
+        write_json(state, known)
+    return known[key]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenCheck:
+    """One look at what a version makes of a golden set.
+
+    Attributes:
+        label: ``NAME/VERSION``.
+        values: What it reaches now; see ``measured``.
+        expected: What it reached when it first came.
+        floor: What bicubic interpolation reaches.
+        failures: Pairs that were changed, and are not measured.
+        fallen: What is wrong, in sentences.
+    """
+
+    label: str
+    values: Mapping[str, float]
+    expected: Mapping[str, float]
+    floor: Mapping[str, float]
+    failures: Sequence[str]
+    fallen: Sequence[str]
+
+
+def check_golden(
+    folder: Path,
+    restorer: Callable[[Tensor], Tensor],
+    *,
+    label: str,
+    scale: int,
+    protocol: Protocol,
+    state: Path | None = None,
+    lpips: Any = None,
+) -> GoldenCheck:
+    """Restores a golden set once, without a service, and compares as the service's alerts do.
+
+    Args:
+        folder: The set.
+        restorer: Maps low images, (1, C, h, w) in [0, 1]; its image is rounded to 8 bits as the service's is.
+        label: ``NAME/VERSION`` of what restores.
+        scale: By how much it enlarges.
+        protocol: Of PSNR and SSIM.
+        state: File of what each version reached first, the service's too; None: ``expected.json`` in the folder.
+        lpips: Network of LPIPS; None does not measure it.
+
+    Raises:
+        ValueError: If the set is of another scale, or no pair of it is as it was.
+    """
+    golden = read_golden(folder)
+    if scale != golden.scale:
+        raise ValueError(f"{folder} is of scale {golden.scale}, {label} of {scale}: make a set for it")
+    intact = [pair for pair in golden.pairs if pair.intact]
+    failures = [pair.name for pair in golden.pairs if pair not in intact]
+    if not intact:
+        raise ValueError(f"{folder}: every pair was changed since srlab golden wrote it: nothing can be measured")
+    how: dict[str, Any] = {"protocol": protocol, "lpips": lpips}
+    with torch.inference_mode():
+        restored = [restorer(to_tensor(read_image(pair.low))).clamp(0, 1) for pair in intact]
+    images = [
+        (pair, to_tensor(to_levels(image, np.uint8)), _high(pair)) for pair, image in zip(intact, restored, strict=True)
+    ]
+    values, floor = measured(images, scale=scale, **how), floor_of(golden, intact, **how)
+    first = dict(values)
+    if not failures:
+        first = expected(state or folder / EXPECTED, label, values, protocol=protocol, num=len(golden.pairs))
+    fallen = [f"{name} was changed, and is not measured" for name in failures]
+    for text, bounds, beside in (("when it first came", FALLS, first), ("by bicubic interpolation", FLOORS, floor)):
+        fallen += [
+            f"{name} is {values[name]:.4f}, {beside[name]:.4f} {text}"
+            for name, bound in bounds.items()
+            if name in values and (values[name] - beside[name]) * np.sign(bound) > abs(bound)
+        ]
+    return GoldenCheck(
+        label=label, values=values, expected=first, floor=floor, failures=failures, fallen=fallen
+    )  # fmt: skip
+
+
+def check_registered(
+    folder: Path, *, name: str, alias: str, tracking_uri: str, device: str, lpips: bool, **how: Any
+) -> GoldenCheck:
+    """What the version with an alias makes of a golden set; see ``check_golden``.
+
+    Args:
+        folder: The set.
+        name: Registered model.
+        alias: Names its version, as ``champion``.
+        tracking_uri: The MLflow store or server that has the registry.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        lpips: Whether LPIPS (alex) is measured too.
+        **how: ``protocol`` and ``state`` of ``check_golden``.
+
+    Raises:
+        ValueError: If there is no such version, or ``check_golden`` refuses.
+        RuntimeError: If the store does not answer.
+    """
+    version = aliases(tracking_uri, name).get(alias)
+    if version is None:
+        raise ValueError(f"{name} has no {alias}: {line('promote', setting('name', name))} first, or give alias=")
+    network = None
+    if lpips:
+        from sr_lab.metrics.lpips import load_lpips
+
+        network = load_lpips("alex")
+    restorer = load_restorer(f"models:/{name}/{version}", device=device, tracking_uri=tracking_uri)
+    return check_golden(
+        folder, restorer, label=label(name, version), scale=restorer.scale, lpips=network, **how
+    )  # fmt: skip
+
+
+def _high(pair: GoldenPair) -> Tensor:
+    return to_tensor(read_image(pair.high))
 
 
 def _write(file: Path, place: Path, number: int, *, scale: int, side: int) -> dict[str, Any] | None:

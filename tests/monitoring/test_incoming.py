@@ -11,6 +11,9 @@ from sr_lab.config.compose import build
 from sr_lab.images import list_images
 from sr_lab.monitoring import Extractor, Profile, measure_folder, write_profile
 from sr_lab.monitoring.incoming import IncomingStore
+from sr_lab.serving.rehearsal import make_version
+from sr_lab.serving.watch_faults import NAME, promote_by_hand
+from sr_lab.tracking.registry.references import keep_reference
 
 WINDOW = 20
 
@@ -96,3 +99,19 @@ def test_srlab_drift_reads_it_and_makes_a_preset(store, reference: Profile, make
     assert "20 unreadable" in capsys.readouterr().out
     assert drift("stream=s.parquet") == 1
     assert "leave stream= and num_images= out" in capsys.readouterr().err
+
+
+def test_srlab_drift_takes_the_reference_that_is_kept_with_the_champion(
+    store, reference: Profile, make_folder, extractor, tmp_path, capsys
+):
+    uri, file = f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "reference.parquet"
+    write_profile(reference, file)
+    fill(store, make_folder(80, 100, quality=50, noise=8), extractor)
+    words = ["drift", f"current={store.path}", f"report={tmp_path / 'out'}", f"tracking_uri={uri}"]
+    assert main(words) == 1
+    assert "give reference= of srlab profile, or name=" in capsys.readouterr().err
+    promote_by_hand(uri, make_version(uri, NAME, folder=tmp_path / "first"))
+    assert main([*words, f"name={NAME}"]) == 1
+    assert f"no reference is kept with {NAME} version 1" in capsys.readouterr().err
+    keep_reference(uri, NAME, 1, file)
+    assert main([*words, f"name={NAME}"]) == 10

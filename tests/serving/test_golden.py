@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 from serving.conftest import Fixed, make, picture
 
+from sr_lab.cli import main
+from sr_lab.config.compose import build, compose
+from sr_lab.config.words import setting
 from sr_lab.images.files import read_image, write_image
 from sr_lab.inference.restorers import BicubicRestorer
 from sr_lab.metrics.protocol import YCrop
 from sr_lab.serving.app import make_app
 from sr_lab.serving.golden import GoldenSettings
-from sr_lab.workflows.golden import make_golden, read_golden
+from sr_lab.serving.rehearsal import make_version
+from sr_lab.serving.watch_faults import NAME, promote_by_hand
+from sr_lab.workflows.golden import FALLS, FLOORS, check_golden, make_golden, read_golden
 
 
 def photos(folder):
@@ -126,3 +131,47 @@ def test_it_runs_with_the_application(tmp_path):
     with TestClient(make_app(parts)) as client:
         while "srlab_golden_psnr_decibels{" not in client.get("/metrics").text:
             assert parts.golden._thread.is_alive()
+
+
+def test_without_a_service_the_same_numbers_are_compared_with_the_same_ones(golden):
+    service, made, source = golden
+    source.now = "5"
+    service.shelf.follow()
+    first = GoldenSettings(folder=str(made.folder), protocol=YCrop())(service).restore()
+    how = {"label": "photos/5", "scale": 2, "protocol": YCrop()}
+    found = check_golden(made.folder, BicubicRestorer(scale=2), **how)
+    assert found.values == first.values
+    assert found.expected == first.values, "by the service's own file"
+    assert (found.floor, found.failures, found.fallen) == (first.floor, [], [])
+    dull = check_golden(made.folder, lambda low: BicubicRestorer(scale=2)(low) * 0.9, **how)
+    assert [text.split()[0] for text in dull.fallen] == ["psnr", "ssim", "psnr"]
+    assert dull.expected == first.values
+    made.pairs[0].high.write_bytes(made.pairs[1].high.read_bytes())
+    changed = check_golden(made.folder, BicubicRestorer(scale=2), **how)
+    assert changed.failures == [made.pairs[0].name]
+    assert changed.fallen[0] == f"{made.pairs[0].name} was changed, and is not measured"
+    with pytest.raises(ValueError, match=r"is of scale 2, photos/5 of 4"):
+        check_golden(made.folder, BicubicRestorer(scale=4), label="photos/5", scale=4, protocol=YCrop())
+
+
+def test_srlab_golden_check_says_by_its_exit_code_that_a_champion_is_bad(golden, tmp_path, capsys):
+    _, made, _ = golden
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    words = ["golden", setting("check", made.folder), setting("tracking_uri", store), "device=cpu"]
+    versions = [make_version(store, NAME, folder=tmp_path / name, untrained=name == "bad") for name in ("good", "bad")]
+    promote_by_hand(store, versions[0])
+    assert main([*words, f"name={NAME}"]) == 0
+    assert f"{NAME}/1: nothing fell" in capsys.readouterr().out
+    promote_by_hand(store, versions[1])
+    assert main([*words, f"name={NAME}"]) == 10
+    assert "by bicubic interpolation" in capsys.readouterr().out
+    for wrong, said in (([], "give name="), ([f"name={NAME}", "alias=none"], f"{NAME} has no none")):
+        assert main([*words, *wrong]) == 1
+        assert said in capsys.readouterr().err
+
+
+def test_the_bounds_are_those_of_the_alerts():
+    states = build(compose("slo", []).deploy).states
+    fell = {name: states[f"golden_{name}_fell"].bound for name in ("psnr", "ssim")}
+    assert {**{k: -v for k, v in fell.items()}, "lpips": states["golden_lpips_rose"].bound} == FALLS
+    assert {"psnr": -states["golden_below_bicubic"].bound, "flicker": states["golden_flicker_rose"].bound} == FLOORS

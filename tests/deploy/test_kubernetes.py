@@ -145,7 +145,9 @@ def test_ports_probes_and_times_agree_with_the_server(wholes, overlay):
     parts, _ = make()
     public, admin = TestClient(make_app(parts)), TestClient(make_admin_app(parts))
     servers = [m for m in manifests if m["kind"] == "Deployment"]
-    assert len(servers) == (2 if overlay.endswith("canary") else 1)
+    assert {m["metadata"]["name"] for m in servers} == {
+        "srlab", "srlab-keeper", *(["srlab-canary"] if overlay.endswith("canary") else []),
+    }  # fmt: skip
     for server in servers:
         template = server["spec"]["template"]
         one, given = container(template), settings(template)
@@ -167,6 +169,8 @@ def test_ports_probes_and_times_agree_with_the_server(wholes, overlay):
         assert amount(one["resources"]["limits"]["memory"]) >= 1.2 * PEAK
         assert given["limits.memory_bytes"] == str(1024 * MIB), "what the peak was measured with"
         assert given["limits.pixels"] == str(2048**2)
+        strategy = server["spec"]["strategy"]
+        assert strategy["type"] == "RollingUpdate" or set(strategy) == {"type"}, "which Kubernetes refuses"
         labels = server["spec"]["template"]["metadata"]["labels"]
         assert server["spec"]["selector"]["matchLabels"].items() <= labels.items()
         for service in (m for m in manifests if m["kind"] == "Service"):
@@ -187,7 +191,7 @@ def test_ports_probes_and_times_agree_with_the_server(wholes, overlay):
     distinct = [tuple(sorted(server["spec"]["selector"]["matchLabels"].items())) for server in servers]
     assert len(set(distinct)) == len(distinct), "a Deployment takes another's pods"
     selector = of(manifests, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"]
-    assert selector.items() <= servers[0]["spec"]["template"]["metadata"]["labels"].items()
+    assert selector.items() <= of(manifests, "Deployment", "srlab")["spec"]["template"]["metadata"]["labels"].items()
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS[:3])
@@ -196,7 +200,11 @@ def test_replicas_follow_a_number_that_the_service_has_and_have_a_hard_cap(whole
     scaled = of(manifests, "ScaledObject")["spec"]
     target = of(manifests, "Deployment", scaled["scaleTargetRef"]["name"])
     assert "replicas" not in target["spec"], "each time it is applied it would undo the scaling"
-    assert 1 <= scaled["minReplicaCount"] < scaled["maxReplicaCount"] <= 8
+    others = [m for m in manifests if m["kind"] == "Deployment" and m is not target]
+    assert 1 <= scaled["minReplicaCount"] < scaled["maxReplicaCount"]
+    assert scaled["maxReplicaCount"] + sum(other["spec"]["replicas"] for other in others) <= 8 + overlay.endswith(
+        "canary"
+    )
     assert scaled["fallback"]["replicas"] <= scaled["maxReplicaCount"]
     (trigger,) = scaled["triggers"]
     metadata = trigger["metadata"]
@@ -228,18 +236,50 @@ def test_what_ends_a_job_is_an_exit_code_that_says_so(wholes):
         for name, job in jobs.items()
     }
     assert codes == {
-        "srlab-drift": [2, 10], "srlab-golden": [2], "srlab-rollout": [2, 3, 4, 5],
+        "srlab-drift": [2, 10], "srlab-golden": [2, 10], "srlab-rollout": [2, 3, 4, 5],
         "srlab-archive-best": [2], "srlab-archive-fast": [2],
     }  # fmt: skip
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
     for code in ("2", "10", "3, 4, 5"):
         assert f"\n| {code} |" in readme
     assert composed(*container(jobs["srlab-drift"]["template"])["args"]).on_drift == 10
+    assert composed(*container(jobs["srlab-golden"]["template"])["args"]).on_fall == 10
     for name, job in jobs.items():
         assert job["template"]["spec"]["restartPolicy"] == "Never", "what a podFailurePolicy asks for"
         ignored = [rule for rule in job["podFailurePolicy"]["rules"] if rule["action"] == "Ignore"]
         gone = {"type": "DisruptionTarget", "status": "True"}
         assert ignored == [{"action": "Ignore", "onPodConditions": [gone]}], name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS[:3])
+def test_the_jobs_read_what_the_replica_beside_them_keeps_and_compare_as_it_does(wholes, overlay):
+    found = dict(pods(wholes[overlay]))
+    keeper, drift, golden = (
+        found[name] for name in ("Deployment/srlab-keeper", "CronJob/srlab-drift", "CronJob/srlab-golden")
+    )
+    kept, looked, checked = (composed(*container(template)["args"]) for template in (keeper, drift, golden))
+    assert looked.current == kept.incoming.file
+    assert checked.check == kept.golden.folder
+    assert checked.state == kept.golden.state, "what a version reached first is known to both"
+    assert {each.name for each in (kept, looked, checked)} == {"photos"}
+    assert checked.alias == kept.alias == "champion"
+    assert looked.reference is None, "that of the champion, as the service's"
+    assert kept.incoming.reference is None
+    for key in ("crop", "embedding", "clear_after", "horizon", "alpha", "min_images", "max_unusable"):
+        assert looked[key] == kept.incoming[key], key
+    assert checked.protocol == kept.golden.protocol
+    assert checked.lpips == kept.golden.lpips
+    assert kept.incoming.window >= looked.min_images
+    claims = []
+    for template in (keeper, drift, golden):
+        spec = template["spec"]
+        claims += [v["persistentVolumeClaim"]["claimName"] for v in spec["volumes"] if v["name"] == "data"]
+    assert claims == ["srlab-data"] * 3
+    assert of(wholes[overlay], "PersistentVolumeClaim", claims[0])["spec"]["accessModes"] == ["ReadWriteOnce"]
+    for template in (drift, golden):
+        (term,) = template["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert term["topologyKey"] == "kubernetes.io/hostname"
+        assert term["labelSelector"]["matchLabels"].items() <= keeper["metadata"]["labels"].items()
 
 
 def test_the_archive_has_two_tiers_on_spot_nodes(wholes):

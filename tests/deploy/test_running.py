@@ -53,7 +53,7 @@ def artefact(tmp_path: Path) -> Path:
 
 
 def test_the_pods_command_becomes_ready_and_ends_as_its_probes_expect(tmp_path, artefact):
-    (server,) = (m for m in built("overlays/cpu") if m["kind"] == "Deployment")
+    (server,) = (m for m in built("overlays/cpu") if (m["kind"], m["metadata"]["name"]) == ("Deployment", "srlab"))
     one = container(server["spec"]["template"])
     probes = {name: one[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
     key, digest = new_key()

@@ -32,9 +32,11 @@ def duration(span: float) -> str:
     """Seconds as a duration of Prometheus.
 
     Example:
-        >>> duration(5400.0), duration(0.5)
-        ('90m', '500ms')
+        >>> duration(5400.0), duration(0.5), duration(0.0)
+        ('90m', '500ms', '0s')
     """
+    if span == 0:
+        return "0s"
     for unit in ("d", "h", "m", "s"):
         if span >= SECONDS[unit] and span % SECONDS[unit] == 0:
             return f"{int(span / SECONDS[unit])}{unit}"

@@ -25,7 +25,8 @@ def scenarios(objectives: Objectives) -> dict[str, dict[str, Any]]:
     files = {}
     for alert in alerts(objectives):
         share = objectives.shares.get(alert.objective)
-        step = _step(objectives, STATE_STEP if share is None else STEPS[alert.severity])
+        state = objectives.states.get(alert.objective)
+        step = _step(objectives, STEPS[alert.severity] if state is None else _state_step(state))
         if share is not None:
             stories = _of_share(objectives, alert, share, step)
         else:
@@ -34,6 +35,11 @@ def scenarios(objectives: Objectives) -> dict[str, dict[str, Any]]:
             "rule_files": [f"../rules/{alert.objective}.yaml"], "evaluation_interval": duration(step), "tests": stories,
         }  # fmt: skip
     return files
+
+
+def _state_step(state: State) -> float:
+    """Seconds between two samples of a state's test: a window of days has some hundred of them."""
+    return STATE_STEP if state.window is None else max(STATE_STEP, seconds(state.window) / 240)
 
 
 def _step(objectives: Objectives, step: float) -> float:
@@ -79,6 +85,10 @@ def _of_state(objectives: Objectives, alert: Alert, state: State, step: float) -
         spans = (lasts, ends if len(moments) > 1 else step)
         series = _gauges(objectives, state, numbers, spans, step)
         stories.append(_story(objectives, alert, title, step=step, series=series, moments=moments))
+    if state.least:
+        few = _gauges(objectives, state, (wrong, wrong), (lasts, step), step, total=0.5 * state.least)
+        title = "is silent where there are few"
+        stories.append(_story(objectives, alert, title, step=step, series=few, moments=((lasts, False),)))
     return stories
 
 
@@ -121,9 +131,18 @@ def _counters(
 
 
 def _gauges(
-    objectives: Objectives, state: State, numbers: tuple[float, float], spans: tuple[float, float], step: float
+    objectives: Objectives,
+    state: State,
+    numbers: tuple[float, float],
+    spans: tuple[float, float],
+    step: float,
+    *,
+    total: float | None = None,
 ) -> list[dict[str, str]]:
-    """The series of a state: what it is of, and what it is beside, so that it is first one number, then the other."""
+    """The series of a state: what it is of, and what it is beside, so that it is first one number, then the other.
+
+    ``total`` is the increase of what it is divided by, in a window; None: enough for the alert.
+    """
     beside = 0.0 if state.over is None and state.minus is None else 100.0
     each = [n * beside if state.over is not None else n + beside if state.minus is not None else n for n in numbers]
     if state.window is None:
@@ -133,7 +152,7 @@ def _gauges(
         return made
     part = step / (seconds(state.window) / objectives.speed)
     if state.over is not None:
-        beside = max(beside, 10 * state.least)
+        beside = max(beside, 10 * state.least) if total is None else total
         each = [number * beside for number in numbers]
     subset = state.over is not None and metric_of(state.over) == metric_of(state.value)
     made = [

@@ -89,6 +89,36 @@ def test_the_shipped_objectives_name_a_runbook_and_an_indicator():
     assert set(scenarios(given)) == {alert.name for alert in found}
 
 
+def test_the_page_of_alerts_explains_each_of_them_with_its_bounds():
+    given = objectives()
+    page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| `")
+    ]
+    told = {name: row for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    assert set(told) == {alert.name for alert in alerts(given)}
+    assert sum(len(row[0].split(",")) for row in rows) == len(told), "each once"
+    for alert in alerts(given):
+        row = told[alert.name]
+        assert row[-1] == f"[{alert.failure}](runbooks.md#{alert.failure.lower()})", alert.name
+        assert len(row[-2]) > 40, alert.name
+        share, state = given.shares.get(alert.objective), given.states.get(alert.objective)
+        if share is not None:
+            assert float(row[1].removesuffix(" %")) == pytest.approx(100 * share.target), alert.name
+            assert share.least == 0.01, alert.name
+        if state is not None:
+            side = "above" if state.below is None else "below"
+            assert row[1:3] == [f"{alert.severity}, {side} {state.bound:g}", state.hold], alert.name
+    assert f"They stay for {given.keep} after" in page
+    assert given.states["cost_idle"].least == 25
+
+
+def test_an_alert_without_a_wait_is_raised_at_once():
+    found = {alert.name: alert.as_rule("x") for alert in alerts(objectives())}
+    assert "for" not in found["GoldenPsnrFell"]
+    assert found["Down"]["for"] == "2m"
+
+
 def test_silent_stories_stay_near_the_bound():
     """A story half-way to the bound would not be silent if the bound were twice as low."""
     given = objectives()
@@ -124,6 +154,40 @@ def test_spans_are_scaled_for_demonstrations():
     assert "rate1m > " in alerts(given)[0].expression
     with pytest.raises(ValueError, match="one of good= and bad="):
         Share(title="", target=0.9, total="a", failure="F1", indicator="M1")
+
+
+def test_grafanas_own_models_take_every_key_of_the_dashboards():
+    pytest.importorskip("grafana_foundation_sdk", reason="needs grafana-foundation-sdk")
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.cog.plugins import register_default_plugins
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    register_default_plugins()  # panels by their types, targets as queries of Prometheus
+
+    def kept(model):
+        return json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(json.loads(json.dumps(model)))))
+
+    def lost(ours, theirs, place=""):
+        """Places of what the models do not know: they drop it."""
+        if isinstance(ours, dict):
+            for key, value in ours.items():
+                below = f"{place}.{key}"
+                yield from lost(value, theirs[key], below) if key in theirs else [below]
+        elif isinstance(ours, list):
+            assert len(ours) == len(theirs), place
+            for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+                yield from lost(one, other, f"{place}[{number}]")
+        elif ours != theirs:
+            yield place
+
+    made = dashboards(objectives())
+    assert set(made) == {"executive", "on_call", "debug"}
+    for name, model in made.items():
+        assert list(lost(model, kept(model))) == [], name
+    wrong = made["debug"]
+    wrong["panels"][0]["fieldConfg"] = {}
+    wrong["panels"][0]["targets"][0]["exprs"] = "up"
+    assert set(lost(wrong, kept(wrong))) == {".panels[0].fieldConfg", ".panels[0].targets[0].exprs"}
 
 
 def test_maintenance_is_a_time_in_which_nobody_is_told():

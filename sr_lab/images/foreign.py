@@ -1,9 +1,7 @@
 """AVIF, HEIC and JPEG XL: formats whose decoders come with packages, and turn the image themselves where they can."""
 
 import io
-import struct
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from sr_lab.base.extras import remedy
 from sr_lab.base.words import counted
 from sr_lab.images.exif import orientation
-from sr_lab.images.headers import ImageError
+from sr_lab.images.headers import ImageError, boxes, jpegxl_size
 from sr_lab.images.metadata import Metadata
 from sr_lab.images.tiff import check_size
 
@@ -77,16 +75,16 @@ def _heic(data: bytes, max_pixels: int) -> Decoded:
 def _jxl(data: bytes, max_pixels: int) -> Decoded:
     import imagecodecs
 
+    check_size(*jpegxl_size(data), max_pixels)
     pixels = np.asarray(imagecodecs.jpegxl_decode(data, numthreads=1))
     pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
-    check_size(pixels.shape[1], pixels.shape[0], max_pixels)
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.shape[2] > 4:
         raise ImageError(
             f"has samples of type {pixels.dtype} in {counted(pixels.shape[2], 'band')}; convert it to 8 or 16 bits"
         )
-    boxes = dict(_boxes(data))
-    exif = boxes.get(b"Exif", b"")[4:] or None
-    return pixels, 1, pixels.shape[2] in (2, 4), Metadata(exif=exif, xmp=boxes.get(b"xml "), icc=_jxl_profile(data))
+    found = dict(boxes(data)) if data.startswith(_JXL[1]) else {}
+    exif = found.get(b"Exif", b"")[4:] or None
+    return pixels, 1, pixels.shape[2] in (2, 4), Metadata(exif=exif, xmp=found.get(b"xml "), icc=_jxl_profile(data))
 
 
 def _jxl_profile(data: bytes) -> bytes | None:
@@ -97,21 +95,6 @@ def _jxl_profile(data: bytes) -> bytes | None:
         return None
     profile: bytes | None = Decoder(num_threads=0)(data)[3]
     return profile or None
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    position = 0
-    while data.startswith(_JXL[1]) and position + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        start = position + 8
-        if length == 1:
-            (length,) = struct.unpack_from(">Q", data, start)
-            start += 8
-        end = position + length if length else len(data)
-        if end <= position:
-            return
-        yield kind, data[start:end]
-        position = end
 
 
 def _bare(exif: bytes | None) -> bytes | None:

@@ -1,4 +1,4 @@
-"""What the first bytes of PNG, JPEG, WebP and BMP files say: size, orientation, grey with alpha, and completeness.
+"""What the first bytes of PNG, JPEG, WebP, BMP and JPEG XL files say: size, orientation, grey with alpha, completeness.
 
 Read without a decoder, so that a file can be refused before any of its pixels is unpacked, and a truncated file is
 found even where the decoder would silently fill the rest with grey.
@@ -6,6 +6,7 @@ found even where the decoder would silently fill the rest with grey.
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -41,6 +42,73 @@ def read_header(data: bytes) -> Header | None:
     except (struct.error, IndexError) as error:
         raise ImageError("is truncated: the data end within the header") from error
     return None
+
+
+def jpegxl_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a JPEG XL image as it is stored, from its first bits (ISO/IEC 18181-1).
+
+    Raises:
+        ImageError: If there is no codestream, or it ends within its header; the words follow the file's name.
+
+    Example:
+        >>> jpegxl_size(bytes([0xFF, 0x0A, 0b01000011, 0b0]))
+        (16, 16)
+    """
+    start = _codestream(data)
+    if start[:2] != b"\xff\x0a" or len(start) < 4:
+        raise ImageError("is truncated or damaged: no JPEG XL codestream begins in it")
+    bits, at = int.from_bytes(start[2:16], "little"), 0
+
+    def take(count: int) -> int:
+        nonlocal at
+        at += count
+        if at > 8 * (len(start) - 2):
+            raise ImageError("is truncated: the data end within the header")
+        return bits >> (at - count) & ((1 << count) - 1)
+
+    small = take(1)
+
+    def side() -> int:
+        return 8 * (take(5) + 1) if small else take((9, 13, 18, 30)[take(2)]) + 1
+
+    height, ratio = side(), take(3)
+    if ratio == 0:
+        return side(), height
+    above, below = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio - 1]
+    return height * above // below, height
+
+
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of each box of a file that consists of such (JPEG XL's container), as far as it goes."""
+    position = 0
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        start = position + 8
+        if length == 1:
+            if start + 8 > len(data):
+                return
+            (length,) = struct.unpack_from(">Q", data, start)
+            start += 8
+        end = position + length if length else len(data)
+        if end <= position:
+            return
+        yield kind, data[start:end]
+        position = end
+
+
+def _codestream(data: bytes) -> bytes:
+    """The first bytes of a JPEG XL image's codestream, bare or in a container; empty where there is none."""
+    if data.startswith(b"\xff\x0a"):
+        return data[:32]
+    parts = b""
+    for kind, content in boxes(data):
+        if kind == b"jxlc":
+            return content[:32]
+        if kind == b"jxlp":  # a part, behind its number
+            parts += content[4:36]
+            if len(parts) >= 32:
+                break
+    return parts[:32]
 
 
 def _png(data: bytes) -> Header:

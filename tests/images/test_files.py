@@ -1,5 +1,6 @@
 """Reading and writing: what other programs write is read as they mean it, and what is broken is refused by name."""
 
+import contextlib
 import io
 import os
 import struct
@@ -14,6 +15,7 @@ import torch
 from PIL import Image, ImageOps
 
 from sr_lab.images import IMAGE_SUFFIXES, ImageError, list_images, read_image, write_image
+from sr_lab.images.headers import jpegxl_size
 
 LOSSLESS = [".png", ".tif", ".tiff", ".webp", ".bmp"]
 
@@ -312,6 +314,50 @@ def test_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(data)
     with pytest.raises(ImageError, match="100000x100000"):
         read_image(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "bmp", "avif", "heic", "jxl"])
+def test_no_format_is_decoded_before_its_size_was_looked_at(tmp_path, monkeypatch, suffix):
+    file = tmp_path / f"a.{suffix}"
+    if suffix == "heic":
+        heif = pytest.importorskip("pillow_heif")
+        heif.from_pillow(Image.fromarray(smooth())).save(file)
+    else:
+        if suffix == "jxl":
+            pytest.importorskip("imagecodecs")
+        write_image(file, smooth())
+    assert read_image(file, max_pixels=2400).shape == (40, 60, 3)
+
+    def decodes(*_: object, **__: object) -> None:
+        raise AssertionError("was decoded")
+
+    decoders = ["cv2.imdecode", "simplejpeg.decode_jpeg", "PIL.Image.Image.load", "tifffile.TiffPage.asarray",
+                "imagecodecs.jpegxl_decode", "pillow_heif.HeifImage.load"]  # fmt: skip
+    for name in decoders:
+        with contextlib.suppress(ImportError, AttributeError):
+            monkeypatch.setattr(name, decodes)
+    with pytest.raises(ImageError, match="60x40 pixels, more than max_pixels=2399"):
+        read_image(file, max_pixels=2399)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (16, 8), (60, 40), (256, 256), (300, 200), (5, 700), (1920, 1080)])
+def test_the_size_of_a_jpeg_xl_is_read_without_a_decoder(size):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    for container in (False, True):
+        data = imagecodecs.jpegxl_encode(image, lossless=True, effort=1, usecontainer=container)
+        assert jpegxl_size(data) == size
+
+
+def test_a_jpeg_xl_that_says_it_is_huge_is_refused_by_its_header(tmp_path):
+    bits = 0 | 3 << 1 | ((1 << 30) - 1) << 3 | 1 << 33  # not small, height of 30 bits, ratio 1:1
+    (tmp_path / "bomb.jxl").write_bytes(b"\xff\x0a" + bits.to_bytes(12, "little"))
+    with pytest.raises(ImageError, match="1073741824x1073741824 pixels, more than"):
+        read_image(tmp_path / "bomb.jxl")
+    for cut in (b"\xff\x0a", b"\xff\x0a\x07", b"\0\0\0\x0cJXL \r\n\x87\n", b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x01jxlc"):
+        (tmp_path / "cut.jxl").write_bytes(cut)
+        with pytest.raises(ImageError, match=r"cut\.jxl is truncated"):
+            read_image(tmp_path / "cut.jxl")
 
 
 @pytest.mark.parametrize("kind", ["png", "webp"])

@@ -25,7 +25,7 @@ from sr_lab.serving.asking import Answer
 from sr_lab.serving.inference_protocol import add_inference_protocol
 from sr_lab.serving.keys import Caller
 from sr_lab.serving.page import add_page
-from sr_lab.serving.pictures import ANSWERS, accepted
+from sr_lab.serving.pictures import ANSWERS
 from sr_lab.serving.problems import Problem
 from sr_lab.serving.schemas import CARD, HEALTH, JOB, JOB_RESULT, JOB_STATE, METRICS, MODELS, READY, RESTORE
 from sr_lab.serving.studies import add_study
@@ -192,7 +192,7 @@ def _add_jobs(app: FastAPI, parts: Parts) -> None:
 
         async def work(caller: Caller) -> Response:
             begin = parts.service.clock()
-            format = accepted(request.headers.get("accept", "*/*")) or "png"
+            format = answer_format(request, beside="application/json")
             data, fields = await read_image_body(request, parts, most=parts.service.limits.job_bytes)
             ask = asked(request, caller, fields, format=format, begin=begin, rank=1)
             told = await asyncio.to_thread(parts.jobs.send, ask, data, request.headers.get("idempotency-key"))

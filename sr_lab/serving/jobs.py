@@ -6,6 +6,7 @@ that ends with its process keeps two workers from one job, and a result appears 
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -104,17 +105,31 @@ class Jobs:
                 )
             if self.service.keys is not None:
                 self.service.keys.spend(ask.caller, facts.pixels * 4 / 1e6)
-            place.mkdir(exist_ok=True)
-            write_bytes(place / LOW, data)
             kept = {
                 "id": id, "owner": owner, "plan": ask.caller.plan, "model": ask.model, "tier": ask.tier,
                 "scale": ask.scale, "form": ask.format, "sent": time.time(),
                 "background": ask.background, "strip": ask.strip, "quality": ask.quality,
                 "consistency": ask.consistency,
             }  # fmt: skip
-            write_bytes(place / ASK, json.dumps(kept).encode())  # last: from now on the job is taken
+            self._take(place, data, kept)
             self.queue.put(id)
         return self.state(id, owner)
+
+    def _take(self, place: Path, data: bytes, kept: dict[str, Any]) -> None:
+        """Writes what a job is made of.
+
+        Raises:
+            Problem: If the disk takes nothing; the job is not taken then.
+        """
+        try:
+            place.mkdir(exist_ok=True)
+            write_bytes(place / LOW, data)
+            write_bytes(place / ASK, json.dumps(kept).encode())  # last: from now on the job is taken
+        except OSError as error:
+            log.exception("a job could not be kept")
+            shutil.rmtree(place, ignore_errors=True)
+            text = f"jobs cannot be kept at the moment ({error.strerror})"
+            raise Problem(503, text, kind="jobs", headers={"Retry-After": "60"}) from error
 
     def state(self, id: str, owner: str) -> dict[str, Any]:
         """Whether a job waits, has begun, is done or has failed.
@@ -193,18 +208,28 @@ class Jobs:
         try:
             answer = asyncio.run(self.service.restore(ask, (place / LOW).read_bytes()))
         except Problem as problem:
-            if problem.status in (429, 503):  # not the job's fault: it waits again
-                write_bytes(place / TRIES, str(tries - 1).encode())
-                self._stop.wait(1.0)
-                self.queue.put(place.name)
+            if problem.status in (429, 503):  # not the job's fault
+                self._put_back(place, tries)
                 return
             write_bytes(place / FAILED, json.dumps(problem.content(place.name)).encode())
             return
         name = f"{place.name}.{answer.format}"
-        self.results.write_bytes(name, answer.data)
         told = {"file": name, "form": answer.format, "headers": answer.headers}
-        write_bytes(place / DONE, json.dumps(told).encode())
+        try:
+            self.results.write_bytes(name, answer.data)
+            write_bytes(place / DONE, json.dumps(told).encode())
+        except Exception:  # the disk or the store is away, each in its own words
+            log.exception("the result of job %s cannot be stored; it is done again", place.name)
+            self._put_back(place, tries)
+            return
         (place / LOW).unlink(missing_ok=True)
+
+    def _put_back(self, place: Path, tries: int) -> None:
+        """Lets a job wait again, without a try being counted."""
+        with contextlib.suppress(OSError):
+            write_bytes(place / TRIES, str(tries - 1).encode())
+        self._stop.wait(1.0)
+        self.queue.put(place.name)
 
     def _work(self) -> None:
         cleaned = time.monotonic()

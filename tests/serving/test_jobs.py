@@ -1,8 +1,10 @@
+import errno
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -11,7 +13,7 @@ from starlette.testclient import TestClient
 
 from sr_lab.serving.app import make_app
 from sr_lab.serving.asking import Ask
-from sr_lab.serving.jobs import JobSettings
+from sr_lab.serving.jobs import MOST_TRIES, JobSettings
 from sr_lab.serving.limits import Limits
 
 
@@ -96,3 +98,56 @@ def test_a_job_that_ends_the_server_again_and_again_fails(tmp_path):
     parts.jobs.do(id)
     assert parts.jobs.state(id, "-")["problem"]["status"] == 500
     parts.service.close()
+
+
+def test_a_format_that_nobody_knows_is_refused_as_a_requests_is(tmp_path):
+    parts, _ = make(jobs=JobSettings(folder=str(tmp_path)))
+    with TestClient(make_app(parts), raise_server_exceptions=False) as client:
+        data = encoded(picture(9, 9))
+        for header in ("text/html", "image/png;q=0", "image/x-unknown"):
+            for route in ("/v1/jobs", "/v1/restore"):
+                answer = client.post(route, content=data, headers={"accept": header})
+                assert (answer.status_code, answer.json()["type"]) == (406, "urn:srlab:problem:accept"), route
+        assert not list(tmp_path.glob("*/ask.json"))
+        for header in ("application/json", "application/json, image/webp", "*/*"):  # of the answer, not of the image
+            assert client.post("/v1/jobs", content=data, headers={"accept": header}).status_code == 202
+
+
+def test_a_disk_that_is_gone_takes_no_job_and_loses_none(tmp_path, monkeypatch):
+    parts, _ = make(jobs=JobSettings(folder=str(tmp_path)))
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def fails(*_: object) -> None:
+        raise full
+
+    with TestClient(make_app(parts), raise_server_exceptions=False) as client:
+        taken = client.post("/v1/jobs", content=encoded(picture(9, 9))).json()["id"]
+        wait(client, taken)
+        monkeypatch.setattr("sr_lab.serving.jobs.write_bytes", fails)
+        refused = client.post("/v1/jobs", content=encoded(picture(9, 9)))
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:srlab:problem:jobs")
+        assert refused.headers["retry-after"]
+        assert client.get(f"/v1/jobs/{taken}/result").status_code == 200
+        monkeypatch.undo()
+        assert [file.parent.name for file in tmp_path.glob("*/ask.json")] == [taken]
+        assert wait(client, client.post("/v1/jobs", content=encoded(picture(9, 9))).json()["id"])
+
+
+def test_a_result_that_cannot_be_stored_is_stored_when_it_can(tmp_path, monkeypatch):
+    parts, _ = make(jobs=JobSettings(folder=str(tmp_path)))
+    store, failed = parts.jobs.results, threading.Event()
+
+    def fails(*_: object) -> None:
+        failed.set()
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(store, "write_bytes", fails)
+    with TestClient(make_app(parts), raise_server_exceptions=False) as client:
+        id = client.post("/v1/jobs", content=encoded(picture(9, 9))).json()["id"]
+        for _ in range(MOST_TRIES + 1):  # more often than a job is tried that ends its server
+            assert failed.wait(60)
+            failed.clear()
+        assert client.get(f"/v1/jobs/{id}").json()["state"] == "begun"
+        monkeypatch.undo()
+        wait(client, id)
+        assert client.get(f"/v1/jobs/{id}/result").status_code == 200

@@ -87,7 +87,7 @@ def models(exports: Sequence[Path] = ()) -> list[Part]:
 
     Example:
         >>> [part.name for part in models()]
-        ['edge_x2', 'edge_x3', 'edge_x4']
+        ['edge_x2', 'edge_x3', 'edge_x4', 'live_x2']
     """
     shipped = [(name, read_folder(MODELS / name).hashes) for name in shipped_models()]
     found = [

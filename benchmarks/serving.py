@@ -26,7 +26,8 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as srlab serve has it; before OpenMP is loaded
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as srlab serve has them; before they are loaded
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import cv2
 import numpy as np

@@ -19,7 +19,8 @@ import sys
 import time
 import uuid
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all of them: before OpenMP is loaded
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all of them: before OpenMP and OpenBLAS are loaded
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import cv2
 import numpy as np

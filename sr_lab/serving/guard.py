@@ -1,5 +1,6 @@
 """The guard: compares each restored image with its input, and with a conservative model's image."""
 
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -127,9 +128,7 @@ class GuardedImages:
         return Looked(careful, safe, await self._check(low, safe), reason)
 
     async def _check(self, low: Picture, restored: Restored) -> Check:
-        found: Check = await self.in_thread(_compared, low, restored.image)
+        num_windows = 4 if self.guard is None else 16
+        image = colours(restored.image, low)
+        found: Check = await self.in_thread(functools.partial(check, low.colours, image, num_windows=num_windows))
         return found
-
-
-def _compared(low: Picture, image: Pixels) -> Check:
-    return check(low.colours, colours(image, low))

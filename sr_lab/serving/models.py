@@ -95,6 +95,12 @@ class Served:
         return getattr(self.restorer, "restorer", self.restorer)
 
     @property
+    def own_threads(self) -> bool:
+        """Whether an engine other than PyTorch, with threads of its own, computes the network."""
+        engine = getattr(getattr(self._inner, "apply", None), "engine", None)
+        return engine is not None and engine.name != "torch"
+
+    @property
     def exact(self) -> bool:
         """Whether its images are projected: their tiles are not computed with those of others."""
         return isinstance(self.restorer, ConsistentRestorer)

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sr_lab.base.threads import one_thread
 from sr_lab.images import to_levels
 from sr_lab.inference.tiles import TilePlan
 from sr_lab.serving.admission import Admitted, Offer, Refused, admit
@@ -226,7 +228,8 @@ class Runner:
                 self._ends = self.clock() + len(batch.tiles) * self.queue.cost(batch.group)
                 parts = [(id, number, self._open[id]) for id, number in batch.tiles]
             begin = self.clock()
-            failed = self._compute(parts)
+            with one_thread() if getattr(parts[0][2].engine, "own_threads", False) else nullcontext():
+                failed = self._compute(parts)
             spent = self.clock() - begin
             with self._wake:
                 self._running = None
@@ -285,7 +288,7 @@ class Runner:
             windows.append(request.plan.cut(request.low, request.plan.tiles[number]))
         engine = parts[0][2].engine
         pieces = engine.compute(windows, alpha=parts[0][2].alpha)
-        if not bool(torch.isfinite(pieces).all()):
+        if not bool(torch.isfinite(pieces.sum())):
             raise ValueError("the network's output is not finite")
         for (_, number, request), piece in zip(parts, pieces, strict=True):
             tile, scale = request.plan.tiles[number], engine.scale

@@ -53,7 +53,8 @@ class Models:
         name: Registered model whose alias is followed; or, with ``restorer``, what clients call that.
         restorer: A restorer instead of a registered model, as ``load_restorer`` takes it.
         alias: What is followed.
-        scale: Enlargement factor of bicubic.
+        scale: Enlargement factor of ``restorer``, where it has several (bicubic, ``edge``) or to be refused if it has
+            another.
         fast: Restorer of the tier ``fast``; None: there is no such tier.
         conservative: Restorer whose image replaces one that the guard refuses.
         more: Further restorers by the names that clients call them; loaded when they are first asked for.
@@ -83,8 +84,13 @@ class Models:
         """The model that answers where a request names none.
 
         Raises:
-            ValueError: If neither a name nor a restorer is given.
+            ValueError: If neither a name nor a restorer is given, or a scale for what is followed.
         """
+        followed = self.restorer is None or _is_alias(self.restorer)
+        if self.scale is not None and followed and (self.restorer or self.name) is not None:
+            raise ValueError(
+                f"scale={self.scale}: the versions of {self.restorer or self.name} have their own; leave scale= out"
+            )
         if self.restorer is not None:
             called = self.name or ("bicubic" if self.restorer == "bicubic" else "model")
             return self._restorer(called, self.restorer, self.scale)
@@ -96,21 +102,29 @@ class Models:
         )  # fmt: skip
 
     def others(self, scale: int) -> list[Source]:
-        """The further models; of bicubic ones the first model's scale."""
+        """The further models; those that have several scales take the first model's."""
         given = {FAST: self.fast, CONSERVATIVE: self.conservative, **self.more}
-        return [self._restorer(name, restorer, scale) for name, restorer in given.items() if restorer is not None]
+        return [
+            self._restorer(name, restorer, scale if restorer in ("bicubic", "edge") else None)
+            for name, restorer in given.items()
+            if restorer is not None
+        ]
 
     def _restorer(self, name: str, restorer: str, scale: int | None) -> Source:
-        if restorer.startswith("models:/") and "@" in restorer:
+        if _is_alias(restorer):
             registered, _, alias = restorer.removeprefix("models:/").partition("@")
             return RegistrySource(
                 name=name, registered=registered, alias=alias, tracking_uri=self.tracking_uri, device=self.device,
                 tile=self.tile, seed=self.seed, engine=self.engine,
             )  # fmt: skip
         return RestorerSource(
-            name=name, restorer=restorer, scale=scale if restorer == "bicubic" else None, device=self.device,
-            tracking_uri=self.tracking_uri, tile=self.tile, seed=self.seed, engine=self.engine,
+            name=name, restorer=restorer, scale=scale, device=self.device, tracking_uri=self.tracking_uri,
+            tile=self.tile, seed=self.seed, engine=self.engine,
         )  # fmt: skip
+
+
+def _is_alias(restorer: str) -> bool:
+    return restorer.startswith("models:/") and "@" in restorer
 
 
 def make_parts(

@@ -238,8 +238,12 @@ class Service:
             model, restored = await self.shadows.instead(ask, low, choice)
             choice = None
         computed = self.clock()
-        looked = await self._timed(ask, "check", self.guarded.look(ask, low, model, restored))
-        data = await self._timed(ask, "encode", self._in_codec(self._encoded, ask, low, looked.restored))
+        look = self._timed(ask, "check", self.guarded.look(ask, low, model, restored))
+        if self.guard is None:  # nothing can be replaced: both at once
+            looked, data = await asyncio.gather(look, self._encode(ask, low, restored))
+        else:
+            looked = await look
+            data = await self._encode(ask, low, looked.restored)
         height, width = looked.restored.image.shape[:2]
         end = self.clock()
         self.computing.took(place, end - place.since - (computed - ready))
@@ -263,8 +267,11 @@ class Service:
         except MemoryError:
             raise Problem(413, "the image is too large to be decoded", kind="pixels") from None
 
-    def _encoded(self, ask: Ask, low: Picture, restored: Restored) -> bytes:
-        return encode(restored.image, ask.format, low.metadata, alpha=low.alpha, quality=ask.quality)
+    async def _encode(self, ask: Ask, low: Picture, restored: Restored) -> bytes:
+        options = {"alpha": low.alpha, "quality": ask.quality}
+        call = functools.partial(encode, restored.image, ask.format, low.metadata, **options)
+        data: bytes = await self._timed(ask, "encode", self._in_codec(call))
+        return data
 
     async def _in_codec(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._codecs, function, *arguments)

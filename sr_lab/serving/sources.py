@@ -82,7 +82,7 @@ class RestorerSource:
     Args:
         name: What clients call it.
         restorer: See ``workflows.load.load_restorer``.
-        scale: Enlargement factor of bicubic.
+        scale: Enlargement factor that is wanted; None takes the network's own. Bicubic needs it.
         tracking_uri: The store that knows ``runs:/`` and ``models:/``.
         device: Where to compute.
         tile: Side of its tiles.

@@ -9,8 +9,10 @@ import torch
 from serving.conftest import Fixed, decoded, encoded, make, picture, restorer
 from starlette.testclient import TestClient
 
+from sr_lab.base.threads import whole_threads
 from sr_lab.images import resize_bicubic, to_levels, to_tensor
 from sr_lab.inference.restorers import BicubicRestorer
+from sr_lab.inference.tiles import plan_tiles
 from sr_lab.metrics.consistency import LRConsistency
 from sr_lab.serving.admission import Offer
 from sr_lab.serving.app import make_app
@@ -159,6 +161,30 @@ def test_consistency_is_that_of_the_metric_and_energy_finds_what_was_invented():
     assert invented.decibels > 25  # a pattern that leaves no trace in the input is not found by consistency
     tall = check(picture(700, 9), to_levels(resize_bicubic(to_tensor(picture(700, 9)), scale=3), np.uint8))
     assert tall.decibels > 30
+    assert check(low, high, num_windows=4) == found  # all of a small image is looked at
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_torch_has_one_thread_beside_an_engine_with_threads_of_its_own(own):
+    seen, before = [], torch.get_num_threads()
+
+    class Seeing:
+        label, scale, own_threads = "seeing/1", 1, own
+
+        def compute(self, windows, *, alpha=False):
+            seen.append((torch.get_num_threads(), whole_threads()))
+            return torch.zeros(len(windows), 3, *windows[0].shape[:2])
+
+    runner, plan = Runner(), plan_tiles(8, 8, tile=8, halo=0)
+    runner.start()
+    torch.set_num_threads(2)
+    try:
+        runner.insert(Work(id="a", group="g", num_tiles=1), Seeing(), plan)
+        runner.submit("a", picture(8, 8)).result(60)
+    finally:
+        runner.close()
+        torch.set_num_threads(before)
+    assert seen == [(1 if own else 2, 2)]
 
 
 def test_the_guard_replaces_an_image_by_the_conservative_one():

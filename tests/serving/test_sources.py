@@ -74,3 +74,15 @@ def test_a_restorer_is_served_under_its_hash(artefact: Path) -> None:
     assert served.compute([np.zeros((8, 9, 3), np.uint8)]).shape == (1, 3, 16, 18)
     with pytest.raises(ValueError, match="give name="):
         Models(more={}, device=CPU).main()
+
+
+def test_scale_chooses_among_a_restorers_scales_and_is_refused_for_what_is_followed() -> None:
+    parts = make_parts(Models(restorer="edge", scale=2, fast="edge", more={}, device=CPU))
+    try:
+        assert [parts.service.shelf.get(name).scale for name in ("model", "fast")] == [2, 2]
+    finally:
+        parts.service.close()
+    for restorer in (None, "models:/photos@champion"):
+        models = Models(name="photos", restorer=restorer, scale=2, more={}, device=CPU)
+        with pytest.raises(ValueError, match=r"scale=2: the versions of .*photos.* leave scale= out"):
+            models.main()

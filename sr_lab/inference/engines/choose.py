@@ -14,6 +14,7 @@ from torch import nn
 from sr_lab.base.files import read_json, write_json
 from sr_lab.base.places import user_cache
 from sr_lab.base.provenance import cpu_name
+from sr_lab.base.threads import whole_threads
 from sr_lab.inference.engines.base import Array, Engine, UnfitEngine
 from sr_lab.inference.engines.ncnn import NcnnEngine
 from sr_lab.inference.engines.onnx import OnnxEngine
@@ -73,7 +74,7 @@ def make_engine(network: nn.Module, name: str, *, threads: int | None = None) ->
         raise ValueError(f"engine={name}: auto, {', '.join(ENGINES)}")
     ENGINES[name].require()
     tile = _tile(network, SIDES[0])
-    return _made(network, ENGINES[name], tile, _plain(network, tile), threads or torch.get_num_threads())
+    return _made(network, ENGINES[name], tile, _plain(network, tile), threads or whole_threads())
 
 
 def choose_engine(
@@ -88,7 +89,7 @@ def choose_engine(
         threads: Cores that it may use; None for as many as PyTorch uses.
         folder: Where choices are kept; None for the user's cache.
     """
-    cores = threads or torch.get_num_threads()
+    cores = threads or whole_threads()
     installed = {name: engine for name, engine in ENGINES.items() if engine.available()}
     file = (folder or user_cache() / "engines") / f"{_key(network, installed, cores)}.json"
     if file.is_file():

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sr_lab.base.threads import whole_threads
 from sr_lab.networks.base import Network
 
 
@@ -69,7 +70,7 @@ class GraphNetwork(Network):
             import onnxruntime
 
             options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = torch.get_num_threads()
+            options.intra_op_num_threads = whole_threads()
             options.log_severity_level = 3
             self._session = onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
         restored = self._session.run(None, {"low": low.detach().cpu().float().contiguous().numpy()})[0]

@@ -57,8 +57,9 @@ sbom: $(READY)  ## the bill of materials of what the service's image ships, with
 bench: $(READY)  ## the speed benchmarks of a CPU, as tables; the others are called as docs/measured.md says
 	for name in imresize scoring crops tracking degradations; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
-gpu-study: $(READY)  ## everything that needs a GPU: speed, trainings of 10 to 30 minutes, evaluation; resumable, about 3.5 hours
+gpu-study: $(READY)  ## everything that needs a GPU: speed, trainings of 10 to 30 minutes, evaluation, clips; resumable, about 5.5 hours
 	$(BIN)/python experiments/gpu_study/study.py runs/gpu_study
+	$(BIN)/python experiments/temporal/gpu.py runs/gpu_study/clips
 
 clean:  ## remove the environment, runs and caches
 	rm -rf .venv .srlab runs mlruns mlflow.db* dist build site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

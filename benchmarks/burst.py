@@ -1,17 +1,18 @@
 """Bursts of Set5 at x4: an area sensor, keyed sub-pixel shifts within a low pixel, noise of 1 %.
 
-    python benchmarks/burst.py ../shared/datasets/benchmark/Set5/x4/HR [STRENGTH]
+    python benchmarks/burst.py ../shared/datasets/benchmark/Set5/x4/HR [--strength 1]
 
 PSNR of Y, border 8: bicubic of the first frame, the solution from it alone, from five frames with their true
 shifts, and with those that ECC finds.
 """
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from sr_lab.degradations.base import keyed_generator
 from sr_lab.images import list_images, read_image, rgb_to_y, to_tensor
@@ -26,16 +27,16 @@ def psnr(image: Any, high: Any) -> float:
 
 
 def main() -> None:
-    strength = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
+    parser = argparse.ArgumentParser()
+    parser.add_argument("images", type=Path)
+    parser.add_argument("--strength", type=float, default=1.0)
+    arguments = parser.parse_args()
+    names = ["bicubic", "one frame", "five, true shifts", "five, ECC"]
     rows = []
-    print(
-        "| image | bicubic | one frame | five, true shifts | five, ECC | ECC's error, low pixels |\n|---|---|---|---|---|---|"  # noqa: E501
-    )
-    for number, file in enumerate(list_images(Path(sys.argv[1]))):
+    print(f"| image | {' | '.join(names)} | ECC's error, low pixels |\n|{'---|' * (len(names) + 2)}")
+    for number, file in enumerate(list_images(arguments.images)):
         high = rgb_to_y(to_tensor(read_image(file)))[0, 0].numpy()
         high = np.ascontiguousarray(high[: high.shape[0] // 8 * 8, : high.shape[1] // 8 * 8])
-        import torch
-
         generator = keyed_generator("burst", 0, 0, number)
         shifts = [
             (0.0, 0.0),
@@ -51,18 +52,16 @@ def main() -> None:
         ]
         found, _ = register(frames)
         enlarged = cv2.resize(frames[0], (high.shape[1], high.shape[0]), interpolation=cv2.INTER_CUBIC)
-        settings: dict[str, Any] = {"scale": SCALE, "noise": NOISE, "strength": strength}
+        settings: dict[str, Any] = {"scale": SCALE, "noise": NOISE, "strength": arguments.strength}
         error = float(np.mean([np.hypot(a[0] - b[0], a[1] - b[1]) for a, b in zip(found, shifts, strict=True)]))
-        values = [
-            psnr(enlarged, high),
-            psnr(solve(frames[:1], shifts[:1], **settings), high),
-            psnr(solve(frames, shifts, **settings), high),
-            psnr(solve(frames, found, **settings), high),
-        ]
+        images = [enlarged, *(solve(*given, **settings) for given in (
+            (frames[:1], shifts[:1]), (frames, shifts), (frames, found)
+        ))]  # fmt: skip
+        values = [psnr(image, high) for image in images]
         rows.append([*values, error])
         print(f"| {file.stem} | {' | '.join(f'{value:.2f}' for value in values)} | {error:.3f} |", flush=True)
     means = np.mean(rows, axis=0)
-    print(f"| mean | {' | '.join(f'{value:.2f}' for value in means[:4])} | {means[4]:.3f} |")
+    print(f"| mean | {' | '.join(f'{value:.2f}' for value in means[:-1])} | {means[-1]:.3f} |")
 
 
 if __name__ == "__main__":

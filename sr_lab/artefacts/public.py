@@ -15,6 +15,7 @@ from sr_lab.networks.base import Network
 from sr_lab.networks.community import load_community
 from sr_lab.networks.keys import convert_state_dict, read_weights, readings
 from sr_lab.networks.public import network_node
+from sr_lab.networks.temporal.recurrent import RecurrentEDSR
 
 SCALES = (1, 2, 3, 4, 8)
 
@@ -94,6 +95,8 @@ def _converted(path: Path, content: Mapping[str, Any], network: Network, node: M
     try:
         return convert_state_dict(content, network)
     except ValueError as error:
+        if isinstance(network, RecurrentEDSR):
+            return _converted(path, content, network.image, node["image"])
         for scale in SCALES:
             if scale != network.scale:
                 with contextlib.suppress(ValueError, TypeError), torch.random.fork_rng(devices=[]):

@@ -16,12 +16,13 @@ from torch.utils.data import DataLoader, Subset
 from sr_lab.base.words import counted
 from sr_lab.data.audit import kept_exclusions
 from sr_lab.data.blocks import Block
+from sr_lab.data.clips import Clips, ValClips, runs
 from sr_lab.data.datasets import NUM_OPERATIONS, Augment, Batch, CropDataset, ImageDataset, degrade, to_float
 from sr_lab.data.manifest import FileIndex, combined_digest
 from sr_lab.data.parts import DataPart
 from sr_lab.data.resident import DrawDataset, ResidentImages
 from sr_lab.data.sampler import KeyedBatchSampler
-from sr_lab.data.sources import Source
+from sr_lab.data.sources import Item, Source
 from sr_lab.degradations.base import Degradation
 from sr_lab.degradations.resize import Bicubic
 from sr_lab.images import list_images
@@ -37,7 +38,8 @@ class SRDataModule(pl.LightningDataModule):
     and ``epoch`` (B,) int64 on the host; where the degradation changes the target, ``high`` is the target and
     ``original`` the unchanged crop. Val batches: ``low``, ``high`` (1, C, H, W) and ``name``, a list of one. Batches
     travel as uint8 or uint16 and become float on the device. Where there are several to a step, or several
-    steps to a block, the training gets a :class:`Block` of train batches. Every process validates all images, so use
+    steps to a block, the training gets a :class:`Block` of train batches. With ``clips`` all images have a dimension of
+    time behind the first one: ``high`` (B, T, C, crop, crop). Every process validates all images, so use
     ``Trainer(use_distributed_sampler=False)``.
 
     Images shared with ``val`` or ``holdout``, and second copies, are left out of training, with a warning that names
@@ -66,6 +68,8 @@ class SRDataModule(pl.LightningDataModule):
             where crops are then cut, flipped and degraded; the batches are the same.
         steps_per_batch: Number of optimizer steps that are loaded, sent to the device and handed to the training
             together, as one batch of Lightning's; the samples of each step do not depend on it.
+        clips: How clips are made of the images: camera paths over photos, or folders whose images are frames; None
+            trains on images. With frames a clip that shows an image of ``val`` or ``holdout`` is left out as a whole.
 
     Raises:
         ValueError: if the arguments do not fit together.
@@ -94,6 +98,7 @@ class SRDataModule(pl.LightningDataModule):
         accumulate: int = 1,
         images_on: Literal["host", "device"] = "host",
         steps_per_batch: int = 1,
+        clips: Clips | None = None,
     ) -> None:
         super().__init__()
         counts = {"scale": scale, "crop": crop, "batch_size": batch_size, "repeats": repeats, "accumulate": accumulate}
@@ -110,6 +115,8 @@ class SRDataModule(pl.LightningDataModule):
             raise ValueError(f"images_on={images_on!r}: must be 'host' or 'device'")
         if images_on == "device" and degrade_in == "worker":
             raise ValueError("images_on=device cuts the crops there: degrade them there too (degrade_in=device)")
+        if clips is not None:
+            _check_clips(clips, paired=train.paired or val.paired, small=small, images_on=images_on)
         if degradation is None and not (train.paired and val.paired):
             raise ValueError("degradation is None, but a source has no low images: give one, or use PairedSource")
         if degradation is not None and train.paired and val.paired:
@@ -134,11 +141,11 @@ class SRDataModule(pl.LightningDataModule):
         self.cache = Path(cache).expanduser()
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.start_method = start_method
-        self.accumulate, self.steps_per_batch = accumulate, steps_per_batch
+        self.accumulate, self.steps_per_batch, self.clips = accumulate, steps_per_batch, clips
         self.sources = {"train": train, "val": val}
         self.excluded: list[str] = []
         self._train_dataset: CropDataset | None = None
-        self._val_dataset: ImageDataset | None = None
+        self._val_dataset: ImageDataset | ValClips | None = None
         self._resident: ResidentImages | None = None
 
     @cached_property
@@ -152,7 +159,8 @@ class SRDataModule(pl.LightningDataModule):
         deterministic = self.degradation is not None and self.degradation.deterministic
         found = {}
         for label, source in self.sources.items():
-            store_low = deterministic if label == "train" else self.degradation is not None
+            store_low = deterministic if label == "train" or self.clips else self.degradation is not None
+            store_low = store_low and (self.clips is None or self.clips.cuts)
             part = DataPart(label, source, self.scale, self.degradation, store_low, self.seed, source.items)
             part.scan(index)
             if self.small != "error":
@@ -226,6 +234,13 @@ class SRDataModule(pl.LightningDataModule):
                 )
         if not self.parts["train"].items:
             found.append("no training image is left after the audit: every one is also in val or in data.holdout")
+        if self.clips is not None:
+            for label, part in self.parts.items():
+                names, sizes = (
+                    [item.name for item, _ in part.whole],
+                    [part.cropped_size(each) for _, each in part.whole],
+                )
+                found += self.clips.problems(label, names, sizes)
         return found + self._small_problems() + self._disk_problems()
 
     def prepare_data(self) -> None:
@@ -247,17 +262,21 @@ class SRDataModule(pl.LightningDataModule):
             return
         train, val = (part.open(self.cache) for part in self.parts.values())
         images = [index for index in range(len(train)) if self.small != "skip" or self._fits(train.shape(index)[1:])]
-        self._train_dataset = CropDataset(
-            cache=train,
-            images=images,
-            scale=self.scale,
-            crop=self.crop,
-            seed=self.seed,
-            repeats=self.repeats,
-            augment=self.augment,
-            degradation=self.degradation if self.degrade_in == "worker" else None,
-        )
-        self._val_dataset = ImageDataset(cache=val)
+        crops: dict[str, Any] = {
+            "cache": train,
+            "images": images,
+            "scale": self.scale,
+            "crop": self.crop,
+            "seed": self.seed,
+            "repeats": self.repeats,
+            "augment": self.augment,
+            "degradation": self.degradation if self.degrade_in == "worker" else None,
+        }
+        if self.clips is None:
+            self._train_dataset, self._val_dataset = CropDataset(**crops), ImageDataset(cache=val)
+            return
+        self._train_dataset = self.clips.train(crops)
+        self._val_dataset = self.clips.val(val, degradation=self.degradation, seed=self.seed, scale=self.scale)
 
     @property
     def train_dataset(self) -> CropDataset:
@@ -382,7 +401,11 @@ class SRDataModule(pl.LightningDataModule):
         return self._resident
 
     def _fits(self, size: tuple[int, ...]) -> bool:
-        return min(size) >= self.crop
+        return min(size) >= self._least_side
+
+    @property
+    def _least_side(self) -> int:
+        return self.crop + (0 if self.clips is None else self.clips.margin)
 
     def _small_problems(self) -> list[str]:
         part = self.parts["train"]
@@ -391,14 +414,15 @@ class SRDataModule(pl.LightningDataModule):
             for item, entries in part.whole
             if not self._fits(part.cropped_size(entries))
         ]
-        remedy = "lower data.crop, or set data.small=skip (leave them out) or data.small=pad (mirror them)"
+        pad = "" if self.clips else " or data.small=pad (mirror them)"
+        remedy = f"lower data.crop, or set data.small=skip (leave them out){pad}"
+        least = f"crop={self.crop}" + (f" and its margin of {self.clips.margin}" if self.clips else "")
         if self.small == "error" and small:
             named = ", ".join(small[:5]) + (f" and {len(small) - 5} more" if len(small) > 5 else "")
-            return [
-                f"{counted(len(small), 'training image', 'is/are')} smaller than crop={self.crop}: {named}; {remedy}"
-            ]
+            return [f"{counted(len(small), 'training image', 'is/are')} smaller than {least}: {named}; {remedy}"]
         if self.small == "skip" and small and len(small) == len(part.whole):
-            return [f"every training image is smaller than crop={self.crop}: lower data.crop or set data.small=pad"]
+            more = "" if self.clips else " or set data.small=pad"
+            return [f"every training image is smaller than {least}: lower data.crop{more}"]
         return []
 
     def _disk_problems(self) -> list[str]:
@@ -414,15 +438,40 @@ class SRDataModule(pl.LightningDataModule):
         train, val = parts["train"], parts["val"]
         tests = [item.high for item, _ in val.whole]
         tests += [file for folder in self.holdout if folder.is_dir() for file in list_images(folder)]
-        files = [item.high for item, _ in train.whole]
-        digests = [f"{item.high} {entries[0].sha256}" for item, entries in [*train.whole, *val.whole]]
+        whole = train.whole
+        frames = self.clips is not None and self.clips.cuts
+        pieces = runs([item.name for item, _ in whole]) if frames else [(place, 1) for place in range(len(whole))]
+        looked = [[first, first + count // 2, first + count - 1][: min(count, 3)] for first, count in pieces]
+        files = [whole[place][0].high for places in looked for place in places]
+        digests = [f"{item.high} {entries[0].sha256}" for item, entries in [*whole, *val.whole]]
         digests += [f"{file} {index.digest(file)}" for file in tests[len(val.whole) :]]
         index.save()
         reasons = kept_exclusions(files, tests, digests, folder=self.cache / "audits")
-        train.keep({item for item in train.items if str(item.high) not in reasons})
-        self.excluded = [f"{file}: {reason}" for file, reason in reasons.items()]
+        self.excluded = []
+        left_out: set[Item] = set()
+        for (first, count), places in zip(pieces, looked, strict=True):
+            named = {str(whole[place][0].high): Path(whole[place][0].high).parent for place in places}
+            for file, reason in ((file, reasons[file]) for file in named if file in reasons):
+                if frames and Path(reason.removeprefix("same picture as ")).parent == named[file]:
+                    continue  # frames of one clip look alike
+                self.excluded.append(f"{named[file] if frames else file}: {reason}")
+                left_out |= {item for item, _ in whole[first : first + count]}
+                break
+        train.keep({item for item in train.items if item not in left_out})
         for line in self.excluded:
             LOG.warning("left out of training: %s", line)
+
+
+def _check_clips(clips: Clips, *, paired: bool, small: str, images_on: str) -> None:
+    """Raises ``ValueError`` for settings that hold for images alone."""
+    if small == "pad":
+        raise ValueError("small=pad mirrors images, not clips: give data.small=skip or error")
+    if images_on == "device":
+        raise ValueError("images_on=device cuts crops of images: clips are cut on the host (images_on=host)")
+    if paired and not clips.cuts:
+        raise ValueError(
+            "a camera moves over high images, and the degradation makes the low ones: give originals alone"
+        )
 
 
 def _as_it_is(batch: Any) -> Any:

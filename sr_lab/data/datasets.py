@@ -163,10 +163,10 @@ def to_float(image: Tensor) -> Tensor:
 
 
 def degrade(degradation: Degradation, high: Tensor, batch: Batch, *, seed: int) -> tuple[Tensor, Tensor]:
-    """The low images of a batch and their targets, drawn by (seed, epoch, index) of each sample.
+    """The low images, or clips, of a batch and their targets, drawn by (seed, epoch, index) of each sample.
 
     Both are on the device of ``high``; the parameters stay on the CPU, so that no step waits for the device.
     """
     keys = zip(batch["epoch"].tolist(), batch["index"].tolist(), strict=True)
     params = degradation.draw_keyed((seed, epoch, index) for epoch, index in keys)
-    return degradation.pair(high, params)
+    return degradation.pair_clip(high, params) if high.ndim == 5 else degradation.pair(high, params)

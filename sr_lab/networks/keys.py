@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sr_lab.networks.edsr import EDSR
 from sr_lab.networks.layouts import layouts_of
+from sr_lab.networks.temporal.recurrent import RecurrentEDSR
 
 WRAPPERS = ("params_ema", "params-ema", "generator_ema", "g_ema", "netG_ema", "ema", "params", "state_dict",
             "model_state_dict", "netG", "net_g", "generator", "model", "network", "net", "weights")  # fmt: skip
@@ -124,7 +125,8 @@ def public_state_dict(network: nn.Module, layout: str) -> dict[str, Tensor]:
 def warm_start(network: nn.Module, source: Mapping[str, Tensor]) -> list[str]:
     """Loads what a network of another scale has learned: all but the tensors that depend on the scale.
 
-    The authors of EDSR and RDN start x3 and x4 from x2 in this way.
+    The authors of EDSR and RDN start x3 and x4 from x2 in this way. A causal network for clips takes what its network
+    for images has learned, too, and keeps the recurrent weights that it has: zeros in a new one.
 
     Args:
         network: changed in place; left as it is on error.
@@ -136,6 +138,9 @@ def warm_start(network: nn.Module, source: Mapping[str, Tensor]) -> list[str]:
     Raises:
         ValueError: if anything else than upsampling or the first layer differs.
     """
+    if isinstance(network, RecurrentEDSR) and not any(key.startswith("image.") for key in source):
+        anew = [f"image.{key}" for key in warm_start(network.image, source)]
+        return [*anew, *(key for key in network.state_dict() if not key.startswith("image."))]
     own = network.state_dict()
     fitting = {key for key, tensor in own.items() if key in source and source[key].shape == tensor.shape}
     left = [key for key in own if key not in fitting]

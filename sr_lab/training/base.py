@@ -18,6 +18,7 @@ from sr_lab.losses.base import Loss
 from sr_lab.losses.taps import Taps
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.networks.base import Network
+from sr_lab.networks.temporal.base import ClipNetwork
 from sr_lab.networks.tiling import restore_tiled
 from sr_lab.training.ema import EMA
 from sr_lab.training.means import ImageMean
@@ -56,6 +57,7 @@ class TrainingModule(pl.LightningModule, ABC):
 
     Attributes:
         needs_initial: Whether the training must start from given weights.
+        takes_clips: Whether the algorithm trains on clips (B, T, C, H, W), too.
         saved_step: Optimizer step of the last checkpoint that was written; None as long as there is none.
 
     Raises:
@@ -63,6 +65,7 @@ class TrainingModule(pl.LightningModule, ABC):
     """
 
     needs_initial: bool = False
+    takes_clips: bool = False
 
     def __init__(
         self,
@@ -183,9 +186,9 @@ class TrainingModule(pl.LightningModule, ABC):
         def averaged() -> Tensor:
             with torch.no_grad():
                 image: Tensor = self.final_network(low).float()
-            return image
+            return frames_of(image)
 
-        return Context(low=low, averaged=None if self.ema is None else averaged, features=taps.take())
+        return Context(low=frames_of(low), averaged=None if self.ema is None else averaged, features=taps.take())
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the trainable weights, and its schedule in optimizer steps."""
@@ -212,20 +215,22 @@ class TrainingModule(pl.LightningModule, ABC):
             logger.log_metrics(self.logged, step=self.global_step)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Restores one whole image with the final weights and updates the metrics."""
+        """Restores one whole image, or clip, with the final weights and updates the metrics: a frame is an image."""
         restored = self.restore(batch["low"])
+        frames, high, low = (frames_of(images) for images in (restored, batch["high"], batch["low"]))
         for metric in self.named_metrics().values():
-            metric.update(restored, batch["high"], low=batch["low"])
+            metric.update(frames, high, low=low)
             self.log(f"val/{metric.key}", metric, on_epoch=True, prog_bar=metric.key.startswith("psnr"), batch_size=1)
         return restored
 
     def restore(self, low: Tensor, *, raw: bool = False) -> Tensor:
         """(B, C, h, w) -> float32 (B, C, h * scale, w * scale), clamped to [0, 1], in tiles where it is large.
 
+        Clips (B, T, C, h, w) likewise: by a network for clips whole, by one for images frame by frame.
+
         By the final weights, or by the ``raw`` ones that are trained.
         """
-        if self.channels_last:
-            low = low.to(memory_format=torch.channels_last)
+        low = self.laid_out(low)
         eager = torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()  # sizes vary
         with eager:
             restored = self.enlarge(self.network if raw else self.final_network, low)
@@ -233,7 +238,16 @@ class TrainingModule(pl.LightningModule, ABC):
 
     def enlarge(self, network: Network, low: Tensor) -> Tensor:
         """What ``network`` makes of ``low`` in validation, not clamped."""
+        if low.ndim == 5:
+            if isinstance(network, ClipNetwork):
+                whole: Tensor = network(low)
+                return whole
+            return torch.stack([self.enlarge(network, frame) for frame in low.unbind(dim=1)], dim=1)
         return restore_tiled(network, low, tile=self.tile, overlap=self.overlap)
+
+    def laid_out(self, low: Tensor) -> Tensor:
+        """Low images in the network's memory format; clips as they are: a network lays their frames out."""
+        return low.to(memory_format=torch.channels_last) if self.channels_last and low.ndim == 4 else low
 
     def guard(self, losses: Mapping[str, Tensor], batch: Batch) -> None:
         """Stops the run at a loss that is not finite.
@@ -288,6 +302,11 @@ def attached(losses: Mapping[str, Loss], network: Network) -> Taps:
 def measured(losses: nn.ModuleDict, restored: Tensor, target: Tensor, context: Context) -> Losses:
     """The unweighted losses by name, scalars with gradient."""
     return {name: cast("Loss", loss).measure(restored, target, context) for name, loss in losses.items()}
+
+
+def frames_of(images: Tensor) -> Tensor:
+    """Clips (B, T, C, H, W) as images (B * T, C, H, W); images as they are."""
+    return images.flatten(0, 1) if images.ndim == 5 else images
 
 
 def _first(found: Any) -> Any:

@@ -92,6 +92,8 @@ class Diffusion(Regression):
                     f"the teacher is x{theirs[0]} of {counted(theirs[1], 'channel')}, not x{mine[0]} of {mine[1]}"
                 )
 
+    takes_clips = False
+
     def train(self, mode: bool = True) -> "Diffusion":
         """Puts all but the teacher into training mode."""
         super().train(mode)

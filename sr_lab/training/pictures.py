@@ -67,6 +67,8 @@ def title_strip(titles: Sequence[str], width: int) -> np.ndarray:
 class PictureGrid(pl.Callback):
     """Logs, at every validation, LR | bicubic | restored | HR of the most detailed crops, under their titles.
 
+    Of clips it shows the last frame.
+
     Args:
         run: where the pictures go; key ``val/pictures``.
         num_images: how many of the first validation images are shown.
@@ -83,9 +85,11 @@ class PictureGrid(pl.Callback):
     ) -> None:
         """Keeps a row of each of the first images; ``outputs`` is the restored image."""
         if trainer.is_global_zero and batch_idx < self.num_images:
-            low, high = batch["low"], batch["high"]
+            low, restored, high = (
+                images[:, -1] if images.ndim == 5 else images for images in (batch["low"], outputs, batch["high"])
+            )
             scale = high.shape[-1] // low.shape[-1]
-            row = grid_row(low, outputs, high, scale=scale, side=self.side)
+            row = grid_row(low, restored, high, scale=scale, side=self.side)
             name = "".join(batch.get("name", [])[:1])
             titles = [f"low x{scale}  {name}", "bicubic", f"restored, step {trainer.global_step}", "original"]
             self._rows.append(np.concatenate([title_strip(titles, row.shape[1]), row]))

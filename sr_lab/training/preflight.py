@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sr_lab.base.words import counted
-from sr_lab.training.base import Batch, TrainingModule
+from sr_lab.training.base import Batch, TrainingModule, frames_of
 
 HALF = {"bf16-mixed": torch.bfloat16, "bf16-true": torch.bfloat16, "16-mixed": torch.float16, "16-true": torch.float16}
 
@@ -130,9 +130,13 @@ def step_problems(
 def _step(module: TrainingModule, stage: str, batch: Batch) -> None:
     low, high = batch["low"], batch["high"]
     scale, channels = module.network.scale, module.network.num_channels
-    if low.shape[1] != channels:
+    if low.ndim == 5 and not module.takes_clips:
         raise ValueError(
-            f"images have {counted(low.shape[1], 'channel')}, the network takes {channels}: set num_channels"
+            f"{type(module).__name__} trains on images: take model=regression for clips, or data.clips=null"
+        )
+    if low.shape[-3] != channels:
+        raise ValueError(
+            f"images have {counted(low.shape[-3], 'channel')}, the network takes {channels}: set num_channels"
         )
     expected = (low.shape[-2] * scale, low.shape[-1] * scale)
     if expected != tuple(high.shape[-2:]):
@@ -145,7 +149,7 @@ def _step(module: TrainingModule, stage: str, batch: Batch) -> None:
     with torch.no_grad():
         restored = module.restore(low)
         for key, metric in module.named_metrics().items():
-            metric.update(restored, high, low=low)
+            metric.update(frames_of(restored), frames_of(high), low=frames_of(low))
             value = float(metric.compute())
             metric.reset()
             if value != value:

@@ -11,11 +11,15 @@ from torch.optim.lr_scheduler import LRScheduler
 from sr_lab.losses.base import Loss
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.networks.base import Network
-from sr_lab.training.base import Batch, Losses, TrainingModule, attached, measured
+from sr_lab.networks.temporal.base import ClipNetwork
+from sr_lab.training.base import Batch, Losses, TrainingModule, attached, frames_of, measured
 
 
 class Regression(TrainingModule):
     """Minimises the weighted sum of ``losses`` between restored and target crops.
+
+    Of clips (B, T, C, H, W) every frame counts as an image does. A network for clips is trained through time; one for
+    images sees each frame alone, so that the two can be compared on the same batches.
 
     Args:
         network: See ``TrainingModule``.
@@ -30,6 +34,8 @@ class Regression(TrainingModule):
         compile_network: See ``TrainingModule``.
         gradient_clip: See ``TrainingModule``.
     """
+
+    takes_clips = True
 
     def __init__(
         self,
@@ -73,16 +79,17 @@ class Regression(TrainingModule):
 
     def compared(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the losses compare: the network's image of a batch, and what it should be."""
-        return self.network(self.low(batch)), batch["high"]
+        return self.network(self.low(batch)), frames_of(batch["high"])
 
     def low(self, batch: Batch) -> Tensor:
-        """The low images of a batch in the network's memory format."""
+        """The low images of a batch in the network's memory format; clips for a network for images as their frames."""
         low: Tensor = batch["low"]
-        return low.to(memory_format=torch.channels_last) if self.channels_last else low
+        return self.laid_out(low if isinstance(self.network, ClipNetwork) else frames_of(low))
 
     def _losses(self, batch: Batch) -> Losses:
         """Unweighted losses and their weighted sum, in float32 whatever the precision of the network."""
         restored, target = self.compared(batch)
+        restored = frames_of(restored)
         context = self.context(self.low(batch), self.taps)
         values = measured(self.losses, restored.float(), target.float(), context)
         weighted = [values[name] * cast("Loss", loss).weight for name, loss in self.losses.items()]

@@ -22,8 +22,8 @@ RUNNING = frozenset(
         # Where and how it runs, and what is told of it.
         *("name", "output", "fresh", "resume", "longer", "preflight", "tracking", "pictures", "tags", "experiment"),
         *("trainer", "max_seconds", "checkpoint_every", "val_every"),
-        # Validation in tiles.
-        *("model.tile", "model.overlap"),
+        # Validation in tiles, and of clips.
+        *("model.tile", "model.overlap", "data.clips.val_frames", "data.clips.val_crop"),
         # How the data are loaded.
         *("data.name", "data.cache", "data.num_workers", "data.start_method", "data.pin_memory", "data.images_on"),
     }
@@ -33,7 +33,11 @@ RUNNING = frozenset(
 PLACES = frozenset(
     {
         "data.holdout",
-        *(f"data.{part}.{key}" for part in ("train", "val") for key in ("roots", "root", "high", "low", "exclude")),
+        *(
+            f"data.{part}.{key}"
+            for part in ("train", "val")
+            for key in ("roots", "root", "high", "low", "exclude", "videos", "frames")
+        ),
     }
 )
 """Where the data lie: a run that goes on compares their version."""

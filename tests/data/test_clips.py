@@ -7,11 +7,17 @@ import pytest
 import torch
 
 from sr_lab.data.camera import camera_clip
-from sr_lab.data.clips import CameraClips, ClipDataset, FolderClips
+from sr_lab.data.clips import CameraClips, FrameClips
+from sr_lab.data.datamodule import SRDataModule
+from sr_lab.data.sources import FolderSource
+from sr_lab.data.videos import VideoSource
+from sr_lab.degradations.noise import GaussianNoise
+from sr_lab.degradations.pipeline import Pipeline
 from sr_lab.degradations.resize import Bicubic
 from sr_lab.images import to_array, write_image
-from sr_lab.images.clips import find_clips
 from sr_lab.images.flow import warp
+from tests.clips import picture
+from tests.clips import write_clip as write_video
 
 
 def photo(seed: int = 0) -> torch.Tensor:
@@ -73,37 +79,134 @@ def test_events():
         clip(size=(200, 200))
 
 
-def test_samples_depend_on_their_keys_alone():
-    source = CameraClips(
-        photos=[photo(0), photo(1)], count=4, crop=48, motions=["pan", "homography"], events=["none", "foreground"]
+def module(tmp_path: Path, *, clips, crop: int = 48, **settings) -> SRDataModule:
+    """Its data module, ready; images lie in train/ and val/."""
+    made = SRDataModule(
+        name="clips",
+        train=settings.pop("train", None) or FolderSource(roots=tmp_path / "train"),
+        val=FolderSource(roots=tmp_path / "val"),
+        degradation=settings.pop("degradation", Bicubic(scale=2)),
+        scale=2, crop=crop, batch_size=2, cache=tmp_path / "cache", clips=clips, **{"seed": 7} | settings,
+    )  # fmt: skip
+    made.prepare_data()
+    made.setup("fit")
+    return made
+
+
+def photos(tmp_path: Path) -> None:
+    for number, part in enumerate(("train", "train", "val")):
+        write_image(tmp_path / part / f"{number}.png", to_array(photo(number)))
+
+
+def test_samples_depend_on_their_keys_alone(tmp_path: Path):
+    photos(tmp_path)
+    clips = CameraClips(
+        frames=4, val_frames=3, motions=["pan", "homography"], events=["none", "foreground"], val_crop=64
     )
-    data = ClipDataset(source=source, degradation=Bicubic(scale=2), seed=7, repeats=3)
-    assert len(data) == 6
-    first = data[(0, 4)]
-    assert first["low"].shape == (4, 3, 24, 24)
-    data[(1, 0)]
-    again = data[(0, 4)]
-    assert torch.equal(first["high"], again["high"])
-    assert torch.equal(first["low"], again["low"])
-    assert not torch.equal(data[(1, 4)]["high"], first["high"])
-    other = ClipDataset(source=source, degradation=Bicubic(scale=2), seed=8, repeats=3)
-    assert not torch.equal(other[(0, 4)]["high"], first["high"])
+    data = module(tmp_path, clips=clips, repeats=3)
+    crops = data.train_dataset
+    assert len(crops) == 6
+    first = crops.__getitems__([(0, 4), (1, 1)])
+    assert first["high"].shape == (2, 4, 3, 48, 48)
+    assert first["high"].dtype == torch.uint8
+    again = crops.__getitems__([(1, 0), (0, 4)])
+    assert torch.equal(first["high"][0], again["high"][1])
+    assert not torch.equal(crops[(1, 4)]["high"], first["high"][:1])
+    batch = data.finish(first)
+    low, _ = Bicubic(scale=2).pair(batch["high"][0], {})
+    assert torch.equal(batch["low"][0], low)
+    (val,) = [data.val_dataloader().dataset[index] for index in range(len(data.val_dataloader()))]
+    assert (val["high"].shape, val["low"].shape) == ((1, 3, 3, 64, 64), (1, 3, 3, 32, 32))
+    other = module(tmp_path, clips=clips, repeats=3, seed=8).train_dataset
+    assert not torch.equal(other[(0, 4)]["high"], first["high"][:1])
+
+
+def test_a_random_degradation_is_drawn_once_a_clip(tmp_path: Path):
+    photos(tmp_path)
+    noise = Pipeline(ops={"resize": Bicubic(scale=2), "noise": GaussianNoise(sigma=[1, 30])})
+    clips = CameraClips(frames=3, val_frames=2)
+    found = []
+    for where in ("worker", "device"):
+        data = module(tmp_path, clips=clips, degradation=noise, degrade_in=where)
+        found.append(data.train_batch(torch.device("cpu"))["low"])
+        first, second = (data.val_dataloader().dataset[0]["low"] for _ in range(2))
+        assert torch.equal(first, second)
+    assert torch.equal(*found)
+
+
+def frames(folder: Path, *, count: int = 7, level: int = 0, scene: int | None = None) -> None:
+    """Red tells the number; the rest is a ramp, or a photo, so that the audit finds two scenes."""
+    for number in range(count):
+        frame = np.full((40, 50, 3), 10 * number + level, np.uint8)
+        frame[:, :, 1] = np.arange(50)
+        if scene is not None:
+            frame[:, :, 1:] = to_array(photo(scene))[:40, :50, 1:]
+        write_image(folder / f"{number:02d}.png", frame)
 
 
 def test_pieces_of_folders_are_frames_in_their_order(tmp_path: Path):
-    for number in range(7):
-        frame = np.full((40, 50, 3), 10 * number, np.uint8)
-        frame[:, :, 1] = np.arange(50)
-        write_image(tmp_path / "a" / f"{number:02d}.png", frame)
-    data = ClipDataset(
-        source=FolderClips(clips=find_clips(tmp_path), count=3, crop=32),
-        degradation=Bicubic(scale=2), seed=0, reverse=False,
-    )  # fmt: skip
+    frames(tmp_path / "train" / "a")
+    frames(tmp_path / "train" / "b", count=4, level=5, scene=4)
+    frames(tmp_path / "val" / "c", count=5, level=3, scene=3)
+    data = module(tmp_path, clips=FrameClips(frames=3, val_frames=4, reverse=False), crop=32, augment="flips")
     starts = set()
+    assert len(data.train_dataset) == 2
+    assert data.train_names([0, 1]) == ["a/00.png", "b/00.png"]
     for epoch in range(12):
-        levels = [int(to_array(frame[None])[0, 0, 0]) for frame in data[(epoch, 0)]["high"]]
-        assert levels[1] - levels[0] == levels[2] - levels[1] == 10
+        sample = data.train_dataset.__getitems__([(epoch, 0), (epoch, 1)])
+        for levels in sample["high"][:, :, 0, 0, 0].tolist():
+            assert levels[1] - levels[0] == levels[2] - levels[1] == 10
         starts.add(levels[0])
-    assert len(starts) > 2
-    with pytest.raises(ValueError, match="has 7 frames: give count=7 or less"):
-        FolderClips(clips=find_clips(tmp_path), count=8, crop=32)
+        assert torch.equal(sample["low"][0, :, 0, 0, 0], sample["high"][0, :, 0, 0, 0])
+    assert starts == {5, 15}
+    val = data.val_dataloader().dataset[0]
+    assert val["name"] == ["c"]
+    assert val["high"][0, :, 0, 0, 0].tolist() == [3, 13, 23, 33]
+    assert val["low"].shape == (1, 4, 3, 20, 25)
+    backwards = module(tmp_path, clips=FrameClips(frames=3), crop=32).train_dataset
+    falls = [bool((backwards[(epoch, 0)]["high"][0, :, 0, 0, 0].int().diff() < 0).all()) for epoch in range(12)]
+    assert 0 < sum(falls) < 12
+
+
+def test_what_no_clip_can_be_made_of_is_named(tmp_path: Path):
+    frames(tmp_path / "train" / "a")
+    frames(tmp_path / "val" / "c", level=3, scene=3)
+    with pytest.raises(ValueError, match=r"training clip a has 7 frames: set data.clips.frames=7 or less"):
+        module(tmp_path, clips=FrameClips(frames=8), crop=32)
+    write_image(tmp_path / "val" / "c" / "99.png", np.zeros((40, 52, 3), np.uint8))
+    with pytest.raises(ValueError, match="val clip c has frames of different sizes"):
+        module(tmp_path, clips=FrameClips(frames=3), crop=32)
+    with pytest.raises(ValueError, match="smaller than crop=36 and its margin of 8"):
+        module(tmp_path, clips=CameraClips(frames=3), crop=36)
+    for settings in ({"small": "pad"}, {"images_on": "device"}):
+        with pytest.raises(ValueError, match="clips"):
+            module(tmp_path, clips=CameraClips(frames=3), **settings)
+
+
+def test_a_clip_that_shows_an_image_of_the_validation_is_left_out_whole(tmp_path: Path):
+    pan = clip(count=4, size=(96, 96)).frames
+    for name, part in (("train/leak", pan), ("val/c", pan[3:]), ("train/other", clip(key=(9,), count=4).frames)):
+        for number, frame in enumerate(part):
+            write_image(tmp_path / name / f"{number}.png", to_array(frame[None]))
+    data = module(tmp_path, clips=FrameClips(frames=2, val_frames=1), crop=32)
+    assert [item.name for item in data.parts["train"].items] == [f"other/{number}.png" for number in range(4)]
+    (line,) = data.excluded
+    assert line.startswith(str(tmp_path / "train" / "leak"))
+
+
+def test_video_files_are_clips(tmp_path: Path):
+    pytest.importorskip("av")
+    (tmp_path / "videos").mkdir()
+    for name in ("one", "two"):
+        write_video(tmp_path / "videos" / f"{name}.mkv", frames=6, codec="ffv1", size=(64, 48), pix_fmt="yuv444p")
+    frames(tmp_path / "val" / "c", level=3, scene=3)
+    source = VideoSource(videos=tmp_path / "videos", frames=tmp_path / "frames", most=5)
+    assert [item.path for item in source.items] == [f"{number:06d}.png" for number in range(5)] * 2
+    stamps = {file: file.stat().st_mtime_ns for file in (tmp_path / "frames").rglob("*.png")}
+    assert {file: file.stat().st_mtime_ns for file in stamps} == stamps
+    VideoSource(videos=tmp_path / "videos", frames=tmp_path / "frames", most=5).fetch()
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "frames").rglob("*.png")} == stamps
+    apart = source.read(source.items[1])[0].astype(int) - picture(1, 64, 48)
+    assert np.abs(apart).max() <= 3
+    with pytest.raises(ValueError, match="no video file in"):
+        _ = VideoSource(videos=tmp_path / "val", frames=tmp_path / "frames").items

@@ -1,16 +1,23 @@
 """What networks for clips have in common, and warping by a flow."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sr_lab.networks.base import Network
 
 
 class ClipNetwork(Network):
     """A network that looks at more than one frame. An image is a clip of one frame."""
+
+    @property
+    @abstractmethod
+    def motion(self) -> nn.Module:
+        """What gives the flow from a frame to another one; it may have nothing to train."""
 
     @abstractmethod
     def clip(self, low: Tensor) -> Tensor:
@@ -46,3 +53,11 @@ def flow_warp(image: Tensor, flow: Tensor, *, border: bool = False) -> Tensor:
 def enlarge_flow(flow: Tensor, scale: int) -> Tensor:
     """(B, 2, h, w) at ``scale`` times the size, in its pixels."""
     return scale * F.interpolate(flow, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
+def without_keeping(part: Callable[..., Tensor], *inputs: Tensor, recompute: bool) -> Tensor:
+    """``part(*inputs)``; with ``recompute`` its activations are computed again for the gradient, not kept."""
+    if recompute and torch.is_grad_enabled():
+        again: Tensor = checkpoint(part, *inputs, use_reentrant=False)
+        return again
+    return part(*inputs)

@@ -1,10 +1,12 @@
 """BasicVSR: features that run through the clip in both directions, aligned by flow."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sr_lab.networks.temporal.base import ClipNetwork, flow_warp
+from sr_lab.networks.temporal.base import ClipNetwork, flow_warp, without_keeping
 from sr_lab.networks.temporal.flow import SPyNet
 
 
@@ -18,18 +20,27 @@ class BasicVSR(ClipNetwork):
         num_channels: Number of channels of the images: 3.
         num_features: Channels inside.
         num_blocks: Residual blocks of each direction.
+        recompute: In training, whether a step's activations are computed again for the gradient instead of being kept.
 
     Raises:
         ValueError: If the scale is not 4 or the images are not RGB.
     """
 
-    def __init__(self, *, scale: int = 4, num_channels: int = 3, num_features: int = 64, num_blocks: int = 30) -> None:
+    def __init__(
+        self,
+        *,
+        scale: int = 4,
+        num_channels: int = 3,
+        num_features: int = 64,
+        num_blocks: int = 30,
+        recompute: bool = False,
+    ) -> None:
         super().__init__(scale=scale, num_channels=num_channels)
         if scale != 4:
             raise ValueError(f"BasicVSR enlarges by 4, scale={scale} was asked for")
         if num_channels != 3:
             raise ValueError(f"BasicVSR takes RGB, num_channels={num_channels} was asked for")
-        self.num_features = num_features
+        self.num_features, self.recompute = num_features, recompute
         self.spynet = SPyNet()
         self.backward_trunk = _Trunk(num_features + 3, num_features, num_blocks)
         self.forward_trunk = _Trunk(num_features + 3, num_features, num_blocks)
@@ -39,6 +50,11 @@ class BasicVSR(ClipNetwork):
         self.conv_hr = nn.Conv2d(64, 64, 3, padding=1)
         self.conv_last = nn.Conv2d(64, 3, 3, padding=1)
 
+    @property
+    def motion(self) -> nn.Module:
+        """See ``ClipNetwork``."""
+        return self.spynet
+
     def clip(self, low: Tensor) -> Tensor:
         """(B, T, 3, h, w) to (B, T, 3, 4 * h, 4 * w)."""
         batch, count, _, height, width = low.shape
@@ -47,7 +63,7 @@ class BasicVSR(ClipNetwork):
         for number in range(count - 1, -1, -1):
             if number < count - 1:
                 features = flow_warp(features, self.spynet(low[:, number], low[:, number + 1]))
-            features = self.backward_trunk(torch.cat([low[:, number], features], dim=1))
+            features = self._run(self.backward_trunk, torch.cat([low[:, number], features], dim=1))
             backwards.append(features)
         backwards.reverse()
         frames = []
@@ -55,9 +71,12 @@ class BasicVSR(ClipNetwork):
         for number in range(count):
             if number:
                 features = flow_warp(features, self.spynet(low[:, number], low[:, number - 1]))
-            features = self.forward_trunk(torch.cat([low[:, number], features], dim=1))
-            frames.append(self._enlarged(low[:, number], torch.cat([backwards[number], features], dim=1)))
+            features = self._run(self.forward_trunk, torch.cat([low[:, number], features], dim=1))
+            frames.append(self._run(self._enlarged, low[:, number], torch.cat([backwards[number], features], dim=1)))
         return torch.stack(frames, dim=1)
+
+    def _run(self, part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        return without_keeping(part, *inputs, recompute=self.recompute)
 
     def _enlarged(self, low: Tensor, features: Tensor) -> Tensor:
         out = F.leaky_relu(self.fusion(features), 0.1)

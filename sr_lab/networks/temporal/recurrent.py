@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sr_lab.images.cuts import is_cut
 from sr_lab.networks.blocks import conv
 from sr_lab.networks.edsr import EDSR
-from sr_lab.networks.temporal.base import ClipNetwork, enlarge_flow, flow_warp
+from sr_lab.networks.temporal.base import ClipNetwork, enlarge_flow, flow_warp, without_keeping
 from sr_lab.networks.temporal.flow import DISFlow
 
 
@@ -30,9 +30,9 @@ class RecurrentEDSR(ClipNetwork):
     """EDSR for clips that are played: each frame sees the last restored one, aligned by flow, and nothing later.
 
     The detail of the last restored frame (what it adds to the bilinear enlargement) is warped to the frame, its pixels
-    are unshuffled into channels (FRVSR, Sajjadi et al., CVPR 2018), and a convolution adds them to the first features.
-    That convolution begins at zero: with the weights of an EDSR in ``image`` the network starts as that EDSR, and
-    whatever it gains in training comes from the frames before.
+    are unshuffled into channels (FRVSR, Sajjadi et al., CVPR 2018), and a convolution adds them to the first features;
+    it also sees by how much the warped last low frame differs. That convolution begins at zero: with the weights of an
+    EDSR in ``image`` the network starts as that EDSR, and whatever it gains in training comes from the frames before.
 
     The detail counts ``leak`` times as much as it did at every step, and less where the warped low frame does not look
     like the frame. At a cut it counts nothing. In evaluation a frame that equals the last one gets its image, and
@@ -44,9 +44,12 @@ class RecurrentEDSR(ClipNetwork):
         leak: Share of the last detail that is seen, from 0 to 1; below 1 nothing can grow for ever.
         gate: How fast the detail is distrusted where the warped low frame differs, ``exp(-gate * difference^2)``, in
             [0, 1]; 0 trusts it everywhere.
+        truncate: In training, steps after which the gradient through time ends; None for the whole clip.
+        recompute: In training, whether a step's activations are computed again for the gradient instead of being kept:
+            a third more time, and memory that hardly grows with the clip.
 
     Raises:
-        ValueError: If ``leak`` or ``gate`` is out of range.
+        ValueError: If ``leak``, ``gate`` or ``truncate`` is out of range.
 
     Example:
         >>> network = RecurrentEDSR(image=EDSR(scale=2, num_blocks=1, num_features=8)).eval()
@@ -59,21 +62,41 @@ class RecurrentEDSR(ClipNetwork):
         (True, True)
     """
 
-    def __init__(self, *, image: EDSR, flow: nn.Module | None = None, leak: float = 0.9, gate: float = 50.0) -> None:
+    def __init__(
+        self,
+        *,
+        image: EDSR,
+        flow: nn.Module | None = None,
+        leak: float = 0.9,
+        gate: float = 50.0,
+        truncate: int | None = None,
+        recompute: bool = False,
+    ) -> None:
         super().__init__(scale=image.scale, num_channels=image.num_channels)
         if not 0 <= leak <= 1 or gate < 0:
             raise ValueError(f"leak={leak} must lie in 0..1, and gate={gate} at 0 or above")
+        if truncate is not None and truncate < 1:
+            raise ValueError(f"truncate={truncate}: must be at least 1 step, or null for the whole clip")
         self.image, self.flow, self.leak, self.gate = image, flow or DISFlow(), leak, gate
-        entering = image.num_channels * image.scale**2
+        self.truncate, self.recompute = truncate, recompute
+        entering = image.num_channels * (image.scale**2 + 1)
         self.recurrent = conv(entering, image.head.out_channels)
         nn.init.zeros_(self.recurrent.weight)
         assert self.recurrent.bias is not None
         nn.init.zeros_(self.recurrent.bias)
 
+    @property
+    def motion(self) -> nn.Module:
+        """See ``ClipNetwork``."""
+        return self.flow
+
     def clip(self, low: Tensor) -> Tensor:
         """(B, T, C, h, w) to (B, T, C, h * scale, w * scale): step after step."""
-        frames, state = [], None
+        frames: list[Tensor] = []
+        state: State | None = None
         for number in range(low.shape[1]):
+            if self.training and self.truncate and state is not None and number % self.truncate == 0:
+                state = State(*(part.detach() for part in state))
             frame, state = self.step(low[:, number], state)
             frames.append(frame)
         return torch.stack(frames, dim=1)
@@ -89,29 +112,34 @@ class RecurrentEDSR(ClipNetwork):
             The restored frame (B, C, h * scale, w * scale), and the state for the next one.
         """
         if state is None:
-            detail = low.new_zeros(len(low), self.recurrent.in_channels, *low.shape[-2:])
+            brought = low.new_zeros(low.shape[0], self.recurrent.in_channels, *low.shape[-2:])
         else:
             if not self.training and torch.equal(low, state.low):
                 return state.restored, state
-            detail = self._brought(low, state)
-        image = self.image
-        features = image.head((low - image.mean) * image.value_range) + self.recurrent(detail * image.value_range)
-        features = features + image.body(features)
-        restored: Tensor = image.tail(image.upsampler(features)) / image.value_range + image.mean
+            brought = self._brought(low, state)
+        restored = without_keeping(self._restored, low, brought, recompute=self.recompute)
         return restored, State(low, restored)
 
+    def _restored(self, low: Tensor, brought: Tensor) -> Tensor:
+        """The frame, from its low image and what the last one brings."""
+        image = self.image
+        features = image.head((low - image.mean) * image.value_range) + self.recurrent(brought * image.value_range)
+        features = features + image.body(features)
+        restored: Tensor = image.tail(image.upsampler(features)) / image.value_range + image.mean
+        return restored
+
     def _brought(self, low: Tensor, state: State) -> Tensor:
-        """The detail of the last frame where this one shows it, (B, C * scale^2, h, w)."""
+        """The detail of the last frame where this one shows it, and how they differ, (B, C * (scale^2 + 1), h, w)."""
         flow = self.flow(low, state.low)
         base = F.interpolate(state.low, scale_factor=self.scale, mode="bilinear", align_corners=False)
         detail = F.pixel_unshuffle(
             flow_warp(state.restored - base, enlarge_flow(flow, self.scale), border=True), self.scale
         )
         trust = self._same_scene(low, state.low) * self.leak
+        apart = flow_warp(state.low, flow, border=True) - low
         if self.gate:
-            apart = (flow_warp(state.low, flow, border=True) - low).square().mean(dim=1, keepdim=True)
-            trust = trust * torch.exp(-self.gate * apart)
-        return detail * trust
+            trust = trust * torch.exp(-self.gate * apart.square().mean(dim=1, keepdim=True))
+        return torch.cat([detail, apart], dim=1) * trust
 
     @torch.no_grad()
     def _same_scene(self, low: Tensor, before: Tensor) -> Tensor:

@@ -122,7 +122,8 @@ def _started_from(
     """
     state, metadata = starting_weights(path, network, node)
     if left := warm_start(network, state):
-        news(f"initial={path}: of another scale; these start anew: {', '.join(left)}")
+        why = "of images" if any(key.startswith("recurrent.") for key in left) else "of another scale"
+        news(f"initial={path}: {why}; these start anew: {', '.join(left)}")
     return [] if metadata is None else [metadata]
 
 

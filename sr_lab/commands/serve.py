@@ -4,6 +4,7 @@
     srlab serve restorer=bicubic scale=2 port=8080       # any restorer, without a registry
     srlab serve name=photos fast=bicubic guard=default   # a second, fast tier; images are compared with their inputs
     srlab serve name=photos launcher=ray launcher.num_workers=4 launcher.gpus=1    # replicas on a Ray cluster
+    srlab serve name=photos launcher=ray scaling=queue scaling.most=8              # as many as the queue asks for
     srlab serve study=STUDY                              # the page of srlab study at /study/, answers are collected
     curl --data-binary @photo.jpg http://127.0.0.1:8000/v1/restore -H 'Accept: image/png' -o large.png
 
@@ -72,6 +73,8 @@ def call(cfg: DictConfig) -> None:
         batch_size=cfg.batch_size,
         codecs=cfg.codecs,
     )
+    if cfg.scaling is not None and cfg.launcher is None:
+        raise ValueError("scaling= starts and ends replicas on Ray: give launcher=ray too, or leave it out")
     if cfg.launcher is not None:
         _on_cluster(cfg, make)
         return
@@ -104,6 +107,7 @@ def _on_cluster(cfg: DictConfig, make: Callable[[], Parts]) -> None:
         poll=cfg.poll,
         drain_seconds=cfg.drain_seconds,
         most_requests=cfg.limits.requests,
+        scaling=None if cfg.scaling is None else build(cfg.scaling),
         started=_started,
     )
 

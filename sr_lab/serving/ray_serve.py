@@ -19,6 +19,7 @@ from sr_lab.base.memory import keep_pages
 from sr_lab.base.signals import deferred
 from sr_lab.serving.answering import Parts
 from sr_lab.serving.app import make_app
+from sr_lab.serving.scaling import WAITING, QueuePolicy, QueueScaling
 from sr_lab.sweeps.launchers import Ray
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ FLAGS = {
 """What is set in the environment where that says nothing: with 0 for the first two Ray works as it does by default."""
 PORTS = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT")
 """Of a local Ray they are free ones: Ray's fixed ones would keep a second server from starting on the machine."""
+INTERVAL = "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S"
+"""How often a replica tells what waits for it: Ray reads the environment, and takes 10 s where that says nothing."""
 STARTS = 3
 """How often Ray's proxy is waited for: Ray gives up after a minute, and starts another one meanwhile."""
 
@@ -55,6 +58,10 @@ class Replica:
         """The application."""
         return make_app(self.parts)
 
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What the number of replicas follows, where it does; see ``scaling``."""
+        return {WAITING: self.parts.service.runner.seconds()}
+
     def check_health(self) -> None:
         """Ray starts another replica where this raises.
 
@@ -74,6 +81,7 @@ def serve_on(
     poll: float = 5.0,
     drain_seconds: float = 60.0,
     most_requests: int = 256,
+    scaling: QueueScaling | None = None,
     started: Callable[[str], None] | None = None,
 ) -> None:
     """Answers on Ray Serve until the process is asked to end, and then finishes what was accepted.
@@ -87,14 +95,23 @@ def serve_on(
         poll: See ``Replica``.
         drain_seconds: Longest wait for what was accepted, at the end.
         most_requests: Most requests that a replica has at once; its own limits refuse more with 429.
+        scaling: How many replicas there are, by what waits; None: as many as the launcher says.
         started: Told the address as soon as requests are answered.
 
     Raises:
-        ValueError: If the launcher is not Ray's, or Ray Serve is not installed.
+        ValueError: If the launcher is not Ray's, names a number of replicas beside ``scaling``, or Ray Serve is not
+            installed.
         Stopped: When it was asked to end, and has.
     """
     if not isinstance(launcher, Ray):
         raise ValueError("the service runs in this process, or on Ray: leave launcher= out, or give launcher=ray")
+    if scaling is not None and launcher.num_workers is not None:
+        raise ValueError(
+            f"launcher.num_workers={launcher.num_workers} beside scaling=: leave it out, scaling.least= and "
+            "scaling.most= say how many"
+        )
+    if scaling is not None:
+        os.environ.setdefault(INTERVAL, f"{scaling.every:g}")
     for name, value in FLAGS.items():
         os.environ.setdefault(name, value)
     if launcher.address is None:
@@ -112,7 +129,7 @@ def serve_on(
         _started(lambda: serve.start(http_options=options))
         deployment = serve.deployment(serve.ingress()(Replica)).options(
             name=NAME,
-            num_replicas=launcher.num_workers or 1,
+            **_number(launcher, scaling),
             max_ongoing_requests=most_requests + 8,  # our own refusal says when to come again
             ray_actor_options={"num_cpus": launcher.cores, "num_gpus": launcher.gpus},
             graceful_shutdown_timeout_s=drain_seconds,
@@ -132,6 +149,19 @@ def serve_on(
             if launcher.address is None:
                 ray.shutdown()
         asked.raise_if_asked("what was accepted is answered")
+
+
+def _number(launcher: Ray, scaling: QueueScaling | None) -> dict[str, Any]:
+    """How many replicas a deployment has, in Ray's words."""
+    if scaling is None:
+        return {"num_replicas": launcher.num_workers or 1}
+    policy = {"policy_function": QueuePolicy, "policy_kwargs": {"seconds": scaling.seconds}}
+    return {
+        "autoscaling_config": {
+            "min_replicas": scaling.least, "max_replicas": scaling.most, "look_back_period_s": scaling.over,
+            "upscale_delay_s": scaling.up_after, "downscale_delay_s": scaling.down_after, "policy": policy,
+        }
+    }  # fmt: skip
 
 
 def _started(start: Callable[[], object]) -> None:

@@ -5,9 +5,10 @@
 
 A registry with a champion, srlab serve, Prometheus and Alertmanager are started on loopback, with the rules of srlab
 slo at a speed that makes of an hour two minutes. Then slow bodies come (latency), the champion is replaced by a network
-that was never trained (quality), and more is computed than the day's budget allows (cost). Of each it is told after how
-long Alertmanager had sent the alert, and its end. The three dashboards are drawn with what Prometheus has read. Needs
-Debian's packages prometheus and prometheus-alertmanager. Exit code 1 if an alert does not come, or stays.
+that was never trained (quality), the clients' images become noisy JPEG (drift), and more is computed than the day's
+budget allows (cost). Of each it is told after how long Alertmanager had sent the alert, and its end. The three
+dashboards are drawn with what Prometheus has read. Needs Debian's packages prometheus and prometheus-alertmanager. Exit
+code 1 if an alert does not come, or stays.
 """
 
 import time
@@ -42,7 +43,7 @@ def call(cfg: DictConfig, *, output: Path) -> Report:
     """What came of the faults."""
     if unknown := [name for name in cfg.faults if name not in FAULTS]:
         raise ValueError(f"faults={unknown[0]}: {', '.join(FAULTS)}")
-    if not Path(cfg.photos).is_dir():
+    if not Path(cfg.photos).is_dir() or not Path("data/photos/train").is_dir():
         prepare.run(compose("prepare", ["data=photos"]))
 
     def objectives(address: str, receiver: str) -> object:

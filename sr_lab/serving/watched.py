@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +25,7 @@ from sr_lab.objectives.dashboards import dashboards
 from sr_lab.objectives.drawing import draw_dashboard
 from sr_lab.objectives.objective import Objectives
 from sr_lab.objectives.rules import alerts
+from sr_lab.serving.incoming import PROBES
 from sr_lab.serving.staging import SRLAB, process
 from sr_lab.workflows.objectives import write_objectives
 
@@ -192,24 +194,30 @@ def free_addresses(count: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def traffic(address: str, image: bytes, *, clients: int = 2, body_seconds: float = 0.0) -> Iterator[dict[int, int]]:
-    """Clients that send an image again and again; the number of answers by status.
+def traffic(
+    address: str, image: Callable[[], bytes], *, clients: int = 2, body_seconds: float = 0.0, probe: bool = False
+) -> Iterator[dict[int, int]]:
+    """Clients that send one image after another; the number of answers by status.
 
     Args:
         address: HOST:PORT.
-        image: The file.
+        image: Makes the next file; one client at a time.
         clients: How many at once.
         body_seconds: How long each takes to send its image: as over a bad network.
+        probe: Whether they only try the service, so that what they send is not counted as what comes in.
     """
-    stop, counts = threading.Event(), dict[int, int]()
+    stop, lock, counts = threading.Event(), threading.Lock(), dict[int, int]()
 
     def send() -> None:
         while not stop.is_set():
+            with lock:
+                data = image()
             try:
-                status = post_slowly(address, image, body_seconds)
+                status = post_slowly(address, data, body_seconds, probe=probe)
             except OSError:
                 status = 0
-            counts[status] = counts.get(status, 0) + 1
+            with lock:
+                counts[status] = counts.get(status, 0) + 1
             stop.wait(0.1)
 
     threads = [threading.Thread(target=send, daemon=True) for _ in range(clients)]
@@ -223,7 +231,7 @@ def traffic(address: str, image: bytes, *, clients: int = 2, body_seconds: float
             thread.join(60)
 
 
-def post_slowly(address: str, image: bytes, seconds: float) -> int:
+def post_slowly(address: str, image: bytes, seconds: float, *, probe: bool = False) -> int:
     """Sends an image so that it takes so long, as over a bad network; the answer's status."""
     parts = 12 if seconds else 1
     size = -(-len(image) // parts)
@@ -235,7 +243,10 @@ def post_slowly(address: str, image: bytes, seconds: float) -> int:
 
     connection = http.client.HTTPConnection(address, timeout=60)
     try:
-        connection.request("POST", "/v1/restore", body=pieces(), headers={"Content-Length": str(len(image))})
+        headers = {"Content-Length": str(len(image))}
+        if probe:
+            headers["X-Request-ID"] = f"{PROBES[0]}{uuid.uuid4().hex}"
+        connection.request("POST", "/v1/restore", body=pieces(), headers=headers)
         answer = connection.getresponse()
         answer.read()
         return answer.status

@@ -108,9 +108,9 @@ class Photos:
                 return condition(square, self._random)
 
 
-def make_reference(folder: Path, condition: "Condition", *, num: int) -> None:
-    """So many images of clients, as they come in while all is well."""
-    photos = Photos()
+def make_reference(folder: Path, condition: "Condition", *, num: int, side: int = SIDE) -> None:
+    """So many images of clients, squares of so many pixels a side, as they come in while all is well."""
+    photos = Photos(side=side)
     for index in range(num):
         suffix = "png" if condition.quality is None else "jpg"
         write_bytes(folder / f"{index:03}.{suffix}", photos.draw(condition))

@@ -55,7 +55,7 @@ PLACES = {
 }
 """Up to the rollout, in their order, each behind what the call before has done."""
 ROLLOUT = {
-    "it is champion": Place(module="sr_lab.workflows.rollout_steps.rollouts", name="take_step", call=2),
+    "it is champion": Place(module="sr_lab.tracking.registry.rollouts", name="take_step", call=2),
     "the rollout is over": Place(module="sr_lab.workflows.retrain", name="write_page"),
 }
 """Behind the clients' requests; a third one in the same stage would be taken for a stage that never ends."""

@@ -61,7 +61,7 @@ def resize_bicubic(
         raise ValueError(f"border={border!r} is not known; use 'symmetric' or 'replicate'")
     restored = image if image.dtype == torch.float64 else image.float()
     for axis, num_out, factor in _passes(image, scale, size):
-        restored = _resample(restored, axis, image.shape[axis], num_out, factor, border, False)
+        restored = _passed(restored, axis, image.shape[axis], num_out, factor, border)
     return restored.to(image.dtype)
 
 
@@ -227,14 +227,35 @@ def band_of(
     return _Band(blocks=forward, transposed=backward, divisor=divisor)
 
 
+def _passed(image: Tensor, axis: int, num_in: int, num_out: int, factor: float, border: str) -> Tensor:
+    """One pass over float images; at once where nobody differentiates, traces or compiles.
+
+    The first call of an operation of our own imports PyTorch's compiler, which takes seconds.
+    """
+    watched = (
+        type(image) is not Tensor
+        or (image.requires_grad and torch.is_grad_enabled())
+        or torch.jit.is_tracing()
+        or torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+    return (_resample if watched else _product)(image, axis, num_in, num_out, factor, border, False)
+
+
+def _product(
+    image: Tensor, axis: int, num_in: int, num_out: int, factor: float, border: str, transposed: bool
+) -> Tensor:
+    dtype = torch.float64 if _is_reduced(image.device) else image.dtype
+    band = band_of(num_in, num_out, factor, border, False, dtype, image.device)
+    return multiply(image.to(dtype), band.transposed if transposed else band.blocks, axis).to(image.dtype)
+
+
 @torch.library.custom_op("sr_lab::resample", mutates_args=())
 def _resample(
     image: Tensor, axis: int, num_in: int, num_out: int, factor: float, border: str, transposed: bool
 ) -> Tensor:
     """One pass over float images, or (``transposed``) its gradient; one opaque operation for compilers and export."""
-    dtype = torch.float64 if _is_reduced(image.device) else image.dtype
-    band = band_of(num_in, num_out, factor, border, False, dtype, image.device)
-    return multiply(image.to(dtype), band.transposed if transposed else band.blocks, axis).to(image.dtype)
+    return _product(image, axis, num_in, num_out, factor, border, transposed)
 
 
 @_resample.register_fake

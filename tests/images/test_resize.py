@@ -1,6 +1,8 @@
 """MATLAB's bicubic: the given LR images bit for bit, the float mode against dense matrices written from the book."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -256,3 +258,11 @@ def test_errors_name_the_offender(image: Tensor, arguments: dict[str, object], w
 def test_exact_mode_refuses_float_images() -> None:
     with pytest.raises(ValueError, match="to_uint8"):
         resize_bicubic_uint8(torch.zeros(1, 3, 8, 8), scale=0.5)
+
+
+def test_resizing_does_not_import_the_compiler() -> None:
+    code = (
+        "import sys, torch; from sr_lab.images import resize_bicubic; resize_bicubic(torch.zeros(1, 1, 8, 8), scale=2); "
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,6 +3,7 @@
 python experiments/edge_models/ship.py runs/edge_x4/best            writes sr_lab/models/edge_x4
 srlab evaluate restorer=edge_x4 benchmark=Set5/x4 scale=4 report=OUT
 python experiments/edge_models/ship.py runs/edge_x4/best --reports OUT ...       with its MODEL_CARD.md
+python experiments/edge_models/ship.py runs/base_x4/best --name base --reports OUT ...
 """
 
 import argparse
@@ -15,6 +16,7 @@ from sr_lab.artefacts.artefact import load_artefact, save_artefact
 from sr_lab.artefacts.shipped import MODELS
 from sr_lab.base.provenance import hardware
 from sr_lab.networks.ecbsr import ECBSR
+from sr_lab.networks.span import SPAN
 from sr_lab.tracking.evaluations import Evaluation, name_of
 from sr_lab.tracking.registry.card import RunFacts, model_card
 
@@ -28,7 +30,7 @@ def main() -> None:
     given = parser.parse_args()
     artefact = load_artefact(given.artefact)
     network = artefact.network
-    assert isinstance(network, ECBSR)
+    assert isinstance(network, ECBSR | SPAN)
     network = network.collapse()
     config = json.loads(json.dumps(artefact.config).replace(os.environ.get("SR_LAB_SHARED", "../shared"), "../shared"))
     config["model"]["network"]["collapsed"] = True
@@ -36,7 +38,7 @@ def main() -> None:
     folder = save_artefact(MODELS / f"{given.name}_x{network.scale}", network, config=config, metadata=metadata)
     measured = [read_report(report / "summary.json") for report in given.reports]
     card = model_card(
-        RunFacts(run_id=f"edge_x{network.scale}", tags=_machine(), benchmarks=measured),
+        RunFacts(run_id=folder.name, tags=_machine(), benchmarks=measured),
         title=folder.name,
         artefact=load_artefact(folder),
     )

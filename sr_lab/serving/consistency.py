@@ -51,8 +51,9 @@ def check(low: Pixels, restored: Pixels, *, num_windows: int = 16) -> Check:
         for columns in _windows(width, most):
             outer = tuple(_widened(part, length) for part, length in ((rows, height), (columns, width)))
             large = _floats(restored, [slice(part.start * scale, part.stop * scale) for part in outer])
-            small = _apply(*(_shrinking(part.stop - part.start, scale) for part in outer), large)
-            again = _apply(*(_growing(part.stop - part.start, scale) for part in outer), small)
+            tall, wide = (part.stop - part.start for part in outer)
+            small = _apply(_shrinking(tall, scale), _shrinking(wide, scale), large)
+            again = _apply(_growing(tall, scale), _growing(wide, scale), small)
             inner = [
                 slice(part.start - around.start, part.stop - around.start)
                 for part, around in zip((rows, columns), outer, strict=True)

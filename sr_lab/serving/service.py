@@ -268,8 +268,9 @@ class Service:
             raise Problem(413, "the image is too large to be decoded", kind="pixels") from None
 
     async def _encode(self, ask: Ask, low: Picture, restored: Restored) -> bytes:
-        options = {"alpha": low.alpha, "quality": ask.quality}
-        call = functools.partial(encode, restored.image, ask.format, low.metadata, **options)
+        call = functools.partial(
+            encode, restored.image, ask.format, low.metadata, alpha=low.alpha, quality=ask.quality
+        )  # fmt: skip
         data: bytes = await self._timed(ask, "encode", self._in_codec(call))
         return data
 

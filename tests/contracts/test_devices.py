@@ -1,7 +1,7 @@
 """What is written for a GPU, followed on a make-believe one: tensors that have a device and no numbers.
 
 Two tensors on different devices, or a number that the host would have to wait for, are errors there as on the real one.
-Codecs and albumentations run on the host by design; gradients need the real device, and are left out here.
+Codecs, bursts and albumentations run on the host by design; gradients need the real device, and are left out here.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from sr_lab.degradations import poisson
 from sr_lab.degradations.kornia import Kornia
 from sr_lab.degradations.operation import as_operation
 
-ON_HOST = {"realbasicvsr", "video"}
+ON_HOST = {"burst", "realbasicvsr", "video"}
 PRESETS = sorted({file.stem for file in (config_dir() / "degradation").glob("*.yaml")} - ON_HOST)
 NEEDS_MORE = {"distilled", "pmrf", "pruned", "student"}  # files of weights
 EXPERIMENTS = sorted(

@@ -72,6 +72,6 @@ def _reference(cfg: DictConfig) -> Path:
         return Path(cfg.reference)
     if cfg.name is None:
         raise ValueError("give reference= of srlab profile, or name= of the registered model that it is kept with")
-    from sr_lab.workflows.loop import reference_of  # the registry, which a profile's file does not need
+    from sr_lab.workflows.profile import reference_of  # the registry, which a profile's file does not need
 
     return reference_of(str(cfg.name), tracking_uri=str(cfg.tracking_uri), to=Path(cfg.report) / "reference.parquet")

@@ -28,6 +28,7 @@ from omegaconf import DictConfig
 from sr_lab.commands import retrain as retraining
 from sr_lab.config.compose import build
 from sr_lab.workflows import loop
+from sr_lab.workflows.profile import reference_of
 from sr_lab.workflows.register import register
 from sr_lab.workflows.retrain import Artefact, Material, Retraining, retrain
 from sr_lab.workflows.watch import DriftResult
@@ -82,7 +83,7 @@ def step(cfg: DictConfig) -> Retraining:
     def look(champion: Artefact, report: Path) -> DriftResult:
         loop.require_images(Path(cfg.current))
         if cfg.reference is None:
-            found = loop.reference_of(name, tracking_uri=uri, to=report.parent / "reference.parquet")
+            found = reference_of(name, tracking_uri=uri, to=report.parent / "reference.parquet")
             asked = cfg.copy()
             asked.reference = str(found)
             return retraining.look(asked, champion, report)

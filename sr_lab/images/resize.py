@@ -234,6 +234,7 @@ def _passed(image: Tensor, axis: int, num_in: int, num_out: int, factor: float, 
     """
     watched = (
         type(image) is not Tensor
+        or image.is_meta
         or (image.requires_grad and torch.is_grad_enabled())
         or torch._C._get_tracing_state() is not None
         or torch.compiler.is_compiling()

@@ -20,11 +20,9 @@ from filelock import FileLock, Timeout
 from sr_lab.base.files import write_json
 from sr_lab.base.provenance import user
 from sr_lab.base.signals import Stopped
-from sr_lab.base.words import line
-from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, aliases, place
-from sr_lab.tracking.registry.references import fetch_reference, keep_reference
+from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, aliases
+from sr_lab.tracking.registry.references import keep_reference
 from sr_lab.tracking.registry.rollouts import current
-from sr_lab.workflows.profile import champion_version
 from sr_lab.workflows.retrain import Busy, Material, Retraining
 from sr_lab.workflows.rollout import Rolled, advance, begin, standing
 from sr_lab.workflows.sync import sync
@@ -38,7 +36,6 @@ __all__ = [
     "Rolled",
     "alone",
     "once",
-    "reference_of",
     "registered",
     "require_images",
     "rolled_out",
@@ -182,19 +179,6 @@ def require_images(file: Path) -> None:
     """
     if not file.is_file():
         raise NotEnoughError(f"{file} is not there yet: a service makes it, srlab serve name=... incoming=default")
-
-
-def reference_of(name: str, *, tracking_uri: str, to: Path) -> Path:
-    """Writes the reference that is kept with the champion to a file, which it gives.
-
-    Raises:
-        ValueError: If none is kept with it.
-    """
-    version = champion_version(name, tracking_uri=tracking_uri)
-    if not fetch_reference(tracking_uri, name, version, to=to):
-        making = line("profile", "input=PHOTOS", "output=reference.parquet", *place(tracking_uri, name))
-        raise ValueError(f"no reference is kept with {name} version {version}: {making}  first, or reference=PROFILE")
-    return to
 
 
 def registered(material: Material, *, name: str, tracking_uri: str, register: Callable[[Path], object]) -> None:

@@ -14,8 +14,8 @@ from sr_lab.monitoring.embedding import Embedding
 from sr_lab.monitoring.features import feature, feature_columns
 from sr_lab.monitoring.measuring import Extractor, measure_folder
 from sr_lab.monitoring.profile import Profile, write_profile
-from sr_lab.tracking.registry.aliases import CHAMPION, aliases
-from sr_lab.tracking.registry.references import keep_reference
+from sr_lab.tracking.registry.aliases import CHAMPION, aliases, place
+from sr_lab.tracking.registry.references import fetch_reference, keep_reference
 from sr_lab.tracking.store import store_uri
 from sr_lab.workflows.watch.look import check_workers
 from sr_lab.workflows.watch.telling import Progress, interruptible, told
@@ -157,3 +157,16 @@ def champion_version(name: str, *, tracking_uri: str | None = None) -> int:
     if found is None:
         raise ValueError(f"{name} has no champion: give version=, or {line('promote', setting('name', name))} first")
     return found
+
+
+def reference_of(name: str, *, tracking_uri: str, to: Path) -> Path:
+    """Writes the reference that is kept with the champion to a file, which it gives.
+
+    Raises:
+        ValueError: If none is kept with it.
+    """
+    version = champion_version(name, tracking_uri=tracking_uri)
+    if not fetch_reference(tracking_uri, name, version, to=to):
+        making = line("profile", "input=PHOTOS", "output=reference.parquet", *place(tracking_uri, name))
+        raise ValueError(f"no reference is kept with {name} version {version}: {making}  first, or reference=PROFILE")
+    return to

@@ -35,13 +35,15 @@ class RecurrentEDSR(ClipNetwork):
     EDSR in ``image`` the network starts as that EDSR, and whatever it gains in training comes from the frames before.
 
     The detail counts ``leak`` times as much as it did at every step, and less where the warped low frame does not look
-    like the frame. At a cut it counts nothing. In evaluation a frame that equals the last one gets its image, and
-    leaves the state as it is, so that a still scene cannot drift.
+    like the frame. At a cut it counts nothing. Training may make the loop amplify, which the few frames that it sees do
+    not show and hundreds do: in evaluation the detail counts ``damping`` times as much again. There a frame that equals
+    the last one gets its image, and leaves the state as it is, so that a still scene cannot drift.
 
     Args:
         image: The network for images, of which its convolutions are used.
         flow: Motion from a frame to another one; None for ``DISFlow``.
-        leak: Share of the last detail that is seen, from 0 to 1; below 1 nothing can grow for ever.
+        leak: Share of the last detail that is seen, from 0 to 1.
+        damping: Factor on it in evaluation, from 0 to 1: clips that are played are longer than those of the training.
         gate: How fast the detail is distrusted where the warped low frame differs, ``exp(-gate * difference^2)``, in
             [0, 1]; 0 trusts it everywhere.
         truncate: In training, steps after which the gradient through time ends; None for the whole clip.
@@ -49,7 +51,7 @@ class RecurrentEDSR(ClipNetwork):
             a third more time, and memory that hardly grows with the clip.
 
     Raises:
-        ValueError: If ``leak``, ``gate`` or ``truncate`` is out of range.
+        ValueError: If ``leak``, ``damping``, ``gate`` or ``truncate`` is out of range.
 
     Example:
         >>> network = RecurrentEDSR(image=EDSR(scale=2, num_blocks=1, num_features=8)).eval()
@@ -68,16 +70,18 @@ class RecurrentEDSR(ClipNetwork):
         image: EDSR,
         flow: nn.Module | None = None,
         leak: float = 0.9,
+        damping: float = 0.78,
         gate: float = 50.0,
         truncate: int | None = None,
         recompute: bool = False,
     ) -> None:
         super().__init__(scale=image.scale, num_channels=image.num_channels)
-        if not 0 <= leak <= 1 or gate < 0:
-            raise ValueError(f"leak={leak} must lie in 0..1, and gate={gate} at 0 or above")
+        if not 0 <= leak <= 1 or not 0 <= damping <= 1 or gate < 0:
+            raise ValueError(f"leak={leak} and damping={damping} must lie in 0..1, and gate={gate} at 0 or above")
         if truncate is not None and truncate < 1:
             raise ValueError(f"truncate={truncate}: must be at least 1 step, or null for the whole clip")
         self.image, self.flow, self.leak, self.gate = image, flow or DISFlow(), leak, gate
+        self.damping = damping
         self.truncate, self.recompute = truncate, recompute
         entering = image.num_channels * (image.scale**2 + 1)
         self.recurrent = conv(entering, image.head.out_channels)
@@ -135,7 +139,7 @@ class RecurrentEDSR(ClipNetwork):
         detail = F.pixel_unshuffle(
             flow_warp(state.restored - base, enlarge_flow(flow, self.scale), border=True), self.scale
         )
-        trust = self._same_scene(low, state.low) * self.leak
+        trust = self._same_scene(low, state.low) * (self.leak if self.training else self.leak * self.damping)
         apart = flow_warp(state.low, flow, border=True) - low
         if self.gate:
             trust = trust * torch.exp(-self.gate * apart.square().mean(dim=1, keepdim=True))

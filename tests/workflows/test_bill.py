@@ -10,7 +10,7 @@ import pytest
 from sr_lab.artefacts import bill as listing
 from sr_lab.artefacts.bill import licence_of, models, packages
 from sr_lab.artefacts.export.manifest import write_manifest
-from sr_lab.artefacts.shipped import MODELS
+from sr_lab.artefacts.shipped import MODELS, shipped_models
 from sr_lab.cli import main
 
 pytest.importorskip("cyclonedx", reason="needs pip install 'sr-lab[sbom]'")
@@ -43,7 +43,7 @@ def test_it_lists_packages_models_and_exports_and_is_valid(tmp_path, export, cap
     assert found["fastapi"]["bom-ref"] in needs[root["bom-ref"]]
     assert found["starlette"]["bom-ref"] in needs[found["fastapi"]["bom-ref"]]
     printed = capsys.readouterr().out
-    assert f"{len(packages(['serve']))} packages and 4 models" in printed
+    assert f"{len(packages(['serve']))} packages and {len(shipped_models()) + 1} models" in printed
     assert "Apache-2.0" in printed
     (export / "model.onnx").write_bytes(b"another")
     assert main(["sbom", f"output={file}", f"exports=[{export}]"]) == 1

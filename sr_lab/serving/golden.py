@@ -22,7 +22,16 @@ from sr_lab.serving.asking import Ask
 from sr_lab.serving.pictures import decode
 from sr_lab.serving.problems import Problem
 from sr_lab.serving.service import Service
-from sr_lab.workflows.golden import EXPECTED, GoldenPair, GoldenSet, expected, floor_of, measured, read_golden
+from sr_lab.workflows.golden import (
+    EXPECTED,
+    GoldenPair,
+    GoldenSet,
+    expected,
+    floor_of,
+    lpips_network,
+    measured,
+    read_golden,
+)
 
 log = logging.getLogger(__name__)
 SPARE = 2
@@ -96,7 +105,7 @@ class Golden:
                 f"{line('golden', setting('scale', found.scale))} makes one for it"
             )
         self.state = Path(settings.state) if settings.state else self.set.folder / EXPECTED
-        self._network = _lpips() if settings.lpips else None
+        self._network = lpips_network() if settings.lpips else None
         self._ended: float | None = None
         self._begun = time()
         self._stop = threading.Event()
@@ -214,9 +223,3 @@ def _gauges(registry: CollectorRegistry, age: Callable[[], float]) -> dict[str, 
         registry=registry,
     )  # fmt: skip
     return made
-
-
-def _lpips() -> Any:
-    from sr_lab.metrics.lpips import load_lpips
-
-    return load_lpips("alex")

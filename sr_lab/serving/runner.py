@@ -239,12 +239,6 @@ class Runner:
                 broken = [self._open.pop(id, None) for id in failed]
                 for id in failed:
                     self.queue.cancel(id)
-            for request in complete:
-                assert request.image is not None
-                _settle(request.future, Restored(image=request.image, seconds=request.seconds))
-            for lost, error in zip(broken, failed.values(), strict=True):
-                if lost is not None:
-                    _settle(lost.future, error)
             if self.on_batch is not None:
                 try:
                     self.on_batch(
@@ -255,6 +249,12 @@ class Runner:
                     )  # fmt: skip
                 except Exception:
                     log.exception("a batch could not be counted")
+            for request in complete:
+                assert request.image is not None
+                _settle(request.future, Restored(image=request.image, seconds=request.seconds))
+            for lost, error in zip(broken, failed.values(), strict=True):
+                if lost is not None:
+                    _settle(lost.future, error)
 
     def _learn(self, batch: Batch, spent: float) -> None:
         """Measured costs follow slowly, so that one disturbed batch changes little."""

@@ -16,11 +16,11 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from sr_lab.base.extras import install
+from sr_lab.base.listening import QuietHandler, listening
 from sr_lab.objectives.dashboards import dashboards
 from sr_lab.objectives.drawing import draw_dashboard
 from sr_lab.objectives.objective import Objectives
@@ -260,7 +260,7 @@ def post_slowly(address: str, image: bytes, seconds: float, *, probe: bool = Fal
 def _receiver(url: str, told: Told) -> Iterator[None]:
     """What Alertmanager posts to."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             for alert in content["alerts"]:
@@ -268,18 +268,9 @@ def _receiver(url: str, told: Told) -> Iterator[None]:
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Nothing is printed."""
-
     place = urllib.parse.urlsplit(url)
-    server = ThreadingHTTPServer((str(place.hostname), int(place.port or 80)), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with listening(str(place.hostname), int(place.port or 80), Handler):
         yield
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def _get(url: str) -> bool:

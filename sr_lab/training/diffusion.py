@@ -48,6 +48,8 @@ class Diffusion(Regression):
 
     network: DenoisingNetwork
 
+    takes_clips = False
+
     def __init__(
         self,
         *,
@@ -91,8 +93,6 @@ class Diffusion(Regression):
                 raise ValueError(
                     f"the teacher is x{theirs[0]} of {counted(theirs[1], 'channel')}, not x{mine[0]} of {mine[1]}"
                 )
-
-    takes_clips = False
 
     def train(self, mode: bool = True) -> "Diffusion":
         """Puts all but the teacher into training mode."""

@@ -127,6 +127,13 @@ def read_golden(folder: Path) -> GoldenSet:
         raise ValueError(f"{plan} is not what srlab golden writes: {error}") from error
 
 
+def lpips_network() -> Any:
+    """The network with which LPIPS of a golden set is measured; its weights are looked for as ``load_lpips`` does."""
+    from sr_lab.metrics.lpips import load_lpips
+
+    return load_lpips("alex")
+
+
 def measured(
     images: Iterable[tuple[GoldenPair, Tensor, Tensor]], *, protocol: Protocol, scale: int, lpips: Any = None
 ) -> dict[str, float]:
@@ -280,11 +287,7 @@ def check_registered(
     version = aliases(tracking_uri, name).get(alias)
     if version is None:
         raise ValueError(f"{name} has no {alias}: {line('promote', setting('name', name))} first, or give alias=")
-    network = None
-    if lpips:
-        from sr_lab.metrics.lpips import load_lpips
-
-        network = load_lpips("alex")
+    network = lpips_network() if lpips else None
     restorer = load_restorer(f"models:/{name}/{version}", device=device, tracking_uri=tracking_uri)
     return check_golden(
         folder, restorer, label=label(name, version), scale=restorer.scale, lpips=network, **how

@@ -4,14 +4,14 @@ import re
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 
 from sr_lab.base.files import replacing
+from sr_lab.base.listening import QuietHandler, listening
 
 QUANTILES = (0.5, 0.95, 0.99)
 KEPT = 5000
@@ -46,23 +46,18 @@ class Counts:
     resized: int = 0
 
 
-_HELP = {
-    "frames_in": "Frames that were decoded.",
-    "frames_out": "Frames that were written.",
-    "late": "Frames enlarged classically, as the model would have made them late.",
-    "degraded": "Frames of a smaller model, or of none, after step-down.",
-    "dropped": "Frames lost before the model, as the queue was full.",
-    "undecodable": "Packets that could not be decoded.",
-    "clock_jumps": "Jumps of the source's clock.",
-    "reconnects": "Times that the source was opened again.",
-    "resized": "Frames of another size than the first, fitted into its size.",
+_TOLD = {
+    "frames_in": ("srlab_live_frames_in_total", "Frames that were decoded."),
+    "frames_out": ("srlab_live_frames_out_total", "Frames that were written."),
+    "late": ("srlab_live_late_frames_total", "Frames enlarged classically, as the model would have made them late."),
+    "degraded": ("srlab_live_degraded_frames_total", "Frames of a smaller model, or of none, after step-down."),
+    "dropped": ("srlab_live_dropped_frames_total", "Frames lost before the model, as the queue was full."),
+    "undecodable": ("srlab_live_undecodable_packets_total", "Packets that could not be decoded."),
+    "clock_jumps": ("srlab_live_clock_jumps_total", "Jumps of the source's clock."),
+    "reconnects": ("srlab_live_reconnects_total", "Times that the source was opened again."),
+    "resized": ("srlab_live_resized_frames_total", "Frames of another size than the first, fitted into its size."),
 }
-_NAMES = {key: f"srlab_live_{key if key.startswith('frames') else key + '_frames'}_total" for key in _HELP} | {
-    key: f"srlab_live_{name}_total"
-    for key, name in (
-        ("undecodable", "undecodable_packets"), ("clock_jumps", "clock_jumps"), ("reconnects", "reconnects"),
-    )
-}  # fmt: skip
+"""Name and explanation of each count, as monitoring reads them."""
 
 
 class Counters:
@@ -114,8 +109,8 @@ class Counters:
         """Everything, in the Prometheus text format (version 0.0.4)."""
         counts = asdict(self.counts)
         lines = list[str]()
-        for key, name in _NAMES.items():
-            lines += [f"# HELP {name} {_HELP[key]}", f"# TYPE {name} counter", f"{name} {counts[key]}"]
+        for key, (name, help) in _TOLD.items():
+            lines += [f"# HELP {name} {help}", f"# TYPE {name} counter", f"{name} {counts[key]}"]
         for name, help, value in (
             ("srlab_live_level", "Model in force: 0 is the first, each next one smaller.", self.level),
             ("srlab_live_queued_frames", "Frames that wait for a model.", self.queued),
@@ -151,7 +146,7 @@ def telling(counters: Counters, where: str | None) -> Iterator[None]:
 
 @contextmanager
 def _served(counters: Counters, where: str, address: re.Match[str]) -> Iterator[None]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             found = self.path.split("?")[0] in ("/metrics", "/")
             body = counters.text().encode() if found else b"see /metrics\n"
@@ -161,20 +156,15 @@ def _served(counters: Counters, where: str, address: re.Match[str]) -> Iterator[
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Says nothing of requests."""
-
-    try:
-        server = ThreadingHTTPServer((address["host"].strip("[]") or "0.0.0.0", int(address["port"])), Handler)
-    except (OSError, OverflowError) as error:
-        raise ValueError(f"streaming.metrics={where}: cannot listen there ({error}): give another HOST:PORT") from error
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
-    thread.start()
-    try:
+    with ExitStack() as stack:
+        try:
+            host = address["host"].strip("[]") or "0.0.0.0"
+            stack.enter_context(listening(host, int(address["port"]), Handler))
+        except (OSError, OverflowError) as error:
+            raise ValueError(
+                f"streaming.metrics={where}: cannot listen there ({error}): give another HOST:PORT"
+            ) from error
         yield
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @contextmanager

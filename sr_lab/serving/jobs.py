@@ -23,16 +23,16 @@ from filelock import FileLock, Timeout
 
 from sr_lab.base.files import write_bytes
 from sr_lab.base.words import counted
-from sr_lab.data.stores import Store
 from sr_lab.serving.asking import Ask
 from sr_lab.serving.job_queue import JobQueue
+from sr_lab.serving.job_results import DONE, JobResults, ResultFacts
 from sr_lab.serving.keys import Caller
 from sr_lab.serving.pictures import ANSWERS, Facts, facts_of, format_named, refusal
 from sr_lab.serving.problems import Problem
 from sr_lab.serving.service import Service
 
 log = logging.getLogger(__name__)
-LOW, ASK, DONE, FAILED, TRIES = "low", "ask.json", "done.json", "failed.json", "tries"
+LOW, ASK, FAILED, TRIES = "low", "ask.json", "failed.json", "tries"
 MOST_TRIES = 3
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -72,10 +72,10 @@ class Jobs:
         self.service, self.settings = service, settings
         self.folder = Path(settings.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.results = Store(settings.results or str(self.folder / "results"))
+        self._stop = threading.Event()
+        self.results = JobResults(settings.results or str(self.folder / "results"), stop=self._stop)
         self.queue = JobQueue(self.folder, redis=settings.redis, unfinished=self.unfinished)
         self._began = time.time() - time.monotonic()
-        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
 
     def send(self, ask: Ask, data: bytes, again: str | None = None) -> dict[str, Any]:
@@ -149,14 +149,12 @@ class Jobs:
         """The image of a job that is done, with its headers and media type.
 
         Raises:
-            Problem: If it is not done.
+            Problem: If it is not done, or its image cannot be had.
         """
         state = self.state(id, owner)
         if state["state"] != "done":
             raise Problem(409, f"the job is {state['state']}", kind="job", headers={"Retry-After": "5"})
-        data = self.results.read_bytes(state["file"])
-        if data is None:
-            raise Problem(404, "the result is gone", kind="job")
+        data = self.results.read(state["file"])
         return data, state["headers"], ANSWERS[format_named(state["form"])].media
 
     def start(self) -> None:
@@ -191,11 +189,17 @@ class Jobs:
             self.queue.put(id)
 
     def _do(self, place: Path) -> None:
+        made = self.results.beside(place) or self._made(place)
+        if made is not None and self.results.keep(place, *made):
+            (place / LOW).unlink(missing_ok=True)
+
+    def _made(self, place: Path) -> tuple[ResultFacts, bytes] | None:
+        """The image of a job; None where there is none, or none yet."""
         kept, tries = _read(place / ASK), _count(place / TRIES) + 1
         if tries > MOST_TRIES:
             problem = Problem(500, f"the server ended {MOST_TRIES} times while it did this job", kind="job")
             write_bytes(place / FAILED, json.dumps(problem.content(place.name)).encode())
-            return
+            return None
         write_bytes(place / TRIES, str(tries).encode())
         ask = Ask(
             id=f"{place.name}.{tries}", caller=Caller(name=kept["owner"], plan=kept["plan"]), model=kept["model"],
@@ -210,19 +214,11 @@ class Jobs:
         except Problem as problem:
             if problem.status in (429, 503):  # not the job's fault
                 self._put_back(place, tries)
-                return
-            write_bytes(place / FAILED, json.dumps(problem.content(place.name)).encode())
-            return
-        name = f"{place.name}.{answer.format}"
-        told = {"file": name, "form": answer.format, "headers": answer.headers}
-        try:
-            self.results.write_bytes(name, answer.data)
-            write_bytes(place / DONE, json.dumps(told).encode())
-        except Exception:  # the disk or the store is away, each in its own words
-            log.exception("the result of job %s cannot be stored; it is done again", place.name)
-            self._put_back(place, tries)
-            return
-        (place / LOW).unlink(missing_ok=True)
+            else:
+                write_bytes(place / FAILED, json.dumps(problem.content(place.name)).encode())
+            return None
+        file = f"{place.name}.{answer.format}"
+        return ResultFacts(file=file, form=answer.format, headers=answer.headers), answer.data
 
     def _put_back(self, place: Path, tries: int) -> None:
         """Lets a job wait again, without a try being counted."""
@@ -258,8 +254,12 @@ class Jobs:
                 continue
             if (place / ASK).exists() and not _is_over(place):
                 continue
-            if (place / DONE).exists():
-                self.results.remove(_read(place / DONE)["file"])
+            try:
+                if (place / DONE).exists():
+                    self.results.remove(_read(place / DONE)["file"])
+            except Exception as error:  # the store is away: another time
+                log.warning("the result of job %s cannot be removed (%s)", place.name, error)
+                continue
             shutil.rmtree(place, ignore_errors=True)
 
     def _kept(self, id: str, owner: str) -> tuple[Path, dict[str, Any]]:

@@ -1,4 +1,7 @@
+import contextlib
 import io
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -6,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import uvicorn
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
@@ -68,6 +73,21 @@ def make(limits: Limits = LIMITS, keys: Keys | None = None, jobs=None, sources=(
     if jobs is not None:
         parts.jobs = jobs(service)
     return parts, source
+
+
+@contextlib.contextmanager
+def answering(parts: Parts, app: FastAPI | None = None) -> Iterator[str]:
+    """The address, over a real socket, of a server with these parts."""
+    server = uvicorn.Server(uvicorn.Config(app or make_app(parts), port=0, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(60)
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import time
 from collections import Counter
 
 import fsspec
+import httpx
 import pytest
-from serving.conftest import decoded, encoded, make, picture
+from serving.conftest import answering, decoded, encoded, make, picture
 from serving.test_jobs import wait
 from starlette.testclient import TestClient
 
@@ -40,7 +41,7 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def send(client: TestClient, count: int, first: int = 0) -> list[str]:
+def send(client: httpx.Client, count: int, first: int = 0) -> list[str]:
     answers = [client.post("/v1/jobs", content=encoded(picture(8, 8, seed=first + each))) for each in range(count)]
     assert [answer.status_code for answer in answers] == [202] * count, answers[0].text
     return [answer.json()["id"] for answer in answers]
@@ -102,6 +103,60 @@ def test_results_may_lie_in_an_object_store(tmp_path, kind):
         fs.rm(f"{place}/{id}.png")
         gone = client.get(f"/v1/jobs/{id}/result")
         assert (gone.status_code, gone.json()["type"]) == (404, "urn:srlab:problem:job")
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """An S3 server on the loopback that nobody here wrote, which can be switched off and on and keeps its objects."""
+    pytest.importorskip("s3fs", reason="needs s3fs: pip install 'sr-lab[s3]'")
+    moto = pytest.importorskip("moto.server", reason="needs moto: pip install 'moto[server]'")
+    port = free_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with contextlib.ExitStack() as servers:
+
+        def switch(on: bool) -> None:
+            servers.close()
+            if on:
+                server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+                server.start()
+                servers.callback(server.stop)
+
+        switch(on=True)
+        fsspec.filesystem("s3", skip_instance_cache=True).mkdir("results")
+        yield switch
+
+
+def test_jobs_end_in_s3_whatever_that_does_meanwhile(tmp_path, s3, monkeypatch):
+    monkeypatch.setattr("sr_lab.serving.job_results.FIRST_WAIT", 0.05)
+    settings = JobSettings(folder=str(tmp_path), results=f"s3://results/{tmp_path.name}")
+    parts, _ = make(jobs=settings)
+    restored, restore = [], parts.service.restore
+    monkeypatch.setattr(parts.service, "restore", lambda ask, data: restored.append(ask.id[:32]) or restore(ask, data))
+    with answering(parts) as address, httpx.Client(base_url=address, timeout=60) as client:
+        (first,) = send(client, 1)
+        wait(client, first)
+        image = client.get(f"/v1/jobs/{first}/result")
+        assert decoded(image.content).shape == (16, 16, 3)
+        s3(on=False)
+        gone = client.get(f"/v1/jobs/{first}/result")
+        assert (gone.status_code, gone.json()["type"]) == (503, "urn:srlab:problem:store")
+        assert gone.headers["retry-after"]
+        ids = send(client, 2, first=1)  # taken all the same
+        while not (tmp_path / ids[0] / "made.json").is_file():
+            time.sleep(0.01)
+        assert [client.get(f"/v1/jobs/{id}").json()["state"] for id in ids] == ["begun", "waiting"]
+        s3(on=True)
+        assert client.get(f"/v1/jobs/{first}/result").content == image.content
+        for id in ids:
+            wait(client, id)
+            assert decoded(client.get(f"/v1/jobs/{id}/result").content).shape == (16, 16, 3)
+    assert restored == [first, *ids]  # each once
+    found = fsspec.filesystem("s3", skip_instance_cache=True).ls(f"results/{tmp_path.name}", detail=False)
+    assert sorted(path.rpartition("/")[2] for path in found) == sorted(f"{id}.png" for id in restored)
 
 
 def test_a_clock_that_jumps_ages_no_job_and_no_request(tmp_path, monkeypatch):

@@ -4,20 +4,21 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 
+import httpx
 import numpy as np
 from serving.conftest import decoded, encoded, make, picture
 from starlette.testclient import TestClient
 
+from sr_lab.serving import job_results
 from sr_lab.serving.app import make_app
 from sr_lab.serving.asking import Ask
 from sr_lab.serving.jobs import MOST_TRIES, JobSettings
 from sr_lab.serving.limits import Limits
 
 
-def wait(client: TestClient, id: str, state: str = "done"):
+def wait(client: httpx.Client, id: str, state: str = "done"):
     for _ in range(3000):
         told = client.get(f"/v1/jobs/{id}").json()
         if told["state"] == state:
@@ -62,7 +63,7 @@ KILLED = """
     for number in range(3):
         jobs.send(Ask(id=str(number), format="npy"), encoded(picture(seed=number)), str(number))
     jobs.do(jobs.queue.take())
-    jobs.results.write_bytes = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # in the middle of the second
+    jobs.results.store.write_bytes = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # in the middle of the second
     jobs.do(jobs.queue.take())
 """
 
@@ -133,21 +134,82 @@ def test_a_disk_that_is_gone_takes_no_job_and_loses_none(tmp_path, monkeypatch):
         assert wait(client, client.post("/v1/jobs", content=encoded(picture(9, 9))).json()["id"])
 
 
-def test_a_result_that_cannot_be_stored_is_stored_when_it_can(tmp_path, monkeypatch):
+class Away:
+    """A store's writing that fails so many times, each in words of its own, and what restores for it, counted."""
+
+    def __init__(self, parts, monkeypatch, failures: int) -> None:
+        self.failures, self.restored, self.failed = failures, [], 0
+        store, restore = parts.jobs.results.store, parts.service.restore
+        self._write = store.write_bytes
+        monkeypatch.setattr(store, "write_bytes", self.write)
+        monkeypatch.setattr(
+            parts.service, "restore", lambda ask, data: self.restored.append(ask.id) or restore(ask, data)
+        )
+        monkeypatch.setattr("sr_lab.serving.job_results.FIRST_WAIT", 0.001)
+
+    def write(self, name: str, content: bytes) -> None:
+        if self.failed < self.failures:
+            self.failed += 1
+            raise (OSError(errno.EROFS, "Read-only file system"), RuntimeError("no answer"))[self.failed % 2]
+        self._write(name, content)
+
+
+def test_a_result_that_cannot_be_stored_is_computed_once_and_stored_when_it_can(tmp_path, monkeypatch):
     parts, _ = make(jobs=JobSettings(folder=str(tmp_path)))
-    store, failed = parts.jobs.results, threading.Event()
-
-    def fails(*_: object) -> None:
-        failed.set()
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr(store, "write_bytes", fails)
+    waits, stop = [], parts.jobs._stop
+    monkeypatch.setattr("sr_lab.serving.job_results.MOST_WAIT", 0.004)
+    monkeypatch.setattr(stop, "wait", lambda seconds, wait=stop.wait: waits.append(seconds) or wait(seconds))
+    away = Away(parts, monkeypatch, failures=2 * MOST_TRIES)  # more often than a job is tried that ends its server
     with TestClient(make_app(parts), raise_server_exceptions=False) as client:
+        ids = [client.post("/v1/jobs", content=encoded(picture(9, 9, seed=seed))).json()["id"] for seed in range(2)]
+        for id in ids:
+            wait(client, id)
+            assert decoded(client.get(f"/v1/jobs/{id}/result").content).shape == (18, 18, 3)
+    assert away.failed == away.failures
+    assert sorted(away.restored) == sorted(f"{id}.1" for id in ids)  # each once, at its first try
+    assert [each for each in waits if each < 0.1] == [0.001, 0.002, 0.004, 0.004, 0.004, 0.004]
+    assert not list(tmp_path.glob("*/made*"))
+    assert not list(tmp_path.glob("*/low"))
+
+
+def test_a_server_that_ends_before_its_store_comes_back_leaves_the_image_to_the_next(tmp_path, monkeypatch):
+    parts, _ = make(jobs=JobSettings(folder=str(tmp_path)))
+    away = Away(parts, monkeypatch, failures=10**6)
+    with TestClient(make_app(parts)) as client:
         id = client.post("/v1/jobs", content=encoded(picture(9, 9))).json()["id"]
-        for _ in range(MOST_TRIES + 1):  # more often than a job is tried that ends its server
-            assert failed.wait(60)
-            failed.clear()
+        for _ in range(3000):
+            if (tmp_path / id / "made.json").is_file():
+                break
+            time.sleep(0.02)
         assert client.get(f"/v1/jobs/{id}").json()["state"] == "begun"
-        monkeypatch.undo()
+        assert client.get(f"/v1/jobs/{id}/result").status_code == 409
+    monkeypatch.undo()
+    (tmp_path / id / "tries").write_text(str(MOST_TRIES))  # however often servers have ended since
+    assert away.restored == [f"{id}.1"]
+    parts, _ = make(jobs=JobSettings(folder=str(tmp_path)))
+    again = Away(parts, monkeypatch, failures=0)
+    with TestClient(make_app(parts)) as client:
         wait(client, id)
-        assert client.get(f"/v1/jobs/{id}/result").status_code == 200
+        assert decoded(client.get(f"/v1/jobs/{id}/result").content).shape == (18, 18, 3)
+    assert again.restored == []
+    assert not list(tmp_path.glob("*/made*"))
+
+
+def test_an_image_that_no_disk_takes_is_kept_in_memory(tmp_path, monkeypatch):
+    parts, _ = make(jobs=JobSettings(folder=str(tmp_path)))
+    full = OSError(errno.ENOSPC, "No space left on device")
+    left = [3]
+
+    def fails(path, content, write=job_results.write_bytes):
+        if left[0] and path.name in ("done.json", "made"):
+            left[0] -= 1
+            raise full
+        write(path, content)
+
+    monkeypatch.setattr("sr_lab.serving.job_results.write_bytes", fails)
+    away = Away(parts, monkeypatch, failures=0)
+    with TestClient(make_app(parts)) as client:
+        id = client.post("/v1/jobs", content=encoded(picture(9, 9))).json()["id"]
+        wait(client, id)
+        assert decoded(client.get(f"/v1/jobs/{id}/result").content).shape == (18, 18, 3)
+    assert (left, away.restored) == ([0], [f"{id}.1"])

@@ -1,14 +1,11 @@
 """The page in a browser: a picture is restored and shown before and after, by the server and by the browser itself."""
 
-import contextlib
 import itertools
 import threading
-import time
 
 import browser
 import pytest
-import uvicorn
-from serving.conftest import make
+from serving.conftest import answering, make
 from web import web_folder
 
 from sr_lab.cli import main
@@ -30,21 +27,6 @@ SEND = """(async () => {
 
 
 NEEDS_CHROMIUM = pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium: apt install chromium")
-
-
-@contextlib.contextmanager
-def answering(parts, app=None):
-    """The address of a server with these parts."""
-    server = uvicorn.Server(uvicorn.Config(app or make_app(parts), port=0, log_config=None))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    finally:
-        server.should_exit = True
-        thread.join(60)
 
 
 @NEEDS_CHROMIUM

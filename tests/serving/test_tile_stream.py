@@ -9,8 +9,7 @@ from email.parser import BytesParser
 
 import numpy as np
 import pytest
-from serving.conftest import Fixed, decoded, encoded, make, picture
-from serving.test_page import answering
+from serving.conftest import Fixed, answering, decoded, encoded, make, picture
 from starlette.testclient import TestClient
 
 from sr_lab.serving.app import make_app
@@ -88,7 +87,7 @@ def test_a_client_that_leaves_between_two_tiles_has_the_others_dropped():
 
     model.restorer.piece = waiting
     with answering(parts) as address:
-        connection = http.client.HTTPConnection(address.removeprefix("http://").rstrip("/"), timeout=120)
+        connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=120)
         connection.request("POST", f"{ROUTE}?tier=best", encoded(picture(90, 90)))
         answer = connection.getresponse()
         assert answer.status == 200

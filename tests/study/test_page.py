@@ -2,8 +2,6 @@
 
 import base64
 import json
-import threading
-import time
 
 import browser
 import pytest
@@ -115,37 +113,28 @@ def test_a_study_from_a_file(tmp_path, make_study):
 
 
 def test_a_study_over_http(tmp_path, make_study):
-    import uvicorn
-    from serving.conftest import make
+    from serving.conftest import answering, make
 
-    from sr_lab.serving.app import make_app
     from sr_lab.serving.studies import StudyDesk
 
     made = make_study(tmp_path / "study", display="side")
     parts, _ = make()
     parts.study = StudyDesk(made.folder)
-    server = uvicorn.Server(uvicorn.Config(make_app(parts), port=0, log_config=None))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    later = study.more(made.folder, raters=1)  # while it is served
-    with browser.browser(tmp_path / "profile") as page:
-        for code, order in ((made.codes[1], ("original", "secret-net", "bicubic", "blur")),
-                            (later.codes[0], ("original", "bicubic", "secret-net", "blur"))):  # fmt: skip
-            page.open(f"http://127.0.0.1:{port}/study/?again#code={code}")
-            begin(page, code)
-            assert rate(page, later.plan, order) == made.trials
-            wait(page, "state.sent === state.ballots.length")
-            assert "have arrived" in page.evaluate("$('endText').textContent")
-            page.open("about:blank")
-        page.open(f"http://127.0.0.1:{port}/study/")
-        page.evaluate("$('code').value = '001-aaaaaa'; $('begin').click()")
-        wait(page, "!$('startAlert').hidden")
-        assert "does not know" in page.evaluate("$('startAlert').textContent")
-    server.should_exit = True
-    thread.join(30)
+    with answering(parts) as address:
+        later = study.more(made.folder, raters=1)  # while it is served
+        with browser.browser(tmp_path / "profile") as page:
+            for code, order in ((made.codes[1], ("original", "secret-net", "bicubic", "blur")),
+                                (later.codes[0], ("original", "bicubic", "secret-net", "blur"))):  # fmt: skip
+                page.open(f"{address}/study/?again#code={code}")
+                begin(page, code)
+                assert rate(page, later.plan, order) == made.trials
+                wait(page, "state.sent === state.ballots.length")
+                assert "have arrived" in page.evaluate("$('endText').textContent")
+                page.open("about:blank")
+            page.open(f"{address}/study/")
+            page.evaluate("$('code').value = '001-aaaaaa'; $('begin').click()")
+            wait(page, "!$('startAlert').hidden")
+            assert "does not know" in page.evaluate("$('startAlert').textContent")
     plan = Plan.read(made.folder)
     ballots, refused = read_answers(made.folder, plan)
     assert (len(ballots), refused) == (2 * made.trials, [])

@@ -15,12 +15,26 @@ def shipped_models() -> list[str]:
     return sorted(folder.name for folder in MODELS.iterdir() if (folder / "metadata.json").is_file())
 
 
+def shipped_scales(name: str) -> list[int]:
+    """Enlargement factors for which a model is shipped, ascending; none where ``name`` is not that of one.
+
+    Args:
+        name: The model without its scale, as ``edge``.
+
+    >>> shipped_scales("edge"), shipped_scales("edge_x4"), shipped_scales("bicubic")
+    ([2, 3, 4], [], [])
+    """
+    models = (model.rpartition("_x") for model in shipped_models())
+    return sorted(int(scale) for family, _, scale in models if family == name)
+
+
 def find_shipped(name: str, *, scale: int | None = None) -> Path | None:
     """The folder of a shipped model.
 
     Args:
         name: The model with its scale (``edge_x4``), or without it (``edge``).
-        scale: Enlargement factor that is wanted where ``name`` does not say it; None is 4.
+        scale: Enlargement factor that is wanted where ``name`` does not say it; None is 4, or the only
+            one that there is.
 
     Returns:
         The artefact's folder; None where ``name`` is not the name of a shipped model.
@@ -33,13 +47,13 @@ def find_shipped(name: str, *, scale: int | None = None) -> Path | None:
     >>> find_shipped("runs/photos/best") is None
     True
     """
-    known = shipped_models()
-    if name in known:
+    if name in shipped_models():
         return MODELS / name
-    scales = [each.rpartition("_x")[2] for each in known if each.rpartition("_x")[0] == name]
+    scales = shipped_scales(name)
     if not scales:
         return None
-    wanted = DEFAULT_SCALE if scale is None else scale
-    if str(wanted) not in scales:
-        raise ValueError(f"{name} is shipped for scale {', '.join(scales)}, and scale={wanted} is asked for")
+    wanted = scale if scale is not None else scales[0] if len(scales) == 1 else DEFAULT_SCALE
+    if wanted not in scales:
+        told = ", ".join(map(str, scales))
+        raise ValueError(f"{name} is shipped for scale {told}, and scale={wanted} is asked for")
     return MODELS / f"{name}_x{wanted}"

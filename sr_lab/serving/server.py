@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import uvicorn
 
+from sr_lab.artefacts.shipped import shipped_scales
 from sr_lab.base.signals import Asked, deferred
 from sr_lab.serving.answering import Parts
 from sr_lab.serving.app import make_admin_app, make_app
@@ -53,8 +54,8 @@ class Models:
         name: Registered model whose alias is followed; or, with ``restorer``, what clients call that.
         restorer: A restorer instead of a registered model, as ``load_restorer`` takes it.
         alias: What is followed.
-        scale: Enlargement factor of ``restorer``, where it has several (bicubic, ``edge``) or to be refused if it has
-            another.
+        scale: Enlargement factor of ``restorer``, where it has several (bicubic, shipped models as ``edge``) or to be
+            refused if it has another.
         fast: Restorer of the tier ``fast``; None: there is no such tier.
         conservative: Restorer whose image replaces one that the guard refuses.
         more: Further restorers by the names that clients call them; loaded when they are first asked for.
@@ -105,7 +106,7 @@ class Models:
         """The further models; those that have several scales take the first model's."""
         given = {FAST: self.fast, CONSERVATIVE: self.conservative, **self.more}
         return [
-            self._restorer(name, restorer, scale if restorer in ("bicubic", "edge") else None)
+            self._restorer(name, restorer, scale if _has_scales(restorer) else None)
             for name, restorer in given.items()
             if restorer is not None
         ]
@@ -121,6 +122,11 @@ class Models:
             name=name, restorer=restorer, scale=scale, device=self.device, tracking_uri=self.tracking_uri,
             tile=self.tile, seed=self.seed, engine=self.engine,
         )  # fmt: skip
+
+
+def _has_scales(restorer: str) -> bool:
+    """Whether a restorer enlarges by several factors."""
+    return restorer == "bicubic" or len(shipped_scales(restorer)) > 1
 
 
 def _is_alias(restorer: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sr_lab.artefacts.shipped import DEFAULT_SCALE, shipped_models
+from sr_lab.artefacts.shipped import DEFAULT_SCALE, shipped_scales
 from sr_lab.base.compute import Here, Mapper, spread
 from sr_lab.base.words import counted
 from sr_lab.data.stores import Store
@@ -209,10 +209,7 @@ def network_scale(
         raise ValueError(f"scale={wanted} must be a positive number")
     if name == "bicubic":
         return 1 if wanted is None else wanted
-    scales = sorted(
-        int(scale) for model in shipped_models() for family, _, scale in [model.rpartition("_x")] if family == name
-    )
-    if scales:
+    if scales := shipped_scales(name):
         enough = [scale for scale in scales if scale >= (wanted or DEFAULT_SCALE)]
         return enough[0] if enough else scales[-1]
     if (told := told_scale(name)) is not None:

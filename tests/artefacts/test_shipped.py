@@ -32,6 +32,7 @@ def test_edge_is_found_by_its_name_and_scale() -> None:
     restorer = load_restorer("edge", scale=4, device="cpu")
     assert restorer(torch.rand(1, 3, 8, 9)).shape == (1, 3, 32, 36)
     assert find_shipped("edge") == find_shipped("edge", scale=4) == find_shipped("edge_x4")
+    assert find_shipped("live") == find_shipped("live_x2")  # the only scale that there is
     assert find_shipped("edgy") is None
     with pytest.raises(ValueError, match=r"edge is shipped for scale .*4, and scale=7 is asked for"):
         load_restorer("edge", scale=7)

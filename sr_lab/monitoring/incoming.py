@@ -151,8 +151,13 @@ class IncomingStore:
 
     def latest(self) -> Profile | None:
         """The last complete window; None before the first."""
+        return next(iter(self.windows(1)), None)
+
+    def windows(self, num: int) -> list[Profile]:
+        """The last complete windows that are kept, the newest first; at most ``num``."""
         end = self.num_images // self.window * self.window
-        return None if end == 0 else self._profile(end - self.window, end)
+        ends = range(end, max(end - min(num, self.num_windows) * self.window, 0), -self.window)
+        return [self._profile(each - self.window, each) for each in ends]
 
     def _profile(self, after: int, upto: int) -> Profile:
         with self._lock:

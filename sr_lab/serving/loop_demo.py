@@ -27,13 +27,15 @@ from sr_lab.metrics.psnr import psnr
 from sr_lab.serving.clients import Answered, Clients, ask
 from sr_lab.serving.incoming import PROBES
 from sr_lab.serving.keys import new_key
-from sr_lab.serving.staging import SRLAB, Observer, Seen, address_in, process
+from sr_lab.serving.staging import SRLAB, Observer, Seen, TooLateError, address_in, process
 from sr_lab.workflows.drifting import SCALE, Condition, Photos
 
 __all__ = ["Act", "Condition", "Golden", "Performance", "perform"]
 
 Pixels = NDArray[np.uint8]
 NUM_CLIENTS = 120
+RECOVERY_SECONDS = 600.0
+"""Longest time after a promotion in which a window without drift has to be seen."""
 _TITLES = ("The images change, and the model follows", "The retraining goes wrong, and nothing happens")
 
 
@@ -68,6 +70,7 @@ class Act:
         after: The same afterwards.
         events: When something was first seen, and what, in order.
         outcome: How the retraining ended.
+        recovered: Whether, after a promotion, a window without drift was seen.
         steps: What the registry recorded: time and sentence.
         pages: The reports of it: what they show, and their files.
         seconds: How long it took.
@@ -80,6 +83,7 @@ class Act:
     after: list[Golden] = field(default_factory=list)
     events: list[tuple[float, str]] = field(default_factory=list)
     outcome: str = ""
+    recovered: bool = False
     steps: list[tuple[str, str]] = field(default_factory=list)
     pages: list[tuple[str, Path]] = field(default_factory=list)
     seconds: float = 0.0
@@ -121,6 +125,7 @@ class Performance:
         first, second = self.acts
         return (
             first.outcome == "promoted"
+            and first.recovered
             and second.outcome in ("rejected", "stopped")
             and second.unchanged
             and self.num_lost == 0
@@ -231,8 +236,13 @@ class _Stage:
                 following(seen)
                 return seen.version == version and not seen.alarm and _compared(seen)
 
-            quiet = observer.until(recovered, what="a quiet window", seconds=self.seconds)
-            following.note(quiet, "the indicators have recovered: a window without drift")
+            try:
+                quiet = observer.until(recovered, what="a window without drift", seconds=RECOVERY_SECONDS)
+            except TooLateError as late:
+                following.note(observer.seen[-1], f"the indicators have not recovered: {late}")
+            else:
+                act.recovered = True
+                following.note(quiet, "the indicators have recovered: a window without drift")
         act.after = [self.known.ask(each) for each in conditions]
         act.steps = observer.steps(record)
         act.pages = _pages(self.output / "watch" / str(observer.ended()[-1]["name"]))
@@ -290,7 +300,8 @@ class _Known:
 
     def __init__(self, clients: Clients, key: str, holdout: Path) -> None:
         self.clients, self.key = clients, key
-        self.originals = [read_image(file)[:, :, :3] for file in list_images(holdout)]
+        originals = [read_image(file)[:, :, :3] for file in list_images(holdout)]
+        self.originals = sorted(originals, key=lambda image: not np.ptp(image, axis=2).any())  # shown is one in colour
         self.protocol = YCrop()
 
     def ask(self, condition: Condition) -> Golden:
@@ -323,7 +334,7 @@ class _Known:
 
 
 def _tensor(image: NDArray[Any]) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
 
 
 def _keys(file: Path) -> list[str]:
@@ -360,6 +371,7 @@ def write_facts(done: Performance, file: Path) -> None:
                     "title": act.title,
                     "condition": act.condition.text,
                     "outcome": act.outcome,
+                    "recovered": act.recovered,
                     "seconds": round(act.seconds, 1),
                     "events": [[round(moment - act.changed, 1), text] for moment, text in act.events],
                     "steps": [[when, text] for when, text in act.steps],

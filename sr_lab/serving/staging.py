@@ -70,6 +70,10 @@ def address_in(log: Path, child: subprocess.Popen[bytes], *, seconds: float = 60
     raise RuntimeError(f"the service did not answer within {seconds:g} s: see {log}")
 
 
+class TooLateError(RuntimeError):
+    """Something did not come about in time."""
+
+
 @dataclass
 class Seen:
     """What was seen at a moment.
@@ -129,7 +133,8 @@ class Observer:
         """Looks until something holds.
 
         Raises:
-            RuntimeError: If it does not in time, or the process that should bring it about has ended.
+            TooLateError: If it does not in time.
+            RuntimeError: If the process that should bring it about has ended.
         """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -139,7 +144,7 @@ class Observer:
             if child is not None and child.poll() is not None:
                 raise RuntimeError(f"while waiting for {what} a process ended with {child.returncode}")
             threading.Event().wait(self.every)
-        raise RuntimeError(f"{what}: not within {seconds:g} s")
+        raise TooLateError(f"{what}: not within {seconds:g} s")
 
     def summary(self) -> dict[str, Any]:
         """The watcher's last pass; empty before the first."""

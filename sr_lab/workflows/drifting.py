@@ -16,6 +16,7 @@ from sr_lab.images import list_images, read_image, resize_bicubic_uint8, write_i
 __all__ = ["SCALE", "Condition", "Photos", "blurred_photos", "make_holdout", "make_inputs", "make_reference"]
 
 SCALE, SIDE = 2, 64
+_GREY = ("camera", "brick", "grass", "gravel", "coins", "moon")
 
 
 def make_inputs(output: Path, *, noise: float, quality: int) -> tuple[Path, Path, Path, Path]:
@@ -51,11 +52,18 @@ def make_inputs(output: Path, *, noise: float, quality: int) -> tuple[Path, Path
 
 
 def make_holdout(folder: Path, *, random: np.random.Generator | None = None) -> None:
-    """Originals of the photos that nothing is trained on, by scene: crops of 128 x 128 pixels."""
+    """Originals of the photos that nothing is trained on, by scene: crops of 128 x 128 pixels.
+
+    They are the test split and grey photos of scikit-image: of the split's three scenes alone, chance decides the gate.
+    """
+    from skimage import data
+
     random = random or np.random.default_rng(0)
-    for file in list_images(Path("data/photos/test")):
-        for index, crop in enumerate(_crops(read_image(file), SCALE * SIDE, most=6, random=random)):
-            write_image(folder / file.stem / f"{index}.png", crop)
+    scenes = {file.stem: read_image(file) for file in list_images(Path("data/photos/test"))}
+    scenes |= {name: np.repeat(getattr(data, name)()[..., None], 3, axis=2) for name in _GREY}
+    for name, image in scenes.items():
+        for index, crop in enumerate(_crops(image, SCALE * SIDE, most=6, random=random)):
+            write_image(folder / name / f"{index}.png", crop)
 
 
 @dataclass(frozen=True, kw_only=True)

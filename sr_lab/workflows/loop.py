@@ -182,7 +182,11 @@ def require_images(file: Path) -> None:
 
 
 def registered(material: Material, *, name: str, tracking_uri: str, register: Callable[[Path], object]) -> None:
-    """Registers the candidate, with the images that it was made for as its reference; once, however often called."""
+    """Registers the candidate, with the images that it was made for as its reference; once, however often called.
+
+    Those are of the window whose degradation was estimated, and not of the newest one: should the images have changed
+    again since, a reference of the newest ones would hide it.
+    """
     sync(directory=material.run)  # where the training was killed before everything was sent
     register(material.run)
     version = aliases(tracking_uri, name)[CANDIDATE]

@@ -14,6 +14,7 @@ from sr_lab.monitoring.incoming import IncomingStore
 from sr_lab.serving.rehearsal import make_version
 from sr_lab.serving.watch_faults import NAME, promote_by_hand
 from sr_lab.tracking.registry.references import keep_reference
+from sr_lab.workflows.watch import watch
 
 WINDOW = 20
 
@@ -99,6 +100,25 @@ def test_srlab_drift_reads_it_and_makes_a_preset(store, reference: Profile, make
     assert "20 unreadable" in capsys.readouterr().out
     assert drift("stream=s.parquet") == 1
     assert "leave stream= and num_images= out" in capsys.readouterr().err
+
+
+def test_drift_is_settled_once_the_window_before_drifts_too(store, reference, make_folder, extractor, tmp_path):
+    write_profile(reference, tmp_path / "reference.parquet")
+
+    def settled(start: int, *folders: Path) -> tuple[bool, bool]:
+        for folder in folders:
+            fill(store, folder, extractor, start=start)
+            start += len(list_images(folder))
+        found = watch(tmp_path / "reference.parquet", store.path, report=tmp_path / "out", extractor=extractor, scale=2)
+        return found.alarm, found.settled
+
+    changed = {"quality": 40, "noise": 12.0}
+    assert settled(0, make_folder(80, 100, **changed)) == (True, True), "there was no other kind before"
+    assert settled(20, make_folder(0, 20)) == (False, True)
+    assert settled(40, make_folder(60, 66), make_folder(66, 80, **changed)) == (True, False)
+    found = store.windows(9)
+    assert [window.facts["source"] for window in found] == ["requests 41 to 60", "requests 21 to 40"]
+    assert settled(60, make_folder(80, 100, **changed)) == (True, True)
 
 
 def test_srlab_drift_takes_the_reference_that_is_kept_with_the_champion(

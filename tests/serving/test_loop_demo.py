@@ -81,7 +81,9 @@ def golden(version: str, psnr: float, text: str) -> Golden:
     )
 
 
-def performance(*, second: str = "rejected", status: int = 200, version: str = "2") -> Performance:
+def performance(
+    *, second: str = "rejected", status: int = 200, version: str = "2", recovered: bool = True
+) -> Performance:
     worse, worst = Condition(noise=12, quality=50), Condition(quality=20)
     acts = [Act(title="one", condition=worse), Act(title="two", condition=worst)]
     acts[0].before = [golden("1", 24.0, worse.text), golden("1", 28.0, "PNG")]
@@ -94,6 +96,7 @@ def performance(*, second: str = "rejected", status: int = 200, version: str = "
         act.events += [(act.changed + 70, "the service swaps: version 2 answers")]
         act.steps = [("2001-09-09T01:46:40+00:00", "version 2 is champion")]
     acts[0].outcome, acts[1].outcome = "promoted", second
+    acts[0].recovered = recovered
     shifts = {"noise": 2.0, "quality": 3.0, "blockiness": 1.0}
     seen = [
         Seen(
@@ -119,7 +122,7 @@ def test_the_page_tells_the_whole_story_and_stands_alone(tmp_path: Path):
     assert facts["acts"][1]["answers are the same bytes"] is True
 
 
-@pytest.mark.parametrize("wrong", [{"second": "promoted"}, {"status": 0}, {"version": "3"}])
+@pytest.mark.parametrize("wrong", [{"second": "promoted"}, {"status": 0}, {"version": "3"}, {"recovered": False}])
 def test_it_has_not_closed_where_anything_ends_otherwise(wrong, tmp_path):
     done = performance(**wrong)
     assert not done.closed

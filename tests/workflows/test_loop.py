@@ -43,7 +43,7 @@ class World:
         self, folder: Path, patch: pytest.MonkeyPatch, *, outcome: str = "promote", drift: bool = True
     ) -> None:
         self.folder, self.outcome, self.drift = folder, outcome, drift
-        self.hits, self.fatal, self.time = 0, 0, 1e6
+        self.hits, self.fatal, self.time, self.settled = 0, 0, 1e6, True
         self.random = np.random.default_rng(0)
         self.calls: list[str] = []
         self.references: dict[int, bytes] = {}
@@ -87,7 +87,7 @@ class World:
         finding = SimpleNamespace(p_value=0.001, changes=[])
         return SimpleNamespace(
             alarm=self.drift, new=self.drift, trainable=True, unusable=False, headline="drift", lines=[],
-            finding=finding,
+            finding=finding, settled=self.settled,
         )  # fmt: skip
 
     def train(self, material: retrain.Material) -> None:
@@ -237,6 +237,18 @@ def test_the_same_drift_does_not_start_twice(tmp_path, monkeypatch):
     assert (found.outcome, found.exit_code) == ("not allowed", 6)
     assert any("cool-down: the last retraining was 0.0 hours ago" in line for line in found.said)
     assert world.calls.count("train") == 1
+
+
+def test_a_window_that_may_hold_images_of_before_starts_nothing(tmp_path, monkeypatch):
+    world = World(tmp_path / "w", monkeypatch)
+    world.settled = False
+    found = world.once()
+    assert (found.outcome, found.exit_code, found.facts["drift"]["alarm"]) == ("quiet", 0, True)
+    assert "the next one decides" in found.said[-1]
+    assert world.calls == ["look"]
+    world.settled = True
+    assert world.once().exit_code == 75
+    assert world.references == {2: b"the new images"}
 
 
 def test_each_pass_leaves_a_summary_for_machines(tmp_path, monkeypatch):

@@ -287,6 +287,11 @@ def _look(
     found = look(artefact, latest / "drift")
     if not found.alarm:
         return Retraining(outcome="quiet", drift=found)
+    if not found.settled:
+        return Retraining(
+            outcome="quiet", drift=found,
+            reasons=("drift began in this window, which may hold images of before: the next one decides",),
+        )  # fmt: skip
     seconds = seconds_per_step(artefact.network, crop=cost.crop, batch_size=cost.batch_size, device=cost.device)
     now = utc_now()
     verdict = should_retrain(

@@ -33,12 +33,16 @@ class DriftResult:
         current: The features of the images that were looked at.
         preset: A degradation that imitates the images, as YAML; None without drift.
         report: Folder of ``drift.html``, ``drift.json``, ``drift.png``, ``current.parquet`` and ``preset.yaml``.
+        settled: Whether the drift is more than a window old, so that no image of before the change is in this one.
+            False only for what a service keeps, where the window before was as it should be: half of this one may be
+            old images, to which neither a preset should be fitted nor a later window compared.
     """
 
     finding: Finding
     current: Profile
     preset: str | None
     report: Path
+    settled: bool = True
 
     @property
     def alarm(self) -> bool:
@@ -173,7 +177,7 @@ def watch(
         ready = look.window(checks, state, num_images=num_images)
     else:
         ready = look.stream(Stream(alpha=alpha, seed=seed), stream)
-    with ready as (found, finding, asked):
+    with ready as (found, finding, settled, asked):
         text = None
         if finding.drifted and found.estimates:
             text = preset(fit_estimates(found.estimates), scale=scale, source=current.name)
@@ -184,7 +188,7 @@ def watch(
         if text is not None:
             write_text(report / PRESET, text)
         write_report(finding, profile, found, report, folder=current, preset=text, num_pictures=num_pictures)
-        result = DriftResult(finding=finding, current=found, preset=text, report=report)
+        result = DriftResult(finding=finding, current=found, preset=text, report=report, settled=settled)
         asked.raise_if_asked(f"the look was finished first ({finding.headline}); report: {result.page}")
     return result
 

@@ -48,8 +48,8 @@ class Look:
     @contextmanager
     def window(
         self, rules: RepeatedChecks, state: Path | None, *, num_images: int | None
-    ) -> Iterator[tuple[Profile, Finding, Asked]]:
-        """All images of the folder as one window: one check, or the next of many."""
+    ) -> Iterator[tuple[Profile, Finding, bool, Asked]]:
+        """All images of the folder as one window: one check, or the next of many; and whether its drift is settled."""
         if rules.level < 1 / (self.num_permutations + 1):
             raise ValueError(
                 f"num_permutations={self.num_permutations} cannot reach the level {rules.level:.2g} of a check: give "
@@ -61,8 +61,9 @@ class Look:
                 read_checks(state, reference=key)
         with told("drift", self.progress) as tell, interruptible(state):
             if self.extractor is None:
-                current = _last_window(self.folder)
+                current, before = _last_windows(self.folder)
             else:
+                before = None
                 current = measure_folder(
                     self.folder,
                     self.extractor,
@@ -73,7 +74,8 @@ class Look:
                 )
         with deferred() as asked:
             drift, checks, usable = self.checked(current, rules, state)
-            yield current, Finding.of_window(drift, checks, rules, usable), asked
+            settled = not checks[-1].alarm or self._settled(before, rules)
+            yield current, Finding.of_window(drift, checks, rules, usable), settled, asked
 
     def checked(
         self, current: Profile, rules: RepeatedChecks, state: Path | None
@@ -101,7 +103,7 @@ class Look:
         return drift, checks, usable
 
     @contextmanager
-    def stream(self, bets: Stream, state: Path) -> Iterator[tuple[Profile, Finding, Asked]]:
+    def stream(self, bets: Stream, state: Path) -> Iterator[tuple[Profile, Finding, bool, Asked]]:
         """The images of the folder that the stream has not seen, one after the other, after those that it has.
 
         Explained and shown are the new ones, and some before them where they are few.
@@ -149,8 +151,18 @@ class Look:
                         num_new=len(added),
                         unusable_before=bool(past.get("unusable", False)),
                     ),
+                    True,
                     asked,
                 )
+
+    def _settled(self, before: Profile | None, rules: RepeatedChecks) -> bool:
+        """Whether the window before one that drifts drifts too: the later one holds no image of before the change.
+
+        True where there was no such window, or too few of its images could be used.
+        """
+        if before is None or len(before) < self.min_images:
+            return True
+        return self._compared(before, min_images=self.min_images).test.p_value <= rules.level
 
     def _usability(self, current: Profile) -> Usability:
         return usability(current, self.reference, max_unusable=self.max_unusable, min_images=self.min_images)
@@ -192,20 +204,20 @@ class NotEnoughError(SRLabError, ValueError):
     """A service has not sampled a window of images yet."""
 
 
-def _last_window(file: Path) -> Profile:
-    """The last complete window of what a service keeps.
+def _last_windows(file: Path) -> tuple[Profile, Profile | None]:
+    """The last complete window of what a service keeps, and that before it.
 
     Raises:
         NotEnoughError: If there is none yet.
     """
     with contextlib.closing(IncomingStore(file)) as store:
-        found = store.latest()
-        if found is None:
+        found = store.windows(2)
+        if not found:
             raise NotEnoughError(
                 f"{file} holds {counted(store.num_images, 'image')}, a window of the service {store.window}: wait for "
                 "more requests"
             )
-    return found
+    return found[0], found[1] if len(found) > 1 else None
 
 
 def check_workers(extractor: Extractor, workers: int) -> None:

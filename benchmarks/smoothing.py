@@ -73,8 +73,8 @@ def main() -> None:
         values = [f"{psnr(each, highs):.3f}" for each in (images, smooth)]
         values += [f"{warping_error(each, highs):.2f}" for each in (highs, images, smooth)]
         print(f"| {folder.name} | {' | '.join(values)} |", flush=True)
-    print("\n| noise | flicker of bicubic | each frame | smoothed | detail | detail, smoothed | PSNR-Y | smoothed |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("\n| noise | flicker of bicubic | each frame | smoothed | PSNR-Y | smoothed |")
+    print("|---|---|---|---|---|---|")
     high = read_image(list_images(clips[0])[0])[..., :3].astype(np.float32) / 255
     high = np.ascontiguousarray(high[: high.shape[0] // 8 * 8, : high.shape[1] // 8 * 8])
     still, generator = array(resize_bicubic(tensor(high), scale=0.25)), np.random.default_rng(0)
@@ -83,8 +83,7 @@ def main() -> None:
         lows = [(each.round().clip(0, 255) / 255).astype(np.float32) for each in noisy]
         images = [array(restore(tensor(low)).clamp(0, 1)) for low in lows]
         smooth, bases = smoothed(images, lows), [enlarged(low, (high.shape[0], high.shape[1])) for low in lows]
-        details = [[a - b for a, b in zip(each, bases, strict=True)] for each in (images, smooth)]
-        values = [f"{flicker(each):.2f}" for each in (bases, images, smooth, *details)]
+        values = [f"{flicker(each):.2f}" for each in (bases, images, smooth)]
         values += [f"{psnr(each[8:], [high] * 16):.2f}" for each in (images, smooth)]
         print(f"| {noise} | {' | '.join(values)} |", flush=True)
 

@@ -131,6 +131,10 @@ WHOLE = {
         {"size": (64, 400), "frames": 2}, but=("colours",), caution="does not tell its colour matrix"
     ),
     "10 bits": Whole({"pix_fmt": "yuv420p10le"}, then={"codec": "hevc", "pix_fmt": "yuv420p10le"}),
+    "tiny, of 10 bits": Whole(
+        {"size": (20, 16), "pix_fmt": "yuv420p10le", "codec": "libx264"},
+        then={"codec": "h264", "pix_fmt": "yuv420p10le"},
+    ),
     "4:2:2 of 10 bits": Whole({"pix_fmt": "yuv422p10le"}, then={"pix_fmt": "yuv422p10le"}),
     "4:4:4": Whole({"pix_fmt": "yuv444p"}, then={"pix_fmt": "yuv444p"}),
     "12 bits without loss": Whole(
@@ -360,6 +364,7 @@ UNFIT: dict[str, tuple[dict[str, Any], str, str, dict[str, Any], str]] = {
     "H.264 in webm": ({}, "mp4", "large.webm", {"codec": "h264"}, "hold no video of video.codec=h264"),
     "ProRes in mp4": ({"pix_fmt": "yuv422p10le"}, "mp4", "large.mp4", {"codec": "prores"}, "hold no video of"),
     "an unknown codec": ({}, "mp4", "large.mp4", {"codec": "h263"}, "one of h264, h265"),
+    "H.265 of tiny pictures": ({"size": (20, 16)}, "mp4", "large.mp4", {"codec": "h265"}, "less than 64 wide: give"),
     "a crf for ProRes": ({}, "mp4", "large.mov", {"codec": "prores", "crf": 3}, "prores has none"),
     "a crf too high": ({}, "mp4", "large.webm", {"crf": 99}, "does not take pictures of|crf"),
     "an unknown preset": ({}, "mp4", "large.mp4", {"preset": "warp"}, "preset warp"),

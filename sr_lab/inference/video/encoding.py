@@ -13,6 +13,8 @@ from sr_lab.inference.video.facts import Colours
 from sr_lab.inference.video.library import VideoError, load_av, reason
 
 Codec = Literal["h264", "h265", "av1", "vp9", "ffv1", "prores"]
+LEAST_H265 = 64
+"""Width below which x265 writes beyond its memory now and then, and ends the process (PyAV's wheel 18.1)."""
 THREADS = 4
 """Of an encoder, on every machine: what x264 and x265 write depends on it."""
 _GLOBAL_HEADER = 1 << 22
@@ -72,6 +74,11 @@ class EncoderSettings:
         Raises:
             VideoError: If the encoder does not take these settings.
         """
+        if self.codec == "h265" and self.width < LEAST_H265:
+            raise VideoError(
+                f"video.codec=h265: its encoder fails on pictures of {self.width}x{self.height}, which are less than "
+                f"{LEAST_H265} wide: give video.codec=h264"
+            )
         av = load_av()
         context = av.CodecContext.create(CODECS[self.codec].encoder, "w")
         self.fill(context)

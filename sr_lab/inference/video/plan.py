@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from sr_lab.inference.video.encoding import CODECS, Codec, EncoderSettings
+from sr_lab.inference.video.encoding import CODECS, LEAST_H265, Codec, EncoderSettings
 from sr_lab.inference.video.facts import Colours, Track, VideoFacts, open_video
 from sr_lab.inference.video.library import CONTAINERS, VideoError, load_av
 
@@ -51,7 +51,7 @@ def plan_video(
         facts: Of the input.
         output: A file; its suffix tells the container.
         size: Height and width of the enlarged picture.
-        codec: Of the picture; None for H.264, H.265 where samples have more than 8 bits, VP9 in WebM.
+        codec: Of the picture; None for H.264, H.265 where samples have more than 8 bits (if not tiny), VP9 in WebM.
         crf: Quality, lower is better; None for nearly transparent. FFV1 and ProRes take none.
         preset: Of the encoder; None for its middle one.
         deinterlace: Whether interlaced pictures are made whole ones.
@@ -68,7 +68,7 @@ def plan_video(
         )
     _check_kind(facts, deinterlace)
     cautions: list[str] = []
-    name = codec or _usual(suffix, facts)
+    name = codec or _usual(suffix, facts, size[1])
     if name not in CODECS:
         raise VideoError(f"video.codec={name}: one of {', '.join(CODECS)}")
     for key, value, usual in (("crf", crf, CODECS[name].crf), ("preset", preset, CODECS[name].preset)):
@@ -119,10 +119,10 @@ def _check_kind(facts: VideoFacts, deinterlace: bool) -> None:
         )
 
 
-def _usual(suffix: str, facts: VideoFacts) -> Codec:
+def _usual(suffix: str, facts: VideoFacts, width: int) -> Codec:
     if suffix == "webm":
         return "vp9"
-    return "h265" if facts.layout.bits > 8 else "h264"
+    return "h265" if facts.layout.bits > 8 and width >= LEAST_H265 else "h264"
 
 
 def _pix_fmt(facts: VideoFacts, codec: Codec, cautions: list[str]) -> str:

@@ -17,9 +17,9 @@ TEXTS = frozenset({
     "directory", "display", "engine", "estimate", "experiment", "fast", "folder", "format", "holdout", "host",
     "images", "initial", "input", "inputs", "intended_use", "interval", "kind", "label", "manifest", "mirror",
     "monitor", "name", "objective", "old", "output", "pairs", "people", "photos", "precision", "preview",
-    "private_key", "question", "reason", "reference", "replay", "report", "request", "restorer", "run", "settle",
-    "state", "storage", "stream", "study", "target", "title", "traces", "tracking_uri", "uri", "url", "web", "where",
-    "winner",
+    "private_key", "question", "reason", "reference", "refine", "replay", "report", "request", "restorer", "run",
+    "settle", "state", "storage", "stream", "study", "target", "title", "traces", "tracking_uri", "uri", "url", "web",
+    "where", "winner",
     "audit.exclude", "golden.check", "register.model", "report.seed", "report.sweep", "serve.audit",
 })  # fmt: skip
 """Keys of commands whose value is one text, whatever it looks like: a name, a place, a sentence."""

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Masks = Sequence[npt.NDArray[np.bool_]] | None
 MOST_RESIDUAL = 0.1
 """Low pixels of registration error from which on a burst is refused: at x4 that is 0.4 of a high pixel."""
 
@@ -75,11 +76,15 @@ def _side(length: int, shift: float, scale: int) -> Floats:
     return np.asarray(shifted.reshape(length // scale, scale, length).mean(axis=1), np.float32)
 
 
-def register(frames: Sequence[Floats]) -> tuple[list[tuple[float, float]], list[float]]:
+def register(
+    frames: Sequence[Floats], *, masks: Masks = None, names: Sequence[str] | None = None
+) -> tuple[list[tuple[float, float]], list[float]]:
     """Where each frame's scene lies relative to the first one's, by ECC (Evangelidis and Psarakis, PAMI 2008).
 
     Args:
         frames: (h, w), values in [0, 1].
+        masks: (h, w) of each: False where it shows something else, which has no say; None where all show the scene.
+        names: What each is called in messages; None: ``frame 0`` and so on.
 
     Returns:
         Shifts (right, down) in low pixels, as ``Sampling.of`` takes them, and for each the distance, in low pixels,
@@ -89,21 +94,21 @@ def register(frames: Sequence[Floats]) -> tuple[list[tuple[float, float]], list[
         ValueError: If a frame cannot be registered, or the halves disagree by more than a tenth of a low pixel.
     """
     shifts, residuals = [(0.0, 0.0)], [0.0]
-    for number, frame in enumerate(frames[1:], start=1):
+    filled = without_masked(frames, masks)
+    for number, frame in enumerate(filled[1:], start=1):
+        both = None if masks is None else _inside(masks[0] & masks[number])
+        middle, name = frame.shape[1] // 2, f"frame {number}" if names is None else names[number]
         try:
-            whole = _translation(frames[0], frame)
-            middle = frame.shape[1] // 2
-            halves = [
-                _translation(frames[0][:, part], frame[:, part]) for part in (slice(0, middle), slice(middle, None))
+            whole, *halves = [
+                _translation(filled[0][:, part], frame[:, part], None if both is None else both[:, part])
+                for part in (slice(None), slice(0, middle), slice(middle, None))
             ]
         except cv2.error as error:
-            raise ValueError(
-                f"frame {number} could not be registered: it does not show the first one's scene"
-            ) from error
+            raise ValueError(f"{name} could not be registered: it does not show the first one's scene") from error
         residual = math.dist(*halves) / 2
         if residual > MOST_RESIDUAL:
             raise ValueError(
-                f"frame {number}: its halves are moved apart by {2 * residual:.2f} low pixels, so it is no mere shift: "
+                f"{name}: its halves are moved apart by {2 * residual:.2f} low pixels, so it is no mere shift: "
                 "leave it out"
             )
         shifts.append(whole)
@@ -111,13 +116,37 @@ def register(frames: Sequence[Floats]) -> tuple[list[tuple[float, float]], list[
     return shifts, residuals
 
 
-def _translation(first: Floats, frame: Floats) -> tuple[float, float]:
+def without_masked(frames: Sequence[Floats], masks: Masks) -> list[Floats]:
+    """The frames, with what is masked replaced by the mean of the frames that see the place: what lay there is gone.
+
+    Where none does, it becomes the mean of all that is seen.
+
+    Args:
+        frames: (h, w) or (h, w, C).
+        masks: (h, w) of each, False where it is masked; None: the frames as they are.
+    """
+    if masks is None:
+        return list(frames)
+    fitting = [mask.reshape(*mask.shape, *[1] * (frame.ndim - 2)) for mask, frame in zip(masks, frames, strict=True)]
+    kept = [np.where(mask, frame, np.float32(0)) for mask, frame in zip(fitting, frames, strict=True)]
+    times = np.sum(fitting, axis=0).astype(np.float32)
+    total = np.sum(kept, axis=0)
+    mean = np.where(times > 0, total / np.maximum(times, 1), total.sum() / max(1.0, float((times + 0 * total).sum())))
+    return [np.asarray(np.where(mask, frame, mean), np.float32) for mask, frame in zip(fitting, frames, strict=True)]
+
+
+def _inside(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """The mask without the pixels that the registration, which blurs and moves, mixes with masked ones."""
+    inner = cv2.erode(mask.astype(np.uint8), np.ones((9, 9), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(inner, np.uint8)
+
+
+def _translation(first: Floats, frame: Floats, mask: Any = None) -> tuple[float, float]:
     warp = np.eye(2, 3, dtype=np.float32)
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 200, 1e-6)
-    mask: Any = None
-    _, found = cv2.findTransformECC(
-        np.ascontiguousarray(first), np.ascontiguousarray(frame), warp, cv2.MOTION_TRANSLATION, criteria, mask, 5
-    )
+    template, image = np.ascontiguousarray(first), np.ascontiguousarray(frame)
+    mask = None if mask is None else np.ascontiguousarray(mask)
+    _, found = cv2.findTransformECC(template, image, warp, cv2.MOTION_TRANSLATION, criteria, mask, 5)
     return -float(found[0, 2]), -float(found[1, 2])
 
 
@@ -127,7 +156,7 @@ def solve(
     *,
     scale: int,
     noise: float,
-    masks: Sequence[npt.NDArray[np.bool_]] | None = None,
+    masks: Masks = None,
     strength: float = 1.0,
     rounds: int = 8,
     iterations: int = 12,
@@ -142,7 +171,8 @@ def solve(
         shifts: Of each, as ``register`` gives them.
         scale: High pixels a low one.
         noise: Standard deviation of the frames' noise, in [0, 1]: of ``srlab degrade estimate``, or of the sensor.
-        masks: (h, w) of each: False where it shows something else (a cloud, something that moves).
+        masks: (h, w) of each: False where it shows something else (a cloud, something that moves). What lies there
+            changes no bit of the result; what no frame sees is filled in smoothly.
         strength: Factor of the weight.
         rounds: Times that the weights of the variation are renewed.
         iterations: Of conjugate gradients in each round.
@@ -162,8 +192,9 @@ def solve(
         np.ones_like(frame) if masks is None else masks[place].astype(np.float32) for place, frame in enumerate(frames)
     ]
     weight = np.float32(strength * (2e-5 + 12 * noise**2))
-    right = sum(view.back(mask * frame) for view, mask, frame in zip(views, weights, frames, strict=True))
-    x = cv2.resize(frames[0], (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
+    filled = without_masked(frames, masks)
+    right = sum(view.back(mask * frame) for view, mask, frame in zip(views, weights, filled, strict=True))
+    x = cv2.resize(filled[0], (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
     for _ in range(rounds):
         inverses = [np.float32(share * weight / 2) / _length(x, differences) for share, differences in _PRIOR]
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sr_lab.images.burst import Sampling, register, solve
+from sr_lab.images.burst import Sampling, register, solve, without_masked
 
 SCALE = 4
 
@@ -79,3 +79,30 @@ def test_what_is_masked_has_no_say():
     clouded[2][4:16, 4:20], masks[2][4:16, 4:20] = 1.0, False
     masked = solve(clouded, shifts, scale=SCALE, noise=0.01, masks=masks)
     assert decibels(masked, high) > decibels(solve(clouded, shifts, scale=SCALE, noise=0.01), high) + 3
+
+
+def test_what_lies_under_a_mask_changes_no_bit():
+    generator = np.random.default_rng(2)
+    high = cv2.resize(generator.random((24, 32), np.float32), (256, 192), interpolation=cv2.INTER_CUBIC)
+    frames = [Sampling.of(shift, (192, 256), SCALE).see(high) for shift in ((0.0, 0.0), (0.4, -0.3), (-0.2, 0.7))]
+    masks = [np.ones_like(frame, bool) for frame in frames]
+    for number, at in ((0, 2), (1, 12), (2, 20)):
+        masks[number][at : at + 16, at : at + 24] = False
+    results = []
+    for value in (0.0, 1.0, np.nan):
+        clouded = [np.where(mask, frame, np.float32(value)) for mask, frame in zip(masks, frames, strict=True)]
+        shifts, residuals = register(clouded, masks=masks)
+        results.append((shifts, residuals, solve(clouded, shifts, scale=SCALE, noise=0.01, masks=masks)))
+    for shifts, residuals, image in results[1:]:
+        assert (shifts, residuals) == (results[0][0], results[0][1])
+        assert np.array_equal(image, results[0][2])
+
+
+def test_masked_pixels_become_the_mean_of_those_who_see_the_place():
+    frames = [np.full((2, 2), value, np.float32) for value in (0.2, 0.4, 0.9)]
+    masks = [np.array([[True, False], [True, False]]), np.array([[True, True], [True, False]]), np.zeros((2, 2), bool)]
+    first, second, third = without_masked(frames, masks)
+    seen_by_none = (2 * 0.2 + 3 * 0.4) / 5
+    np.testing.assert_allclose(first, [[0.2, 0.4], [0.2, seen_by_none]], rtol=1e-6)
+    np.testing.assert_allclose(second, [[0.4, 0.4], [0.4, seen_by_none]], rtol=1e-6)
+    np.testing.assert_allclose(third, [[0.3, 0.4], [0.3, seen_by_none]], rtol=1e-6)

@@ -15,8 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from sr_lab.base.databases import open_sqlite, tables
 from sr_lab.data.manifest import combined_digest
 from sr_lab.degradations.estimate import ImageEstimate
@@ -160,6 +158,8 @@ class IncomingStore:
         return [self._profile(each - self.window, each) for each in ends]
 
     def _profile(self, after: int, upto: int) -> Profile:
+        import pandas as pd
+
         with self._lock:
             rows = self._database.execute(
                 "SELECT number, time, name, kind, features, estimate FROM images WHERE number > ? AND number <= ? "

@@ -42,8 +42,8 @@ class Loop:
         assert main(["profile", setting("input", self.before), setting("output", self.profile)]) == 0
 
     def retrain(self, current: Path, reference: Path, output: Path, *more: str) -> int:
-        checks = ["policy.checks.psnr_new.min_scenes=9", "policy.checks.psnr_old.min_scenes=9"]
-        checks += ["policy.checks.psnr_old.margin=1", "policy.alpha=0.3"]  # nine scenes, on any processor
+        checks = ["policy.checks.psnr_new.min_scenes=8", "policy.checks.psnr_old.min_scenes=8"]
+        checks += ["policy.checks.psnr_old.margin=1", "policy.alpha=0.3"]  # eight scenes, on any processor
         checks += ["~policy.checks.ssim_new", "~policy.checks.ssim_old"]
         checks += ["policy.checks.psnr_floor.value=10", "policy.checks.latency.limit=100"]
         tiny = "train=[" + ",".join(f'"{text}"' for text in [*TINY, "tracking.drain_seconds=60"]) + "]"
@@ -102,7 +102,7 @@ def test_what_would_end_a_retraining_shows_before_anything_is_looked_at(loop, re
         (setting("holdout", tmp_path / "nowhere"), 1, "is not a folder"),
         (setting("holdout", low.parent), 1, "brings its own low images (LR/)"),
         (setting("holdout", known), 1, f"trained or selected on {len(list(known.iterdir()))} of "),
-        ("policy.checks.psnr_new.min_scenes=20", 1, "shows 9 scenes, policy retrain asks for 20 or more"),
+        ("policy.checks.psnr_new.min_scenes=20", 1, "shows 8 scenes, policy retrain asks for 20 or more"),
     ):
         assert loop.retrain(loop.same, reference, tmp_path / "out", change) == code, change
         assert said in capsys.readouterr().err

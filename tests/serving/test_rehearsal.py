@@ -9,6 +9,7 @@ from memory_registry import Registry
 from sr_lab.images import write_image
 from sr_lab.promotion.canary import PairCheck, RolloutPolicy, Stage
 from sr_lab.serving.rehearsal import CASES, rehearse
+from sr_lab.workflows import rollout
 from sr_lab.workflows.history import history
 
 POLICY = RolloutPolicy(
@@ -25,6 +26,11 @@ POLICY = RolloutPolicy(
     stages={"shadow": Stage(share=0, bursts=25), "canary": Stage(share=0.3, bursts=10)},
     holdback=Stage(share=0.9, bursts=20),
 )
+
+
+@pytest.fixture(autouse=True)
+def _the_same_clients_are_on_each_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollout, "token_hex", lambda size: "ab" * size)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What of this study needs a GPU: longer trainings on clips, and BasicVSR's published weights on the whole of Vid4.
 
     python experiments/temporal/gpu.py runs/gpu_study/clips
+    python experiments/temporal/gpu.py runs/tiny --tiny        # every line at two steps on two small clips, on a CPU
 
 Every line is a command of ``srlab`` that goes on where it was stopped, so this may be called again; a report that is
 there is not made again. About two hours of one GPU. Needs the research data sets (SR_LAB_SHARED); SR_LAB_BASICVSR names
@@ -11,6 +12,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+from sr_lab.images import list_images, read_image, write_image
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("SR_LAB_SHARED", ROOT.parent / "shared")).resolve()
@@ -25,11 +28,17 @@ CLIPS += [
     "model.ema_decay=0.999",
 ]
 """Back-propagation through 12 frames; flow by DIS on the loaders' host."""
+TINY = ["trainer.precision=32-true", "data.num_workers=0", "data.batch_size=2", "data.crop=64", "max_steps=2"]
+TINY += ["val_every=1", "checkpoint_every=1", "scheduler.num_warmup=1"]
+TINY_CLIPS = ["data.clips.frames=2", "data.clips.val_frames=2", "data.clips.val_crop=64"]
+"""What replaces these with ``--tiny``."""
 
 
-def commands(root: Path) -> list[list[str]]:
+def commands(root: Path, *, tiny: bool = False) -> list[list[str]]:
     """The lines, in their order."""
     stem, deeper, vid4 = root / "stem", root / "deeper", SHARED / "datasets/video/Vid4"
+    if tiny:
+        vid4 = root / "clips"
     image = [f"model.network.{size}" for size in IMAGE]
     srlab = [sys.executable, "-m", "sr_lab.cli"]
     lines = [
@@ -46,6 +55,10 @@ def commands(root: Path) -> list[list[str]]:
          *(f"model.network.image.{size}" for size in IMAGE), "callbacks=[frozen_flow]",
          "+model.network.flow._target_=sr_lab.networks.temporal.flow.SPyNet"],
     ]  # fmt: skip
+    if tiny:
+        lines = [
+            [*line, *TINY, *(TINY_CLIPS if CLIPS[0] in line else [])] if "train" in line else line for line in lines
+        ]
     restorers = {name: root / name / "best" for name in ("per_frame", "recurrent", "spynet")}
     if weights := os.environ.get("SR_LAB_BASICVSR"):
         restorers["basicvsr"] = Path(weights)
@@ -57,12 +70,23 @@ def commands(root: Path) -> list[list[str]]:
     return lines
 
 
+def small_clips(folder: Path) -> None:
+    """Two clips of three frames, cut out of Set5."""
+    for number, file in enumerate(list_images(SHARED / "datasets/benchmark/Set5/x4/HR")[:2]):
+        image = read_image(file)
+        for time in range(3):
+            write_image(folder / f"clip{number}" / f"{time}.png", image[4 * time :, 2 * time :][:96, :128])
+
+
 def main() -> int:
     """Runs them; the exit code is that of the first that fails."""
-    root = Path(sys.argv[1]).resolve()
+    root, tiny = Path(sys.argv[1]).resolve(), sys.argv[2:] == ["--tiny"]
+    if tiny:
+        small_clips(root / "clips")
     made = (root / "deeper").exists()
-    lines = [line for line in commands(root) if not (made and "deepen" in line)]
-    for line in lines:
+    for line in commands(root, tiny=tiny):
+        if made and "deepen" in line:
+            continue
         print(" ".join(line), flush=True)
         if code := subprocess.run(line, check=False, cwd=ROOT).returncode:
             return code

@@ -9,12 +9,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import nn
 
 from sr_lab.artefacts.folder import CONFIG, METADATA, WEIGHTS, naming_damage, read_folder
 from sr_lab.base.files import naming, replacing_folder, settle, sha256
@@ -23,6 +24,7 @@ from sr_lab.networks.base import Network
 from sr_lab.networks.keys import read_weights
 
 NETWORKS = "sr_lab.networks"
+Part = TypeVar("Part", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,15 @@ def from_checkpoint(path: Path, content: Mapping[str, Any]) -> Artefact:
 def build_network(node: Mapping[str, Any]) -> Network:
     """The network that a configuration node describes: a class of ours or of a trusted package, its arguments.
 
-    An argument that has a ``_target_`` itself is a network that this one is made of.
+    An argument that has a ``_target_`` itself is a network, or another module, that this one is made of.
 
     Raises:
         ValueError: if the node names anything else.
     """
+    return _built(node, Network)  # type: ignore[type-abstract]
+
+
+def _built(node: Mapping[str, Any], kind: type[Part]) -> Part:
     target = str(node.get("_target_", ""))
     module, _, name = target.rpartition(".")
     if not is_within(target, [NETWORKS, *trusted_packages()]):
@@ -132,8 +138,8 @@ def build_network(node: Mapping[str, Any]) -> Network:
         raise ValueError(
             f"{target!r} is not there (no module {error.name!r}): install its package, or name its folder by PYTHONPATH"
         ) from error
-    if not (isinstance(network_class, type) and issubclass(network_class, Network)):
-        raise ValueError(f"{target!r} is not a network class")
+    if not (isinstance(network_class, type) and issubclass(network_class, kind)):
+        raise ValueError(f"{target!r} is not a {'network' if kind is Network else 'module'} class")
     arguments = {key: _argument(value) for key, value in node.items() if key != "_target_"}
     return network_class(**arguments)
 
@@ -174,14 +180,14 @@ def complete_config(node: Mapping[str, Any], network: Network) -> dict[str, Any]
     return whole
 
 
-def _completed(node: Mapping[str, Any], network: Network) -> dict[str, Any]:
-    if network.config is not None:
+def _completed(node: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
+    if isinstance(network, Network) and network.config is not None:
         return dict(network.config)
     return {key: _completed(value, getattr(network, key)) if _is_node(value) else value for key, value in node.items()}
 
 
 def _argument(value: Any) -> Any:
-    return build_network(value) if _is_node(value) else value
+    return _built(value, nn.Module) if _is_node(value) else value
 
 
 def _is_node(value: Any) -> bool:

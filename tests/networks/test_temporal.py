@@ -155,3 +155,16 @@ def test_a_causal_network_streams_through_its_restorer():
     with torch.no_grad():
         found = list(restored_frames(network_restorer(network), iter(clip.unbind(dim=1))))
         assert torch.equal(torch.stack(found, dim=1), network(clip))
+
+
+def test_an_artefact_of_a_causal_network_with_a_trained_flow_is_loaded_again(tmp_path):
+    from sr_lab.artefacts.artefact import complete_config, load_artefact, save_artefact
+
+    edsr = {"_target_": "sr_lab.networks.edsr.EDSR", "scale": 2, "num_blocks": 1, "num_features": 8}
+    flow = {"_target_": "sr_lab.networks.temporal.flow.SPyNet"}
+    node = {"_target_": "sr_lab.networks.temporal.recurrent.RecurrentEDSR", "image": edsr, "flow": flow}
+    network = small(flow=SPyNet())
+    assert complete_config(node, network) == node
+    save_artefact(tmp_path / "best", network, config={"model": {"network": node}}, metadata={})
+    with torch.no_grad():
+        assert torch.equal(load_artefact(tmp_path / "best").network(pan(2)), network(pan(2)))

@@ -1,13 +1,12 @@
 """A server process: what it is made of, and uvicorn around it."""
 
 import asyncio
-import contextlib
 import functools
 import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from sr_lab.artefacts.shipped import shipped_scales
 from sr_lab.base.signals import Asked, deferred
 from sr_lab.serving.answering import Parts
 from sr_lab.serving.app import make_admin_app, make_app
+from sr_lab.serving.connections import Protocol, Server, listen
 from sr_lab.serving.cost import Costs, CostSettings
 from sr_lab.serving.edge import EdgeBundle
 from sr_lab.serving.grpc_door import make_grpc_server
@@ -246,15 +246,6 @@ def _references(models: Models) -> Callable[[str, Path], bool] | None:
     return fetch
 
 
-class _Server(uvicorn.Server):
-    """uvicorn that leaves the process's signals alone; see ``_until_asked``."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Nothing is captured."""
-        yield
-
-
 def serve(
     parts: Parts,
     *,
@@ -297,15 +288,16 @@ def serve(
     _check_tls(certificate, private_key)
     common: dict[str, Any] = {
         "log_config": None, "access_log": False, "server_header": False, "timeout_keep_alive": 30,
+        "http": Protocol,
         "timeout_graceful_shutdown": max(1, int(drain_seconds)),
     }  # fmt: skip
     tls: dict[str, Any] = (
         {} if certificate is None else {"ssl_certfile": str(certificate), "ssl_keyfile": str(private_key)}
     )
-    listening = [(_Server(uvicorn.Config(make_app(parts), **tls, **common)), _listen(host, port))]
+    listening = [(Server(uvicorn.Config(make_app(parts), **tls, **common)), listen(host, port))]
     if admin_port is not None:
         config = uvicorn.Config(make_admin_app(parts), lifespan="off", **common)
-        listening.append((_Server(config), _listen(admin_host, admin_port)))
+        listening.append((Server(config), listen(admin_host, admin_port)))
     taken = listening[0][1].getsockname()[1]
     addresses = [f"{'http' if certificate is None else 'https'}://{host}:{taken}"]
     grpc: Callable[[], tuple[Any, int]] | None = None
@@ -342,17 +334,8 @@ def _told(started: Callable[[str], None], addresses: list[str], grpc: str | None
         started(address)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512
-        )
-    except OSError as error:
-        raise OSError(f"cannot listen at {host}:{port} ({error.strerror}): give another host= or port=") from error
-
-
 async def _serve(
-    listening: list[tuple[_Server, socket.socket]],
+    listening: list[tuple[Server, socket.socket]],
     parts: Parts,
     asked: Asked,
     started: Callable[[str | None], object],
@@ -376,7 +359,7 @@ async def _serve(
 
 
 async def _until_asked(
-    servers: list[_Server],
+    servers: list[Server],
     grpc: Any,
     parts: Parts,
     asked: Asked,

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
 from sr_lab.networks.edsr import EDSR
 from sr_lab.serving.app import Parts, make_app
+from sr_lab.serving.connections import Protocol, Server, listen
 from sr_lab.serving.keys import Keys
 from sr_lab.serving.limits import Limits
 from sr_lab.serving.models import Served
@@ -78,13 +79,14 @@ def make(limits: Limits = LIMITS, keys: Keys | None = None, jobs=None, sources=(
 @contextlib.contextmanager
 def answering(parts: Parts, app: FastAPI | None = None) -> Iterator[str]:
     """The address, over a real socket, of a server with these parts."""
-    server = uvicorn.Server(uvicorn.Config(app or make_app(parts), port=0, log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run, daemon=True)
+    config = uvicorn.Config(app or make_app(parts), http=Protocol, log_config=None, access_log=False)
+    server, own = Server(config), listen("127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, args=([own],), daemon=True)
     thread.start()
     while not server.started and thread.is_alive():
         time.sleep(0.01)
     try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{own.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(60)

@@ -24,12 +24,19 @@ from sr_lab.sweeps.launchers import Ray
 
 log = logging.getLogger(__name__)
 NAME = "srlab"
+_ASKED_AGAIN = """conn-failure empty-response
+    option http-buffer-request
+    timeout http-request 60s"""
+"""What a replica was asked that died is asked of another one: its image is the same. HAProxy can do that with requests
+that it has whole, so that it takes their bodies in first; Ray copies the text into HAProxy's defaults."""
 FLAGS = {
     "OMP_WAIT_POLICY": "PASSIVE",  # see base.threads; of a local Ray's replicas, which have its environment
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # by default a proxy that starts on a busy machine is killed
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",  # of a replica that has nothing to do any more
+    "RAY_SERVE_HAPROXY_RETRY_ON": _ASKED_AGAIN,
+    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(2**20),  # most bytes of a request that can be asked again
 }
 """What is set in the environment where that says nothing: with 0 for the first two Ray works as it does by default."""
 PORTS = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT")

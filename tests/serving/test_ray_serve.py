@@ -8,8 +8,8 @@ import sys
 import threading
 import time
 import types
-import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import psutil
@@ -24,7 +24,9 @@ from sr_lab.serving.scaling import QueuePolicy, QueueScaling, num_replicas
 from sr_lab.sweeps.launchers import Local, Ray
 
 SERVER = """
+import os
 import sys
+import time
 from pathlib import Path
 import torch
 from sr_lab.base import signals
@@ -33,12 +35,21 @@ from sr_lab.serving.scaling import QueueScaling
 from sr_lab.serving.server import Models, make_parts
 from sr_lab.sweeps.launchers import Ray
 
-waiting = Path("waiting").resolve()
+waiting, slow, begun = (Path(name).resolve() for name in ("waiting", "slow", "begun"))
 
 
 def make():
     parts = make_parts(Models(restorer="bicubic", scale=2, more={}, device=torch.device("cpu")))
     parts.service.runner.seconds = lambda: float(waiting.read_text())  # what waits is planted
+    compute = parts.service.runner._restore
+
+    def slowly(batch):
+        if slow.exists():  # in the middle of a batch
+            (begun / str(os.getpid())).touch()
+            time.sleep(1)
+        compute(batch)
+
+    parts.service.runner._restore = slowly
     return parts
 
 
@@ -49,6 +60,10 @@ try:
 except signals.Stopped as stop:
     sys.exit(stop.exit_code)
 """
+
+
+def enlarged(image):
+    return to_levels(resize_bicubic(to_tensor(image), scale=2), np.uint8)
 
 
 def post(address: str, data: bytes) -> bytes:
@@ -96,21 +111,24 @@ def test_replicas_follow_the_queue_and_a_killed_one_is_replaced(tmp_path):
             assert said, "".join(told)
             address = said.split()[-1]
             image = picture(30, 20)
-            wanted = to_levels(resize_bicubic(to_tensor(image), scale=2), np.uint8)
+            wanted = enlarged(image)
             np.testing.assert_array_equal(decoded(post(address, encoded(image))), wanted)
             assert len(replicas(process)) == 1
             (tmp_path / "waiting").write_text("600")  # which a hundred replicas would be asked for
             before = until(process, 2)
-            before[0].kill()
-            failed = 0
-            for _ in range(40):
-                try:
-                    np.testing.assert_array_equal(decoded(post(address, encoded(image))), wanted)
-                except (urllib.error.URLError, ConnectionError):  # sent to the one that died
-                    failed += 1
-                    time.sleep(0.5)
-            assert failed < 20
-            np.testing.assert_array_equal(decoded(post(address, encoded(image))), wanted)
+            (tmp_path / "begun").mkdir()
+            (tmp_path / "slow").touch()
+            sent = []
+            with ThreadPoolExecutor(8) as pool:
+                while {each.name for each in (tmp_path / "begun").iterdir()} != {str(each.pid) for each in before}:
+                    if sum(not answer.done() for _, answer in sent) < 8:
+                        each = picture(30, 20, seed=len(sent))
+                        sent.append((each, pool.submit(post, address, encoded(each))))
+                    time.sleep(0.02)
+                before[0].kill()  # a batch is in flight on both
+                for each, answer in sent:  # none is lost, each is its own
+                    np.testing.assert_array_equal(decoded(answer.result()), enlarged(each))
+            (tmp_path / "slow").unlink()
             until(process, 2, without=before[0])
             (tmp_path / "waiting").write_text("1")
             until(process, 1)

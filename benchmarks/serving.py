@@ -3,6 +3,7 @@
     python benchmarks/serving.py                          # overhead, saturation, load, shedding, large, each in turn
     python benchmarks/serving.py parts=memory minutes=3   # resident memory under a load of 70 %
     python benchmarks/serving.py parts=load,shed seconds=60
+    python benchmarks/serving.py parts=sizes engine=openvino   # small pictures whose sizes are new
     python benchmarks/serving.py fuzz=2000                # damaged files: statuses, memory, temporary files
 
 The server is ``srlab serve``, with one computing thread whose engine takes all cores; the clients are in a process of
@@ -49,11 +50,11 @@ from sr_lab.serving.shelf import Shelf
 from sr_lab.serving.sources import RestorerSource
 
 
-def source() -> RestorerSource:
+def source(engine: str = "auto") -> RestorerSource:
     """The model: it ships with the package, and is computed by the engine that srlab serve would take."""
     return RestorerSource(
         name="small", restorer="edge", scale=2, tracking_uri="sqlite:///mlflow.db", device=torch.device("cpu"),
-        engine="auto",
+        engine=engine,
     )  # fmt: skip
 
 
@@ -66,10 +67,20 @@ def make_parts(limits: Limits) -> Parts:
     return Parts(service=service, keys=Keys(None))
 
 
-def started() -> tuple[psutil.Process, int]:
+def started(engine: str) -> tuple[psutil.Process, int]:
     """Starts ``srlab serve`` with that model; its process and port."""
-    options = ["limits.deadline=5", "limits.requests=2000", "limits.longest_deadline=3600"]
-    command = [sys.executable, "-m", "sr_lab.cli", "serve", "restorer=edge", "scale=2", "port=0", *options]
+    options = [f"engine={engine}", "limits.deadline=5", "limits.requests=2000", "limits.longest_deadline=3600"]
+    command = [
+        sys.executable,
+        "-m",
+        "sr_lab.cli",
+        "serve",
+        "restorer=edge",
+        "scale=2",
+        "port=0",
+        f"engine={engine}",
+        *options,
+    ]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     atexit.register(server.kill)
     assert server.stdout is not None
@@ -114,8 +125,8 @@ def row(name: str, found: list[tuple[int, float]], seconds: float) -> None:
 class Bare:
     """The same work without a server."""
 
-    def __init__(self) -> None:
-        found = source()
+    def __init__(self, engine: str) -> None:
+        found = source(engine)
         self.model = found.load(found.version())
 
     def compute(self, pixels: np.ndarray) -> torch.Tensor:
@@ -189,11 +200,23 @@ def beside_large(port: int, seconds: float) -> None:
             time.sleep(0.1)
 
 
-def main(*, parts: str, seconds: float, minutes: float) -> None:
+def sizes(port: int) -> None:
+    """Small pictures of sizes that have not come before, and the same once more."""
+    draw = np.random.default_rng(0)
+    found: list[tuple[float, float]] = []
+    for height, width in draw.integers(8, 128, (40, 2)):
+        small = picture(int(height), int(width))
+        first, again = (load(port, small, "?deadline=3000", count=1)[0][0][1] for _ in range(2))
+        found.append((first, again))
+    first, again = (statistics.median(column) * 1e3 for column in zip(*found, strict=True))
+    print(f"40 sizes of 8 to 127 pixels, p50: {first:.1f} ms for the first of a size, {again:.1f} for the next")
+
+
+def main(*, parts: str, seconds: float, minutes: float, engine: str) -> None:
     keep_pages()
     asked = parts.split(",")
-    bare, data = Bare(), picture(256, 256)
-    server, port = started()
+    bare, data = Bare(engine), picture(256, 256)
+    server, port = started(engine)
     bare(data)
     if "overhead" in asked:
         overhead(port, bare, data)
@@ -209,13 +232,16 @@ def main(*, parts: str, seconds: float, minutes: float) -> None:
         print(f"of those taken {late} were answered after 1.05 s", flush=True)
     if "large" in asked:
         beside_large(port, seconds)
+    if "sizes" in asked:
+        sizes(port)
     if "memory" in asked:
-        sizes = []
+        resident = []
         for _ in range(max(2, round(minutes * 2))):
             load(port, data, "?deadline=3000", rate=0.7 * rate, seconds=30, clients=8)
-            sizes.append(server.memory_info().rss / 2**20)
-        told = " ".join(f"{size:.0f}" for size in sizes)
-        print(f"resident MiB every 30 s of 70 % load: {told}; last less first {sizes[-1] - sizes[0]:+.0f}", flush=True)
+            resident.append(server.memory_info().rss / 2**20)
+        told = " ".join(f"{size:.0f}" for size in resident)
+        grown = resident[-1] - resident[0]
+        print(f"resident MiB every 30 s of 70 % load: {told}; last less first {grown:+.0f}", flush=True)
     server.kill()
 
 
@@ -259,4 +285,5 @@ if __name__ == "__main__":
         parts=options.get("parts", "overhead,saturation,load,shed,large"),
         seconds=float(options.get("seconds", 20)),
         minutes=float(options.get("minutes", 10)),
+        engine=options.get("engine", "auto"),
     )

@@ -82,7 +82,12 @@ def run_ncnn(net: Any, low: Array) -> Array:
 
 
 class OpenVinoGraphs:
-    """A graph that is compiled for each size of the tiles that come, in float32.
+    """A graph in float32 for tiles of any size, compiled once for each number of tiles.
+
+    Its values are those of a graph that is compiled for one size, but for rounding. A size that has not come before
+    takes some milliseconds more, for kernels; a graph for it would take a fifth of a second. To continue images to a
+    few sizes would change them: each layer of a network continues its own input by zeros. A free number of tiles would
+    cost a tenth of the speed.
 
     Args:
         model: an ONNX graph, or a file of it or of OpenVINO's.
@@ -90,7 +95,9 @@ class OpenVinoGraphs:
     """
 
     KEPT = 6
-    """Sizes whose compiled graphs are kept."""
+    """Numbers of tiles whose compiled graphs are kept."""
+    KERNELS = 200
+    """Kernels that are kept of sizes which came before: memory does not grow with the number of sizes."""
 
     def __init__(self, model: bytes | Path, *, threads: int) -> None:
         self.model, self.threads = model, threads
@@ -98,22 +105,24 @@ class OpenVinoGraphs:
 
     def __call__(self, tile: Array) -> Array:
         """The restored tile."""
-        graph = self.compiled.pop(tile.shape, None) or self._compile(tile.shape)
-        self.compiled[tile.shape] = graph  # the last used comes last
+        number = tile.shape[:2]
+        graph = self.compiled.pop(number, None) or self._compile([*number, -1, -1])
+        self.compiled[number] = graph  # the last used comes last
         while len(self.compiled) > self.KEPT:
             del self.compiled[next(iter(self.compiled))]
         restored: Array = graph(tile)[0].copy()
         return restored
 
-    def _compile(self, shape: tuple[int, ...]) -> Any:
+    def _compile(self, shape: list[int]) -> Any:
         core = _openvino()
         graph = core.read_model(self.model, b"") if isinstance(self.model, bytes) else core.read_model(str(self.model))
-        graph.reshape(list(shape))
+        graph.reshape(shape)
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
+            "CPU_RUNTIME_CACHE_CAPACITY": self.KERNELS,
         }
         return core.compile_model(graph, "CPU", settings)
 

@@ -9,6 +9,7 @@ import torch
 
 from sr_lab.inference.engines import ENGINES, Engine, EngineNetwork, UnfitEngine, choose, choose_engine, make_engine
 from sr_lab.inference.restorers import NetworkRestorer
+from sr_lab.inference.runtimes import OpenVinoGraphs
 from sr_lab.networks.compact import Compact
 from sr_lab.networks.fsrcnn import FSRCNN
 from sr_lab.networks.swinir import SwinIR
@@ -39,6 +40,23 @@ def test_an_engine_makes_the_image_of_pytorch(name, network):
         assert np.abs(restored - expected).max() < 2e-6
         assert np.array_equal(tile, before)
         assert np.abs(engine(tile[:1]) - restored[:1]).max() < 1e-6  # whatever else is in the batch
+
+
+def test_openvino_compiles_once_for_all_sizes_and_makes_the_image_of_a_graph_for_each(network):
+    needs("openvino")
+    engine, compiled = make_engine(network, "openvino", threads=1), []
+    graphs = engine.graphs
+    one = OpenVinoGraphs(graphs.model, threads=1)
+    graphs._compile, compile = lambda shape: (compiled.append(shape), compile(shape))[1], graphs._compile
+    draw, found = np.random.default_rng(1), []
+    sizes = ((1, 1), (1, 40), (33, 1), (2, 3), (17, 31), (32, 32), (31, 64), (65, 47))
+    tiles = [draw.random((1, 3, *size), dtype=np.float32) for size in sizes]
+    for tile in tiles:
+        found.append(engine(tile))
+        assert np.abs(found[-1] - one._compile(list(tile.shape))(tile)[0]).max() < 1e-6
+    for tile, before in zip(tiles, found, strict=True):
+        assert np.array_equal(engine(tile), before)  # to the bit, whatever sizes came before
+    assert compiled == []  # made and seen to compute the network's image before
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -11,13 +11,23 @@ import tifffile
 import torch
 from PIL import Image, ImageCms
 from serving.conftest import encoded, picture, restorer
+from starlette.testclient import TestClient
 
 from sr_lab.images import to_levels, to_tensor
 from sr_lab.images.codecs import encode
 from sr_lab.images.files import decode_picture, read_picture
 from sr_lab.images.metadata import Metadata
 from sr_lab.inference.consistency import ConsistentRestorer
+from sr_lab.inference.engines import ENGINES
+from sr_lab.serving.answering import Parts
+from sr_lab.serving.app import make_app
+from sr_lab.serving.keys import Keys
 from sr_lab.serving.pictures import ANSWERS
+from sr_lab.serving.runner import Runner
+from sr_lab.serving.service import Service
+from sr_lab.serving.shelf import Shelf
+from sr_lab.serving.sources import RestorerSource
+from sr_lab.workflows.load import load_restorer
 from sr_lab.workflows.restore import Wanted, restore
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -138,3 +148,33 @@ def test_consistency_is_asked_for_and_kept_apart_from_other_requests(served) -> 
     assert answers[1].content == answers[3].content
     assert float(answers[0].headers["x-lr-consistency"].split()[0]) == pytest.approx(60, abs=1), "at its most"
     assert send("?consistency=nearly").status_code == 400
+
+
+def test_images_smaller_than_a_tile_are_those_of_restore_whatever_came_before(tmp_path: Path) -> None:
+    for module in ENGINES["openvino"].modules:  # which was compiled for each size
+        pytest.importorskip(module, reason="needs pip install 'sr-lab[openvino]'")
+    sizes = [(1, 1), (1, 7), (9, 1), (2, 3), (17, 31), (33, 32), (64, 65), (31, 17), (1, 1), (101, 8)]
+    device = torch.device("cpu")
+    source = RestorerSource(name="edge", restorer="edge", scale=2, tracking_uri="-", device=device, engine="openvino")
+    service = Service(shelf=Shelf([source]), runner=Runner())
+    service.shelf.load()
+    service.runner.start()
+    for number, size in enumerate(sizes):
+        (tmp_path / "low").mkdir(exist_ok=True)
+        (tmp_path / "low" / f"{number}.png").write_bytes(encoded(picture(*size, seed=number)))
+    made = restore(
+        input=tmp_path / "low", output=tmp_path / "high", device=lambda: device, made_by={"name": "edge"},
+        load=lambda _: load_restorer("edge", scale=2, engine="openvino", device="cpu"),
+    )  # fmt: skip
+    assert not made.failures, made.failures
+    with TestClient(make_app(Parts(service=service, keys=Keys(None)))) as client, ThreadPoolExecutor(3) as pool:
+        answers = list(
+            pool.map(
+                lambda number: client.post("/v1/restore", content=(tmp_path / "low" / f"{number}.png").read_bytes()),
+                range(len(sizes)),
+            )
+        )
+    for number, answer in enumerate(answers):
+        assert answer.status_code == 200, answer.text
+        wanted = read_picture(tmp_path / "high" / f"{number}.png").pixels
+        np.testing.assert_array_equal(decode_picture(answer.content, max_pixels=10**6).pixels, wanted)

@@ -1,4 +1,4 @@
-"""OpenVINO, which reads the same ONNX graph and is compiled for each size of a tile."""
+"""OpenVINO, which reads the same ONNX graph and is compiled for tiles of any size."""
 
 from torch import nn
 
@@ -9,7 +9,7 @@ from sr_lab.networks.graph.onnx import onnx_model
 
 
 class OpenVinoEngine(Engine):
-    """The network compiled for the sizes of the tiles that come, in float32."""
+    """The network compiled for tiles of any size, in float32."""
 
     name = "openvino"
     packages = ("openvino", "onnx")

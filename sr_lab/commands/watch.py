@@ -27,6 +27,7 @@ from omegaconf import DictConfig
 
 from sr_lab.commands import retrain as retraining
 from sr_lab.config.compose import build
+from sr_lab.config.words import setting
 from sr_lab.workflows import loop
 from sr_lab.workflows.profile import reference_of
 from sr_lab.workflows.register import register
@@ -82,12 +83,12 @@ def step(cfg: DictConfig) -> Retraining:
 
     def look(champion: Artefact, report: Path) -> DriftResult:
         loop.require_images(Path(cfg.current))
+        asked = cfg.copy()
+        if not any(words.partition("=")[0] == "stream" for words in cfg.drift):
+            asked.drift = [setting("state", Path(cfg.output) / "checks.json"), *cfg.drift]
         if cfg.reference is None:
-            found = reference_of(name, tracking_uri=uri, to=report.parent / "reference.parquet")
-            asked = cfg.copy()
-            asked.reference = str(found)
-            return retraining.look(asked, champion, report)
-        return retraining.look(cfg, champion, report)
+            asked.reference = str(reference_of(name, tracking_uri=uri, to=report.parent / "reference.parquet"))
+        return retraining.look(asked, champion, report)
 
     def rollout(material: Material, version: int) -> loop.Rolled:
         return loop.rolled_out(

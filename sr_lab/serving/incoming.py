@@ -34,7 +34,7 @@ LOOK_SECONDS, AGAIN_SECONDS = 2.0, 60.0
 
 
 def state_of(file: Path) -> Path:
-    """Where the checks of a service's windows are kept, beside the features: ``srlab watch`` goes on from them."""
+    """Where the checks of a service's windows are kept, beside the features."""
     return file.with_suffix(".checks.json")
 
 

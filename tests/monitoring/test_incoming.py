@@ -109,16 +109,24 @@ def test_drift_is_settled_once_the_window_before_drifts_too(store, reference, ma
         for folder in folders:
             fill(store, folder, extractor, start=start)
             start += len(list_images(folder))
-        found = watch(tmp_path / "reference.parquet", store.path, report=tmp_path / "out", extractor=extractor, scale=2)
+        found = watch(
+            tmp_path / "reference.parquet", store.path, report=tmp_path / "out", extractor=extractor, scale=2,
+            state=tmp_path / "checks.json",
+        )  # fmt: skip
         return found.alarm, found.settled
 
     changed = {"quality": 40, "noise": 12.0}
-    assert settled(0, make_folder(80, 100, **changed)) == (True, True), "there was no other kind before"
-    assert settled(20, make_folder(0, 20)) == (False, True)
-    assert settled(40, make_folder(60, 66), make_folder(66, 80, **changed)) == (True, False)
+    assert settled(0, make_folder(0, 20)) == (False, True)
+    assert settled(20, make_folder(60, 63), make_folder(63, 80, **changed)) == (True, False)
     found = store.windows(9)
-    assert [window.facts["source"] for window in found] == ["requests 41 to 60", "requests 21 to 40"]
-    assert settled(60, make_folder(80, 100, **changed)) == (True, True)
+    assert [window.facts["source"] for window in found] == ["requests 21 to 40", "requests 1 to 20"]
+    assert settled(40, make_folder(80, 100, **changed)) == (True, True)
+    assert settled(60, make_folder(20, 40)) == (True, False), "the alarm is still on, but these are as they should be"
+    (tmp_path / "checks.json").unlink()
+    assert settled(80, make_folder(80, 100, **changed)) == (True, False)
+    store._database.execute("DELETE FROM images WHERE number <= 80")
+    (tmp_path / "checks.json").unlink()
+    assert settled(100) == (True, True), "there is no other kind before"
 
 
 def test_srlab_drift_takes_the_reference_that_is_kept_with_the_champion(

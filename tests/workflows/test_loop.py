@@ -244,7 +244,7 @@ def test_a_window_that_may_hold_images_of_before_starts_nothing(tmp_path, monkey
     world.settled = False
     found = world.once()
     assert (found.outcome, found.exit_code, found.facts["drift"]["alarm"]) == ("quiet", 0, True)
-    assert "the next one decides" in found.said[-1]
+    assert "the next ones decide" in found.said[-1]
     assert world.calls == ["look"]
     world.settled = True
     assert world.once().exit_code == 75

@@ -287,11 +287,9 @@ def _look(
     found = look(artefact, latest / "drift")
     if not found.alarm:
         return Retraining(outcome="quiet", drift=found)
-    if not found.settled:
-        return Retraining(
-            outcome="quiet", drift=found,
-            reasons=("drift began in this window, which may hold images of before: the next one decides",),
-        )  # fmt: skip
+    if not (found.settled or found.unusable):
+        waits = "these images may not be all of one kind, as the drift began or ended with them: the next ones decide"
+        return Retraining(outcome="quiet", drift=found, reasons=(waits,))
     seconds = seconds_per_step(artefact.network, crop=cost.crop, batch_size=cost.batch_size, device=cost.device)
     now = utc_now()
     verdict = should_retrain(

@@ -33,9 +33,9 @@ class DriftResult:
         current: The features of the images that were looked at.
         preset: A degradation that imitates the images, as YAML; None without drift.
         report: Folder of ``drift.html``, ``drift.json``, ``drift.png``, ``current.parquet`` and ``preset.yaml``.
-        settled: Whether the drift is more than a window old, so that no image of before the change is in this one.
-            False only for what a service keeps, where the window before was as it should be: half of this one may be
-            old images, to which neither a preset should be fitted nor a later window compared.
+        settled: Whether a preset may be fitted to these images, and later ones be compared with them: they drift by
+            themselves, and it is not that the alarm is still on; and where a service keeps them, the window before
+            drifts too, so that none of this one is of before the change. True without an alarm.
     """
 
     finding: Finding

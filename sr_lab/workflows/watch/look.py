@@ -74,7 +74,7 @@ class Look:
                 )
         with deferred() as asked:
             drift, checks, usable = self.checked(current, rules, state)
-            settled = not checks[-1].alarm or self._settled(before, rules)
+            settled = not checks[-1].alarm or (checks[-1].drift and self._drifting(before, rules))
             yield current, Finding.of_window(drift, checks, rules, usable), settled, asked
 
     def checked(
@@ -155,11 +155,8 @@ class Look:
                     asked,
                 )
 
-    def _settled(self, before: Profile | None, rules: RepeatedChecks) -> bool:
-        """Whether the window before one that drifts drifts too: the later one holds no image of before the change.
-
-        True where there was no such window, or too few of its images could be used.
-        """
+    def _drifting(self, before: Profile | None, rules: RepeatedChecks) -> bool:
+        """Whether the window before drifts; so it is said where there was none, or few of its images could be used."""
         if before is None or len(before) < self.min_images:
             return True
         return self._compared(before, min_images=self.min_images).test.p_value <= rules.level

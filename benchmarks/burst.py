@@ -1,9 +1,9 @@
 """Bursts of Set5 at x4: an area sensor, keyed sub-pixel shifts within a low pixel, noise of 1 %.
 
-    python benchmarks/burst.py ../shared/datasets/benchmark/Set5/x4/HR [--strength 1]
+    python benchmarks/burst.py ../shared/datasets/benchmark/Set5/x4/HR [--strength 1] [--refine runs/NAME/best]
 
 PSNR of Y, border 8: bicubic of the first frame, the solution from it alone, from five frames with their true
-shifts, and with those that ECC finds.
+shifts, and with those that ECC finds; the last one behind a network of scale 1, too.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import torch
 from sr_lab.degradations.base import keyed_generator
 from sr_lab.images import list_images, read_image, rgb_to_y, to_tensor
 from sr_lab.images.burst import Sampling, register, solve
+from sr_lab.workflows.load import load_restorer
 
 SCALE, COUNT, NOISE, BORDER = 4, 5, 0.01, 8
 
@@ -30,8 +31,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("images", type=Path)
     parser.add_argument("--strength", type=float, default=1.0)
+    parser.add_argument("--refine", help="a network of scale 1 for the solution")
     arguments = parser.parse_args()
     names = ["bicubic", "one frame", "five, true shifts", "five, ECC"]
+    refine = None if arguments.refine is None else load_restorer(arguments.refine, device="cpu")
+    names += [] if refine is None else ["five, ECC, refined"]
     rows = []
     print(f"| image | {' | '.join(names)} | ECC's error, low pixels |\n|{'---|' * (len(names) + 2)}")
     for number, file in enumerate(list_images(arguments.images)):
@@ -57,6 +61,10 @@ def main() -> None:
         images = [enlarged, *(solve(*given, **settings) for given in (
             (frames[:1], shifts[:1]), (frames, shifts), (frames, found)
         ))]  # fmt: skip
+        if refine is not None:
+            with torch.inference_mode():
+                given = torch.from_numpy(np.clip(images[-1], 0, 1))[None, None]
+                images.append(refine(given)[0, 0].numpy())
         values = [psnr(image, high) for image in images]
         rows.append([*values, error])
         print(f"| {file.stem} | {' | '.join(f'{value:.2f}' for value in values)} | {error:.3f} |", flush=True)

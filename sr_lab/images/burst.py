@@ -141,8 +141,24 @@ def _inside(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     return np.asarray(inner, np.uint8)
 
 
+def within(size: tuple[int, int], shift: tuple[float, float]) -> npt.NDArray[np.bool_]:
+    """(h, w), False at a frame's pixels that lie outside of the first one's picture: nothing else tells of them."""
+    height, width = size
+    x, y = (round(each, 3) for each in shift)
+    inside = np.zeros(size, np.bool_)
+    inside[
+        max(0, math.ceil(-y)) : height - max(0, math.ceil(y)), max(0, math.ceil(-x)) : width - max(0, math.ceil(x))
+    ] = 1
+    return inside
+
+
 def _translation(first: Floats, frame: Floats, mask: Any = None) -> tuple[float, float]:
+    """By ECC, which begins where the windowed phase correlation points if that is more than a pixel away."""
     warp = np.eye(2, 3, dtype=np.float32)
+    window = cv2.createHanningWindow((first.shape[1], first.shape[0]), cv2.CV_32F)
+    coarse, _ = cv2.phaseCorrelate(first - first.mean(), frame - frame.mean(), window)
+    if max(map(abs, coarse)) > 1:
+        warp[:, 2] = coarse
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 200, 1e-6)
     template, image = np.ascontiguousarray(first), np.ascontiguousarray(frame)
     mask = None if mask is None else np.ascontiguousarray(mask)

@@ -9,7 +9,7 @@ import torch
 
 from sr_lab.base.words import counted
 from sr_lab.degradations.estimate import estimate_image
-from sr_lab.images.burst import register, solve, without_masked
+from sr_lab.images.burst import register, solve, within, without_masked
 from sr_lab.inference.restorers import Restorer
 
 Image = npt.NDArray[np.float32]
@@ -79,6 +79,8 @@ def restore_burst(
     told = [f"frame {number}" if names is None else f"frame {names[number]}" for number in used]
     greys = [np.asarray(frame.mean(axis=2), np.float32) for frame in filled]
     shifts, residuals = register(greys, masks=given, names=told)
+    if max(max(map(abs, shift)) for shift in shifts) > 1:  # what lies beyond the first frame, no other frame tells of
+        given = [mask & within(mask.shape, shift) for mask, shift in zip(kept, shifts, strict=True)]
     if noise is None:
         noise = _noise_of(filled)
     height, width, channels = chosen[0].shape

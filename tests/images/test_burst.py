@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sr_lab.images.burst import Sampling, register, solve, without_masked
+from sr_lab.images.burst import Sampling, register, solve, within, without_masked
 
 SCALE = 4
 
@@ -54,6 +54,20 @@ def test_shifts_are_found_to_a_few_hundredths_of_a_low_pixel(noise, most):
     assert found[0] == (0.0, 0.0)
     assert np.abs(np.array(found) - np.array(shifts)).max() < most
     assert max(residuals) < 0.1
+
+
+def test_shifts_of_many_pixels_are_found_too():
+    wide = cv2.resize(np.random.default_rng(4).random((30, 40), np.float32), (320, 240), interpolation=cv2.INTER_CUBIC)
+    for x, y in ((7.25, -3.5), (-5.75, 4.25)):
+        left, top = round(32 + 4 * x), round(24 + 4 * y)
+        high = [wide[24:216, 32:288], wide[top : top + 192, left : left + 256]]
+        frames = [Sampling.of((0.0, 0.0), (192, 256), SCALE).see(each) for each in high]
+        found, residuals = register(frames)
+        assert np.abs(np.array(found[1]) - (x, y)).max() < 0.05
+        assert residuals[1] < 0.1
+        inside = within((48, 64), found[1])
+        assert inside.sum() == (48 - np.ceil(abs(y))) * (64 - np.ceil(abs(x)))
+        assert inside[0 if y > 0 else -1, 0 if x > 0 else -1]
 
 
 def test_what_is_no_mere_shift_is_refused():

@@ -12,6 +12,7 @@ from sr_lab.cli import main
 from sr_lab.images import ImageError, read_image, write_image
 from sr_lab.images.burst import Sampling
 from sr_lab.images.revisits import find_scenes, read_revisits
+from sr_lab.inference.burst import restore_burst
 from sr_lab.networks.ecbsr import ECBSR
 
 SIZE, SCALE = (192, 256), 4
@@ -191,3 +192,17 @@ def test_a_network_of_scale_1_goes_over_the_solution(tmp_path):
     plain, refined = (read_image(tmp_path / f"{name}.png").astype(int) for name in ("plain", "refined"))
     inside = (plain > 0) & (plain < 200)
     assert np.abs((refined - plain)[inside] - 0.1 * 255 * 255 / 219).max() <= 1
+
+
+def test_frames_that_are_shifted_by_many_pixels_tell_where_they_overlap(tmp_path):
+    """The second of two frames is the first one moved by 6 and 3 low pixels and a half: better than one alone."""
+    hills = np.random.default_rng(5).random((60, 80), np.float32)
+    wide = cv2.resize(hills, (320, 240), interpolation=cv2.INTER_CUBIC)
+    wide[(np.add.outer(np.arange(240), np.arange(320)) // 20) % 2 == 0] *= 0.6
+    highs = [wide[24 + y : 216 + y, 32 + x : 288 + x] for x, y in ((0, 0), (26, -14), (-6, 13))]
+    lows = [Sampling.of((0.0, 0.0), SIZE, SCALE).see(np.ascontiguousarray(high))[..., None] for high in highs]
+    single, several = (restore_burst(each, scale=SCALE, noise=0.002) for each in (lows[:1], lows))
+    inner = (slice(64, 128), slice(64, 192), 0)
+    errors = [float(((found.image - highs[0][..., None])[inner] ** 2).mean()) for found in (single, several)]
+    assert errors[1] < 0.7 * errors[0]
+    assert [round(4 * each) for each in several.shifts[1]] == [26, -14]

@@ -24,7 +24,13 @@ from sr_lab.images.tiff import write_tiff_rows
 
 
 def encode(
-    image: npt.NDArray[Any], format: str, metadata: Metadata | None = None, *, alpha: bool = False, quality: int = 95
+    image: npt.NDArray[Any],
+    format: str,
+    metadata: Metadata | None = None,
+    *,
+    alpha: bool = False,
+    quality: int = 95,
+    alone: bool = True,
 ) -> bytes:
     r"""An image in a format of ``FORMATS``: png, tif, webp and jxl without loss, jpg and avif with.
 
@@ -34,6 +40,7 @@ def encode(
         metadata: What is stored beside the pixels, as far as the format holds it.
         alpha: Whether the last channel is transparency.
         quality: Of a lossy format, 1 to 100.
+        alone: Whether no other thread waits; see ``png.encode_png``.
 
     Raises:
         ImageError: If the format cannot hold the image, or needs a package that is not installed; the words follow the
@@ -46,7 +53,7 @@ def encode(
     form = form_of(image, alpha=alpha)
     if format == "png":
         check(format, form)
-        return encode_png(image, form, metadata or Metadata())
+        return encode_png(image, form, metadata or Metadata(), alone=alone)
     stream = io.BytesIO()
     _write(stream, [image], format, form, metadata or Metadata(), quality)
     return stream.getvalue()

@@ -128,7 +128,7 @@ class GuardedImages:
         return Looked(careful, safe, await self._check(low, safe), reason)
 
     async def _check(self, low: Picture, restored: Restored) -> Check:
-        num_windows = 4 if self.guard is None else 16
-        image = colours(restored.image, low)
-        found: Check = await self.in_thread(functools.partial(check, low.colours, image, num_windows=num_windows))
+        image, guarded = colours(restored.image, low), self.guard is not None
+        call = functools.partial(check, low.colours, image, num_windows=16 if guarded else 4, energy=guarded)
+        found: Check = await self.in_thread(call)
         return found

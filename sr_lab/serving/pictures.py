@@ -124,7 +124,7 @@ def encode(image: Pixels, format: str, metadata: Metadata, *, alpha: bool, quali
         ImageError: If the format cannot hold it.
     """
     if format != "npy":
-        return codecs.encode(image, format, metadata, alpha=alpha, quality=quality)
+        return codecs.encode(image, format, metadata, alpha=alpha, quality=quality, alone=False)
     stream = io.BytesIO()
     np.save(stream, image)
     return stream.getvalue()

@@ -163,7 +163,7 @@ class Service:
             place = self.computing.admit(ask, facts, models)
             part = None if other is None or place.tier != models[0][0] else choice
             try:
-                low = await self._prepared(ask, low or await decoded(), facts, place)
+                low = await self._prepared(ask, low, data, facts, place)
                 return await self._answered(ask, data, low, place, part, None if self.guard else on_tile)
             finally:
                 self.computing.leave(place)
@@ -200,10 +200,13 @@ class Service:
                 self.measures.shed.labels("memory").inc()
             raise
 
-    async def _prepared(self, ask: Ask, low: Picture, facts: Facts, place: Place) -> Picture:
+    async def _prepared(self, ask: Ask, low: Picture | None, data: bytes, facts: Facts, place: Place) -> Picture:
         """The decoded image as the answer's format can hold the restored one, as ``srlab restore`` does it."""
         model = place.model
-        low = await self._in_codec(self._ready, ask, low, model)
+        if low is None:
+            low = await self._timed(ask, "decode", self._in_codec(lambda: self._ready(ask, self._decode(data), model)))
+        else:
+            low = await self._in_codec(self._ready, ask, low, model)
         found = facts_of_picture(low)
         if found != facts:
             if not model.takes(found.channels):
@@ -239,8 +242,8 @@ class Service:
             choice = None
         computed = self.clock()
         look = self._timed(ask, "check", self.guarded.look(ask, low, model, restored))
-        if self.guard is None:  # nothing can be replaced: both at once
-            looked, data = await asyncio.gather(look, self._encode(ask, low, restored))
+        if self.guard is None:  # nothing can be replaced: both at once, first what needs no Python
+            data, looked = await asyncio.gather(self._encode(ask, low, restored), look)
         else:
             looked = await look
             data = await self._encode(ask, low, looked.restored)

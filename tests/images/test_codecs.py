@@ -135,6 +135,18 @@ def test_png_without_the_fast_packages_has_the_same_pixels(monkeypatch, tmp_path
     assert np.array_equal(read_picture(tmp_path / "a.png").pixels, picture(3))
 
 
+def test_a_large_png_is_not_written_by_what_lets_no_other_thread_run(monkeypatch, tmp_path):
+    fpng, calls = pytest.importorskip("fpng"), []
+    monkeypatch.setattr(fpng, "from_ndarray", lambda image, real=fpng.from_ndarray: (calls.append(1), real(image))[1])
+    image = picture(3)
+    for greedy, alone, by_fpng in ((image.shape[0] * image.shape[1], False, 1), (8, False, 0), (8, True, 1)):
+        monkeypatch.setattr("sr_lab.images.png.GREEDY", greedy)
+        calls.clear()
+        (tmp_path / "a.png").write_bytes(encode(image, "png", WRITTEN, alone=alone))
+        assert len(calls) == by_fpng
+        assert np.array_equal(read_picture(tmp_path / "a.png").pixels, image)
+
+
 def test_alpha_that_was_multiplied_in_is_divided_out(tmp_path):
     tifffile = pytest.importorskip("tifffile")
     image = np.full((4, 4, 4), 100, np.uint8)

@@ -116,3 +116,13 @@ def test_crop_to_multiple_keeps_the_top_left(scale: int, shape: tuple[int, int])
 def test_scale_larger_than_the_image_is_refused(scale: int) -> None:
     with pytest.raises(ValueError, match=f"scale={scale}"):
         crop_to_multiple(torch.zeros(1, 1, 7, 9), scale)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 7), (2, 4, 4), (3, 1, 1), (3, 33, 20), (4, 1, 9), (5, 3, 2)])
+def test_an_array_is_upright_and_contiguous_however_its_tensor_lies(shape):
+    image = torch.rand(1, *shape) * 1.5 - 0.2
+    for lies in (image, image.to(memory_format=torch.channels_last), image.transpose(-1, -2), image[..., :1]):
+        array = to_array(lies)
+        assert array.shape == (*lies.shape[2:], shape[0])
+        assert array.flags.c_contiguous
+        assert np.array_equal(array, np.moveaxis(to_uint8(lies)[0].numpy(), 0, -1))

@@ -162,6 +162,9 @@ def test_consistency_is_that_of_the_metric_and_energy_finds_what_was_invented():
     tall = check(picture(700, 9), to_levels(resize_bicubic(to_tensor(picture(700, 9)), scale=3), np.uint8))
     assert tall.decibels > 30
     assert check(low, high, num_windows=4) == found  # all of a small image is looked at
+    half = check(low, high, energy=False)
+    assert half.decibels == found.decibels
+    assert np.isnan(half.energy)
 
 
 @pytest.mark.parametrize("own", [True, False])

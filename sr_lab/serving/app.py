@@ -210,7 +210,7 @@ def _add_jobs(app: FastAPI, parts: Parts) -> None:
     async def result(id: str, request: Request) -> Response:
         """The restored image of a job that is done."""
         caller = parts.keys.identify(request.headers, "jobs")
-        data, headers, media = await asyncio.to_thread(parts.jobs.result, id, caller.name)
+        data, headers, media = await parts.jobs.result(id, caller.name)
         return Response(data, headers=headers, media_type=media)
 
 

@@ -5,10 +5,12 @@ the image lies beside the job, so that a server that is killed has nothing to co
 disk takes nothing either. Nothing else is computed meanwhile: its image could not be stored.
 """
 
+import asyncio
 import contextlib
 import json
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 DONE, MADE, MADE_FACTS = "done.json", "made", "made.json"
 FIRST_WAIT, MOST_WAIT = 1.0, 60.0
 """Seconds until a store that is away is asked again: twice as many each time."""
+READ_SECONDS, READERS = 20.0, 4
+"""How long a client waits for a store that is asked for an image, and how many are asked for at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,7 @@ class JobResults:
 
     def __init__(self, uri: str, *, stop: threading.Event) -> None:
         self.store, self.stop = Store(uri), stop
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="results")
 
     def keep(self, place: Path, facts: ResultFacts, data: bytes) -> bool:
         """Stores an image and says in the job's folder that it is done, however long the store is away.
@@ -85,14 +90,15 @@ class JobResults:
             return None
         return ResultFacts(**read_json(place / MADE_FACTS)), (place / MADE).read_bytes()
 
-    def read(self, name: str) -> bytes:
-        """An image's file.
+    async def read(self, name: str) -> bytes:
+        """An image's file; read by threads of its own, so that a store that hangs holds up nothing else.
 
         Raises:
             Problem: If it is gone (404), or the store is away (503).
         """
+        reading = asyncio.get_running_loop().run_in_executor(self._readers, self.store.read_bytes, name)
         try:
-            data = self.store.read_bytes(name)
+            data = await asyncio.wait_for(reading, READ_SECONDS)
         except Exception as error:
             log.warning("the result %s cannot be read (%s: %s)", name, type(error).__name__, error)
             text = "the store of the results does not answer: come again"
@@ -100,6 +106,10 @@ class JobResults:
         if data is None:
             raise Problem(404, "the result is gone", kind="job")
         return data
+
+    def close(self) -> None:
+        """Reads no more."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
     def remove(self, name: str) -> None:
         """Removes an image, if it is there."""

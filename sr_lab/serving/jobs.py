@@ -145,16 +145,16 @@ class Jobs:
             return {**told, "state": "failed", "problem": _read(place / FAILED)}
         return {**told, "state": "begun" if (place / TRIES).is_file() else "waiting"}
 
-    def result(self, id: str, owner: str) -> tuple[bytes, dict[str, str], str]:
+    async def result(self, id: str, owner: str) -> tuple[bytes, dict[str, str], str]:
         """The image of a job that is done, with its headers and media type.
 
         Raises:
             Problem: If it is not done, or its image cannot be had.
         """
-        state = self.state(id, owner)
+        state = await asyncio.to_thread(self.state, id, owner)
         if state["state"] != "done":
             raise Problem(409, f"the job is {state['state']}", kind="job", headers={"Retry-After": "5"})
-        data = self.results.read(state["file"])
+        data = await self.results.read(state["file"])
         return data, state["headers"], ANSWERS[format_named(state["form"])].media
 
     def start(self) -> None:
@@ -174,6 +174,7 @@ class Jobs:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(30.0)
+        self.results.close()
 
     def do(self, id: str) -> None:
         """Does a job, if it is not done and nobody does it."""

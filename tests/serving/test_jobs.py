@@ -4,11 +4,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import httpx
 import numpy as np
-from serving.conftest import decoded, encoded, make, picture
+from serving.conftest import answering, decoded, encoded, make, picture
 from starlette.testclient import TestClient
 
 from sr_lab.serving import job_results
@@ -213,3 +214,24 @@ def test_an_image_that_no_disk_takes_is_kept_in_memory(tmp_path, monkeypatch):
         wait(client, id)
         assert decoded(client.get(f"/v1/jobs/{id}/result").content).shape == (18, 18, 3)
     assert (left, away.restored) == ([0], [f"{id}.1"])
+
+
+def test_a_store_that_hangs_holds_up_no_other_request(tmp_path, monkeypatch):
+    monkeypatch.setattr("sr_lab.serving.job_results.READ_SECONDS", 0.2)
+    parts, _ = make(jobs=JobSettings(folder=str(tmp_path)))
+    hangs, answers = threading.Event(), []
+    with answering(parts) as address, httpx.Client(base_url=address, timeout=60) as client:
+        id = client.post("/v1/jobs", content=encoded(picture(9, 9))).json()["id"]
+        wait(client, id)
+        monkeypatch.setattr(parts.jobs.results.store, "read_bytes", lambda _: hangs.wait(60))
+        ask = lambda: answers.append(httpx.get(f"{address}/v1/jobs/{id}/result", timeout=60))  # noqa: E731
+        asking = [threading.Thread(target=ask) for _ in range(40)]  # more than there are threads for anything
+        for thread in asking:
+            thread.start()
+        other = client.post("/v1/jobs", content=encoded(picture(9, 9, seed=1)))
+        assert wait(client, other.json()["id"])
+        for thread in asking:
+            thread.join()
+        hangs.set()
+    assert {(answer.status_code, answer.json()["type"]) for answer in answers} == {(503, "urn:srlab:problem:store")}
+    assert len(answers) == 40

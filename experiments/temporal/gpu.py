@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("SR_LAB_SHARED", ROOT.parent / "shared")).resolve()
 FAST = ["trainer.precision=bf16-mixed", "model.channels_last=true", "data.num_workers=12", "tracking=none"]
 IMAGE = ["num_blocks=16", "num_features=64"]
-CLIPS = ["experiment=recurrent_x4_clips", *FAST, "data.batch_size=16", "data.crop=256", "data.clips.frames=12"]
+CLIPS = ["experiment=recurrent_x4_clips", *FAST, "data.batch_size=16", "data.crop=256"]
 CLIPS += [
     "max_steps=40000",
     "val_every=4000",
@@ -27,7 +27,7 @@ CLIPS += [
     "scheduler.num_warmup=500",
     "model.ema_decay=0.999",
 ]
-"""Back-propagation through 12 frames; flow by DIS on the loaders' host."""
+"""Clips of 30 frames, back-propagation through 6; flow by DIS on the host."""
 TINY = ["trainer.precision=32-true", "data.num_workers=0", "data.batch_size=2", "data.crop=64", "max_steps=2"]
 TINY += ["val_every=1", "checkpoint_every=1", "scheduler.num_warmup=1"]
 TINY_CLIPS = ["data.clips.frames=2", "data.clips.val_frames=2", "data.clips.val_crop=64"]
@@ -47,7 +47,8 @@ def commands(root: Path, *, tiny: bool = False) -> list[list[str]]:
          "data.batch_size=64", "data.crop=192", "data.small=skip", "optimizer.lr=0.001", "name=stem", f"output={stem}"],
         [sys.executable, str(ROOT / "experiments/temporal/prepare.py"), "deepen", str(stem / "best"), str(deeper)],
         [*srlab, "train", *CLIPS, "name=per_frame", f"output={root}/per_frame", f"initial={deeper}",
-         "model/network=edsr_tiny", "~model.network.image", "+model.network.value_range=1.0",
+         "model/network=edsr_tiny", "~model.network.image", "~model.network.truncate", "~model.network.damping",
+         "+model.network.value_range=1.0",
          "model.network.num_blocks=17", "model.network.num_features=64"],
         [*srlab, "train", *CLIPS, "name=recurrent", f"output={root}/recurrent", f"initial={stem}/best",
          *(f"model.network.image.{size}" for size in IMAGE)],

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from sr_lab.config.compose import build, compose
-from sr_lab.degradations.base import Degradation
+from sr_lab.config.tree import config_dir
+from sr_lab.degradations.base import Degradation, params_from_records, record
 from sr_lab.degradations.blur import Blur
 from sr_lab.degradations.lines import DeadRows
 from sr_lab.degradations.noise import GaussianNoise
@@ -80,3 +81,15 @@ def test_the_video_preset_codes_clips_and_replays(still: Tensor) -> None:
     assert not videos.all()
     later = (low[:, 1:] - single[:, 1:]).abs().flatten(1).amax(1)
     assert (later[videos] > 0).all(), "a video codec must code a clip otherwise than its frames one by one"
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (config_dir() / "degradation").glob("*.yaml")))
+def test_every_preset_takes_clips_and_is_replayed_from_its_record(still: Tensor, name: str) -> None:
+    if name in ("video", "realbasicvsr"):
+        pytest.importorskip("av")
+    degradation = preset(name)
+    params = degradation.draw_keyed([(0, 0, 5)])
+    low, target = degradation.pair_clip(still[:1, :2], params)
+    assert low.shape[:3] == target.shape[:3] == (1, 2, 3)
+    again, _ = degradation.pair_clip(still[:1, :2], params_from_records(record(params)) if params else {})
+    assert torch.equal(low, again)

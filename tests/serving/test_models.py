@@ -6,10 +6,13 @@ import time
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from serving.conftest import Fixed, decoded, encoded, make, picture, restorer
 from starlette.testclient import TestClient
 
 from sr_lab.base.threads import whole_threads
+from sr_lab.config.compose import build
+from sr_lab.config.tree import config_dir
 from sr_lab.images import resize_bicubic, to_levels, to_tensor
 from sr_lab.inference.restorers import BicubicRestorer
 from sr_lab.inference.tiles import plan_tiles
@@ -205,6 +208,27 @@ def test_the_guard_replaces_an_image_by_the_conservative_one():
             wanted = to_levels(resize_bicubic(to_tensor(image), scale=2), np.uint8)
             np.testing.assert_array_equal(decoded(answer.content), wanted)
             assert "srlab_guard_replaced_total" in client.get("/metrics").text
+
+
+class DrawingRestorer(BicubicRestorer):
+    """Draws its images."""
+
+    generative = True
+
+
+def test_strict_medical_takes_no_model_that_draws_and_every_answer_carries_the_cards_warning():
+    guard = build(OmegaConf.load(config_dir() / "guard" / "strict_medical.yaml"))
+    careful = Fixed("careful", made=lambda _: BicubicRestorer(scale=2))
+    parts, source = make(sources=[careful], guard=guard, conservative="careful")
+    parts.service.shelf.warm = parts.service.warm  # as the server has it
+    source.made, source.now = lambda version: DrawingRestorer(scale=2), "2"
+    parts.service.shelf.follow()
+    with TestClient(make_app(parts)) as client:
+        assert "draws its images, and the guard allows no generative model" in client.get("/v1/models").text
+        for body in (picture(), picture(seed=1)):
+            answer = client.post("/v1/restore", content=encoded(body))
+            assert (answer.status_code, answer.headers["x-warning"]) == (200, "Invented detail.")
+            assert answer.headers["x-model-version"] == "1", "the version before goes on"
 
 
 class BrightRestorer(BicubicRestorer):

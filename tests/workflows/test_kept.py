@@ -63,8 +63,9 @@ def test_the_files_of_an_engine_make_the_image_of_pytorch(engine, luma, photos, 
         assert (first != plain).mean() < 1e-3
 
 
-def test_the_second_restoration_loads_no_pytorch(luma, photos, cache, tmp_path, capsys):
+def test_the_second_restoration_loads_no_pytorch(luma, photos, cache, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # what other tests left here, there too
     words = ["restore", f"input={photos / 'colour.png'}", f"restorer={luma}", "engine=onnx"]
     assert main([*words, f"output={tmp_path / 'first.png'}"]) == 0
     (folder,) = (user_cache() / "engines").iterdir()

@@ -4,7 +4,8 @@ The unit of work is one tile; all tiles of a group (one model, one shape) cost t
 of a lower ``rank`` come first (0: somebody waits, 1: a job, 2: a shadow, on spare time). Within a rank the requests
 take turns by deficit round-robin (Shreedhar and Varghese, 1996): in each round every request may spend ``quantum``
 seconds, so that a picture of thousands of tiles cannot hold up a thumbnail; within a round the earliest deadline goes
-first. What is not spent is lost with the round; what a batch took more is owed.
+first. What is not spent is lost with the round; what a batch took more is owed. Credit is counted in shares of a round
+and not in seconds: costs are learnt while requests wait, and one that came with a whole share has it when they rise.
 """
 
 import math
@@ -55,7 +56,7 @@ class Batch:
 class _Entry:
     work: Work
     order: int
-    credit: float
+    credit: float = 1.0
     next: int = 0
     open: int = 0
     held: bool = False
@@ -107,7 +108,7 @@ class TileQueue:
         """
         if work.id in self._entries:
             raise ValueError(f"request {work.id} is in the queue already")
-        self._entries[work.id] = _Entry(work, self._order, max(self.quantum, self.cost(work.group)), held=held)
+        self._entries[work.id] = _Entry(work, self._order, held=held)
         self._order += 1
 
     def release(self, id: str) -> None:
@@ -215,10 +216,10 @@ class TileQueue:
             return None
         rank = min(entry.work.rank for entry in waiting)
         waiting = [entry for entry in waiting if entry.work.rank == rank]
-        ready = [entry for entry in waiting if entry.credit >= self._price(entry)]
+        ready = [entry for entry in waiting if entry.credit >= self._price(entry) - 1e-9]
         if not ready and rounds:
             self._new_rounds(rank)
-            ready = [entry for entry in waiting if entry.credit >= self._price(entry)]
+            ready = [entry for entry in waiting if entry.credit >= self._price(entry) - 1e-9]
         return min(ready or waiting, key=_urgency)
 
     def _new_rounds(self, rank: int) -> None:
@@ -226,14 +227,14 @@ class TileQueue:
         peers = [
             entry for entry in self._entries.values() if entry.waiting and not entry.held and entry.work.rank == rank
         ]
-        shares = {id(entry): max(self.quantum, self._price(entry)) or 1.0 for entry in peers}
-        needed = min(math.ceil((self._price(entry) - entry.credit) / shares[id(entry)] - 1e-9) for entry in peers)
+        needed = min(math.ceil(self._price(entry) - entry.credit - 1e-9) for entry in peers)
         for entry in peers:
-            share = shares[id(entry)]
-            entry.credit = min(entry.credit + max(1, needed) * share, share)
+            entry.credit = min(entry.credit + max(1, needed), 1.0)
 
     def _price(self, entry: _Entry) -> float:
-        return self.cost(entry.work.group)
+        """Of a tile, in shares of a round."""
+        cost = self.cost(entry.work.group)
+        return cost / (max(self.quantum, cost) or 1.0)
 
     def _draw(self, entry: _Entry) -> tuple[str, int]:
         entry.credit -= self._price(entry)

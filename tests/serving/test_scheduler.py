@@ -40,6 +40,20 @@ def test_a_thumbnail_waits_for_one_tile_of_a_large_picture_and_not_for_all():
     assert order.index("small") <= 1
 
 
+@pytest.mark.parametrize("quantum", [0.0, 0.5, 5.0])
+def test_a_thumbnail_is_next_though_tiles_have_become_dearer_since_it_came(quantum):
+    made = queue(quantum=quantum)
+    made.add(Work(id="large", group="a", num_tiles=1000))
+    for _ in range(20):
+        running = made.take()
+        made.add(Work(id="small", group="a", num_tiles=1))
+        made.done(running)
+        made.costs["a"] *= 1.05
+        while made.take().tiles[0][0] != "small":
+            assert quantum > 1, "the large picture has spent its share"
+        made.cancel("small")
+
+
 def test_within_a_round_the_earliest_deadline_goes_first():
     made = queue()
     for id, deadline in (("late", 9.0), ("soon", 2.0), ("never", math.inf)):

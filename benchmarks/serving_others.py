@@ -9,9 +9,11 @@ takes no raw body, so it gets the file as a form; Ray has its default proxy, and
 throughput flags, which are what ``srlab serve launcher=ray`` sets.
 """
 
+import contextlib
 import http.client
 import importlib.util
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -108,7 +110,7 @@ def start(name: str) -> tuple[subprocess.Popen[bytes], int]:
     more = {} if flags is None else {"RAY_SERVE_ENABLE_HA_PROXY": flags, "RAY_SERVE_THROUGHPUT_OPTIMIZED": flags}
     server = subprocess.Popen(
         [sys.executable, __file__, f"serve={name}", f"port={port}"], stderr=subprocess.DEVNULL,
-        env={**os.environ, **more},
+        env={**os.environ, **more}, start_new_session=True,
     )  # fmt: skip
     for _ in range(1200):
         try:
@@ -156,6 +158,8 @@ def main(*, rounds: int = 30, only: str = ",".join(SERVERS)) -> None:
         bare += own
         server.terminate()
         server.wait(120)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)  # LitServe's workers outlive it
     row("bare work", bare, "")
 
 

@@ -30,12 +30,13 @@ ENGINES: dict[str, type[Engine]] = {
 }
 TOLERANCE = 2e-4
 """Largest difference to PyTorch's float values that counts as the same image: a twentieth of a level of 255."""
-SIDES = (24, 72, 160)
-"""Sides of the tiles that are timed: a larger one where PyTorch takes less than ``QUICK`` seconds for the smaller."""
+SIDES = (24, 72, 160, 256)
+"""Sides of the tiles that are timed, up to the usual tile: a larger one where PyTorch takes less than ``QUICK`` seconds
+for the smaller."""
 QUICK = 0.05
 ROUNDS, SECONDS = (3, 12), 2.0
 """Least and most rounds, and what all of them may take beyond the least, so that a busy machine counts less."""
-VERSION = 2
+VERSION = 3
 """Of what is kept: another number makes what was measured before count no more."""
 
 

@@ -70,17 +70,7 @@ def make_parts(limits: Limits) -> Parts:
 def started(engine: str) -> tuple[psutil.Process, int]:
     """Starts ``srlab serve`` with that model; its process and port."""
     options = [f"engine={engine}", "limits.deadline=5", "limits.requests=2000", "limits.longest_deadline=3600"]
-    command = [
-        sys.executable,
-        "-m",
-        "sr_lab.cli",
-        "serve",
-        "restorer=edge",
-        "scale=2",
-        "port=0",
-        f"engine={engine}",
-        *options,
-    ]
+    command = [sys.executable, "-m", "sr_lab.cli", "serve", "restorer=edge", "scale=2", "port=0", *options]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     atexit.register(server.kill)
     assert server.stdout is not None

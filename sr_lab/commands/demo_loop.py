@@ -19,6 +19,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sr_lab.commands import prepare, profile, promote, register, train
+from sr_lab.commands.demo_drift import GATE
 from sr_lab.config.compose import compose
 from sr_lab.config.words import counted, line, setting
 from sr_lab.serving.loop_demo import Condition, Performance, perform, write_facts
@@ -33,8 +34,6 @@ STEPS: dict[str, Callable[[DictConfig], int]] = {
     "profile": profile.run,
 }
 NAME = "photos"
-MARGIN = 1.0
-"""Loss under the old conditions that the demo's gate allows, in dB: the interval of eight scenes is as wide."""
 
 
 def run(cfg: DictConfig) -> int:
@@ -102,10 +101,7 @@ def _watch(cfg: DictConfig, blurred: Path) -> list[list[str]]:
     good = ["trainer.enable_progress_bar=false", "tracking.drain_seconds=120", *cfg.train]
     wrong = [*good, "data=folder", setting("data.train.roots", blurred), "data.val.roots=data/photos/val"]
     wrong += ["data.repeats=64"]
-    checks = ["~policy.checks.ssim_new", "~policy.checks.ssim_old", "policy.checks.psnr_new.min_scenes=8"]
-    checks += ["policy.checks.psnr_old.min_scenes=8", f"policy.checks.psnr_old.margin={MARGIN}"]
-    checks += ["policy.checks.psnr_floor.value=18", "policy.checks.latency.limit=1.5"]
-    common = [setting("experiment", cfg.experiment), f"steps={cfg.retrain_steps}", "lr_factor=1", *checks, *cfg.rollout]
+    common = [setting("experiment", cfg.experiment), f"steps={cfg.retrain_steps}", "lr_factor=1", *GATE, *cfg.rollout]
     return [
         [*common, setting("train", good)],
         [*common, setting("train", wrong), "retraining.cooldown_hours=0"],

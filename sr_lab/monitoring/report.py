@@ -40,6 +40,9 @@ class Finding:
         level: The level that it was compared with.
         extra: A plot of the checks or of the stream, PNG; ``None`` for a check by itself.
         checks: The checks of a state, the last one last.
+        settled: Whether a preset may be fitted to these images, and later ones be compared with them: they drift by
+            themselves, and it is not that the alarm is still on; and where a service keeps them, the window before
+            drifts too, so that none of this one is of before the change. True without an alarm.
     """
 
     drift: Drift | None
@@ -52,10 +55,17 @@ class Finding:
     level: float
     extra: bytes | None = None
     checks: Sequence[Check] = ()
+    settled: bool = True
 
     @classmethod
     def of_window(
-        cls, drift: Drift | None, checks: Sequence[Check], watch: RepeatedChecks, usability: Usability
+        cls,
+        drift: Drift | None,
+        checks: Sequence[Check],
+        watch: RepeatedChecks,
+        usability: Usability,
+        *,
+        settled: bool = True,
     ) -> "Finding":
         """The last of the checks."""
         from sr_lab.monitoring.plots import plot_checks
@@ -77,6 +87,7 @@ class Finding:
             level=check.level,
             extra=plot_checks(checks, watch.alpha) if repeated else None,
             checks=checks,
+            settled=settled,
         )
 
     @classmethod

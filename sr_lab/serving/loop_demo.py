@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sr_lab.base.files import write_json, write_text
-from sr_lab.images import list_images, read_image, resize_bicubic_uint8
+from sr_lab.images import list_images, read_image, resize_bicubic_uint8, to_tensor
 from sr_lab.metrics.protocol import YCrop
 from sr_lab.metrics.psnr import psnr
 from sr_lab.serving.clients import Answered, Clients, ask
@@ -320,7 +319,7 @@ class _Known:
             if answer.status != 200:
                 raise RuntimeError(f"a known image was answered with {answer.status}: {answer.data[:200]!r}")
             restored = np.asarray(Image.open(io.BytesIO(answer.data)).convert("RGB"))
-            pair = self.protocol.compare(_tensor(restored), _tensor(original), scale=SCALE)
+            pair = self.protocol.compare(to_tensor(restored), to_tensor(original), scale=SCALE)
             values.append(float(psnr(*pair)))
             bodies.append(answer.data)
             versions.add(answer.version)
@@ -331,10 +330,6 @@ class _Known:
             condition=condition.text, version=", ".join(sorted(versions)), psnr=float(np.mean(values)),
             answers=tuple(bodies), shown=shown,
         )  # fmt: skip
-
-
-def _tensor(image: NDArray[Any]) -> torch.Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
 
 
 def _keys(file: Path) -> list[str]:

@@ -33,16 +33,12 @@ class DriftResult:
         current: The features of the images that were looked at.
         preset: A degradation that imitates the images, as YAML; None without drift.
         report: Folder of ``drift.html``, ``drift.json``, ``drift.png``, ``current.parquet`` and ``preset.yaml``.
-        settled: Whether a preset may be fitted to these images, and later ones be compared with them: they drift by
-            themselves, and it is not that the alarm is still on; and where a service keeps them, the window before
-            drifts too, so that none of this one is of before the change. True without an alarm.
     """
 
     finding: Finding
     current: Profile
     preset: str | None
     report: Path
-    settled: bool = True
 
     @property
     def alarm(self) -> bool:
@@ -53,6 +49,11 @@ class DriftResult:
     def new(self) -> bool:
         """Whether the alarm was off before."""
         return self.finding.new
+
+    @property
+    def settled(self) -> bool:
+        """Whether a preset may be fitted to these images; see ``Finding``."""
+        return self.finding.settled
 
     @property
     def unusable(self) -> bool:
@@ -177,7 +178,7 @@ def watch(
         ready = look.window(checks, state, num_images=num_images)
     else:
         ready = look.stream(Stream(alpha=alpha, seed=seed), stream)
-    with ready as (found, finding, settled, asked):
+    with ready as (found, finding, asked):
         text = None
         if finding.drifted and found.estimates:
             text = preset(fit_estimates(found.estimates), scale=scale, source=current.name)
@@ -188,7 +189,7 @@ def watch(
         if text is not None:
             write_text(report / PRESET, text)
         write_report(finding, profile, found, report, folder=current, preset=text, num_pictures=num_pictures)
-        result = DriftResult(finding=finding, current=found, preset=text, report=report, settled=settled)
+        result = DriftResult(finding=finding, current=found, preset=text, report=report)
         asked.raise_if_asked(f"the look was finished first ({finding.headline}); report: {result.page}")
     return result
 

@@ -48,8 +48,8 @@ class Look:
     @contextmanager
     def window(
         self, rules: RepeatedChecks, state: Path | None, *, num_images: int | None
-    ) -> Iterator[tuple[Profile, Finding, bool, Asked]]:
-        """All images of the folder as one window: one check, or the next of many; and whether its drift is settled."""
+    ) -> Iterator[tuple[Profile, Finding, Asked]]:
+        """All images of the folder as one window: one check, or the next of many."""
         if rules.level < 1 / (self.num_permutations + 1):
             raise ValueError(
                 f"num_permutations={self.num_permutations} cannot reach the level {rules.level:.2g} of a check: give "
@@ -75,7 +75,7 @@ class Look:
         with deferred() as asked:
             drift, checks, usable = self.checked(current, rules, state)
             settled = not checks[-1].alarm or (checks[-1].drift and self._drifting(before, rules))
-            yield current, Finding.of_window(drift, checks, rules, usable), settled, asked
+            yield current, Finding.of_window(drift, checks, rules, usable, settled=settled), asked
 
     def checked(
         self, current: Profile, rules: RepeatedChecks, state: Path | None
@@ -103,7 +103,7 @@ class Look:
         return drift, checks, usable
 
     @contextmanager
-    def stream(self, bets: Stream, state: Path) -> Iterator[tuple[Profile, Finding, bool, Asked]]:
+    def stream(self, bets: Stream, state: Path) -> Iterator[tuple[Profile, Finding, Asked]]:
         """The images of the folder that the stream has not seen, one after the other, after those that it has.
 
         Explained and shown are the new ones, and some before them where they are few.
@@ -151,7 +151,6 @@ class Look:
                         num_new=len(added),
                         unusable_before=bool(past.get("unusable", False)),
                     ),
-                    True,
                     asked,
                 )
 

@@ -105,13 +105,13 @@ def test_a_client_that_vanishes_in_its_body_leaves_nothing(parts):
 
 
 def test_a_head_that_drips_is_cut_off_and_one_that_comes_is_not(parts, monkeypatch):
-    monkeypatch.setattr("sr_lab.serving.connections.HEAD_SECONDS", 1.0)
+    monkeypatch.setattr("sr_lab.serving.connections.HEAD_SECONDS", 2.5)
     with answering(parts) as address:
         data = encoded(picture(20, 24))
         with connected(address) as own:
             for _ in range(2):  # the second head has its own time
                 own.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(data))
-                time.sleep(0.6)  # a body is no head
+                time.sleep(1.5)  # a body is no head
                 own.sendall(data)
                 assert answer_of(own)[0] == 200
             own.sendall(HEAD + b"X-Slow: ")
@@ -126,7 +126,7 @@ def test_a_head_that_drips_is_cut_off_and_one_that_comes_is_not(parts, monkeypat
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="needs Linux: its TCP_USER_TIMEOUT")
 def test_an_answer_that_nobody_takes_is_dropped(parts, monkeypatch):
-    monkeypatch.setattr("sr_lab.serving.connections.UNREAD_SECONDS", 0.5)
+    monkeypatch.setattr("sr_lab.serving.connections.UNREAD_SECONDS", 2.0)
     image = picture(200, 200)
 
     def left(port: int) -> bool:
@@ -146,5 +146,5 @@ def test_an_answer_that_nobody_takes_is_dropped(parts, monkeypatch):
             answer.begin()
             while part := answer.read(50_000):
                 taken += part
-                time.sleep(0.1)
+                time.sleep(0.25)
             assert decoded(taken).shape == (400, 400, 3)

@@ -33,6 +33,21 @@ def open_files(folder: Path, target: str, *, threads: int = 1) -> Callable[[Arra
     return OpenVinoGraphs(own if own.is_file() else folder / "model.onnx", threads=threads)
 
 
+def open_step(folder: Path, target: str, *, threads: int = 1) -> Callable[..., Array]:
+    """What the files of a step compute: its inputs by name, float32, to the restored frame.
+
+    Args:
+        folder: of the files.
+        target: onnx or openvino.
+        threads: cores that may be used.
+    """
+    if target == "onnx":
+        session = onnx_session((folder / "model.onnx").read_bytes(), threads=threads)
+        return lambda **inputs: session.run(None, inputs)[0]
+    graph = _openvino().compile_model(str(folder / "model.xml"), "CPU", _in_float32(threads))
+    return lambda **inputs: np.array(graph(inputs)[0])
+
+
 def onnx_session(model: bytes, *, threads: int, options: Mapping[str, Any] | None = None) -> Any:
     """ONNX Runtime's session for a graph: on the CPU, with threads that sleep while there is nothing to do."""
     import onnxruntime
@@ -117,14 +132,18 @@ class OpenVinoGraphs:
         core = _openvino()
         graph = core.read_model(self.model, b"") if isinstance(self.model, bytes) else core.read_model(str(self.model))
         graph.reshape(shape)
-        settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": self.threads,
-            "NUM_STREAMS": 1,
-            "PERFORMANCE_HINT": "LATENCY",
-            "CPU_RUNTIME_CACHE_CAPACITY": self.KERNELS,
-        }
+        settings = _in_float32(self.threads) | {"CPU_RUNTIME_CACHE_CAPACITY": self.KERNELS}
         return core.compile_model(graph, "CPU", settings)
+
+
+def _in_float32(threads: int) -> dict[str, Any]:
+    """Settings of OpenVINO: one image at a time."""
+    return {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
 
 
 @functools.cache

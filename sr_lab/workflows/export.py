@@ -31,14 +31,18 @@ from sr_lab.data.photos import extract_photos
 from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.scoring import score
 from sr_lab.images import list_images, read_image, to_tensor
+from sr_lab.inference.clips import CausalRestorer, network_restorer
 from sr_lab.inference.costs import OPERATIONS, PARAMETERS, counted_work
 from sr_lab.inference.engines import ENGINES
 from sr_lab.inference.latency import measure_latency
 from sr_lab.inference.restorers import NetworkRestorer
-from sr_lab.inference.runtimes import onnx_session, open_files
+from sr_lab.inference.runtimes import onnx_session, open_files, open_step
 from sr_lab.metrics.protocol import YCrop
 from sr_lab.metrics.psnr import PSNR
 from sr_lab.networks.graph import NotPlain, Plain, plain_layers
+from sr_lab.networks.graph.network import GraphStep
+from sr_lab.networks.graph.step import PlainStep, plain_step
+from sr_lab.networks.temporal.base import CausalNetwork
 from sr_lab.workflows.load import fetch_artefact
 
 __all__ = ["ExportRefused", "Exported", "export"]
@@ -48,6 +52,17 @@ MEAN_LOSS, WORST_LOSS = 0.05, 0.15
 """Decibels that int8 may lose on average and on any one image, by default."""
 TOLERANCE = {"fp32": 2e-4, "fp16": 1e-2}
 """Largest difference to PyTorch that a file may show, of values in [0, 1]; integers are judged by images."""
+_STEP = {
+    "inputs": {
+        "low": "the frame, (B, C, h, w), values in [0, 1]",
+        "low_before": "the frame before",
+        "restored_before": "the restored frame before, (B, C, h * scale, w * scale)",
+        "flow": "(B, 2, h, w), pixels to the right and down from low to low_before: DIS of OpenCV, medium",
+        "same": "(B, 1, 1, 1): 0 at the first frame and at cuts, 1 elsewhere",
+    },
+    "state": "low and restored, for the next frame; a frame equal to the one before keeps its restored one",
+}
+"""What whoever runs the graph of a step has to hand it."""
 PROBE, WINDOW = (61, 75), 128
 """The tile that is compared, and the side of the one that is timed."""
 
@@ -154,13 +169,15 @@ def export(
     artefact = fetch_artefact(name, tracking_uri=tracking_uri, scale=scale)
     network = artefact.network
     try:
-        plain = plain_layers(network)
+        plain = plain_step(network) if isinstance(network, CausalNetwork) else plain_layers(network)
     except NotPlain as error:
         raise ValueError(
             f"restorer={name} cannot be exported: {error}. Plain convolution networks (Compact, ECBSR, EDSR, FSRCNN, "
-            "RDN, RRDBNet at x4) can"
+            "RDN, RRDBNet at x4) can, and RecurrentEDSR"
         ) from error
-    restorer = NetworkRestorer(network)
+    if isinstance(plain, PlainStep):
+        _check_step(name, target, precision, size)
+    restorer = network_restorer(network)
     model = b"" if target == "ncnn" else graphs.onnx_bytes(plain, half=precision == "fp16", size=size)
     if precision == "int8":
         photos = _photos(calibration)
@@ -169,11 +186,11 @@ def export(
             patches = [_continued(patch, size) for patch in patches]
         whole, model = model, quantised(model, patches, exclude=exclude)
     with replacing_folder(output) as folder:
-        if target == "ncnn":
+        if target == "ncnn" and isinstance(plain, Plain):
             graphs.write_ncnn(folder, plain, half=precision == "fp16")
         else:
             _write(folder, model, target, half=precision == "fp16")
-        run = open_files(folder, target, threads=torch.get_num_threads())
+        run = _opened(folder, target, restorer)
         facts = _facts(name, artefact, plain, restorer, target, precision, size, tracking_uri)
         facts["check"] = _compared(run, restorer, size)
         _require_equal(facts["check"], precision)
@@ -218,6 +235,33 @@ def _check(
         raise ValueError(f"num_runs={num_runs}: at least one call is timed")
 
 
+def _check_step(name: str, target: str, precision: str, size: tuple[int, int] | None) -> None:
+    """Refuses what there is not for a step."""
+    for key, value, known in (("target", target, ("onnx", "openvino")), ("precision", precision, ("fp32", "fp16"))):
+        if value not in known:
+            raise ValueError(f"restorer={name} goes from frame to frame, and {key}={value}: give {' or '.join(known)}")
+    if size is not None:
+        raise ValueError(f"size={list(size)}: the graph of a step takes any size, leave it out")
+
+
+def _opened(folder: Path, target: str, restorer: NetworkRestorer) -> Callable[[Array], Array]:
+    """What the files make of a window; of a network for clips, of the second frame of two."""
+    threads = torch.get_num_threads()
+    if not isinstance(restorer, CausalRestorer):
+        return open_files(folder, target, threads=threads)
+    step = GraphStep(scale=restorer.scale, num_channels=restorer.num_channels, num_bytes=0).eval()
+    step.compute = open_step(folder, target, threads=threads)
+    return lambda tile: _second(step, tile)
+
+
+@torch.inference_mode()
+def _second(network: Callable[[torch.Tensor], torch.Tensor], tile: Array) -> Array:
+    """The second frame of two, of which the first one shows the same three pixels further right."""
+    now = torch.from_numpy(tile)
+    found: Array = network(torch.stack([now.roll(3, dims=-1), now], dim=1))[:, 1].numpy()
+    return found
+
+
 def _require_used(precision: str, given: Mapping[str, object]) -> None:
     """Refuses settings of int8 for another precision: they would change nothing."""
     if given and precision != "int8":
@@ -228,7 +272,7 @@ def _require_used(precision: str, given: Mapping[str, object]) -> None:
 def _facts(
     name: str,
     artefact: Artefact,
-    plain: Plain,
+    plain: Plain | PlainStep,
     restorer: NetworkRestorer,
     target: str,
     precision: str,
@@ -252,6 +296,7 @@ def _facts(
         "scale": plain.scale,
         "channels": plain.num_channels,
         "size": None if size is None else list(size),
+        **({"step": _STEP} if isinstance(plain, PlainStep) else {}),
         "halo": halo,
         "halo_exact": restorer.halo.exact,
         "tile": 128 if 2 * halo < 96 else 256,
@@ -271,12 +316,13 @@ def _facts(
     }
 
 
-def _card(source: Mapping[str, Any], plain: Plain, precision: str) -> str:
+def _card(source: Mapping[str, Any], plain: Plain | PlainStep, precision: str) -> str:
     """A few sentences for whoever finds the files."""
     version = source["registry"]
     where = f"version {version['version']} of {version['name']}" if version else str(source["name"])
+    what = "video" if isinstance(plain, PlainStep) else "pictures"
     return (
-        f"Enlarges pictures by {plain.scale}: {source['network']} of {where}, weights {str(source['weights'])[:12]}, "
+        f"Enlarges {what} by {plain.scale}: {source['network']} of {where}, weights {str(source['weights'])[:12]}, "
         f"in {precision}. It draws detail that is likely, not detail that was there: not for evidence, measurement or "
         "diagnosis."
     )
@@ -327,7 +373,11 @@ def _probe(num_channels: int, size: tuple[int, int] | None) -> Array:
 def _compared(run: Callable[[Array], Array], restorer: NetworkRestorer, size: tuple[int, int] | None) -> dict[str, Any]:
     """Files against PyTorch on one tile: differences, and 8-bit values that are not the same."""
     probe = _probe(restorer.num_channels, size)
-    expected, found = restorer.network(torch.from_numpy(probe)).numpy(), run(probe)
+    if isinstance(restorer, CausalRestorer):
+        expected = _second(restorer.network, probe)
+    else:
+        expected = restorer.network(torch.from_numpy(probe)).numpy()
+    found = run(probe)
     apart = np.abs(expected - found)
     levels = [np.floor(np.clip(image * 255, 0, 255) + 0.5).astype(int) for image in (expected, found)]
     flips = np.abs(levels[0] - levels[1])
@@ -467,7 +517,7 @@ def _refusal(
 def _cost(
     run: Callable[[Array], Array],
     restorer: NetworkRestorer,
-    plain: Plain,
+    plain: Plain | PlainStep,
     folder: Path,
     size: tuple[int, int] | None,
     num_runs: int,

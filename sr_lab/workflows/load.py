@@ -16,7 +16,7 @@ from sr_lab.artefacts.public import load_file
 from sr_lab.artefacts.shipped import find_shipped
 from sr_lab.base.files import settle
 from sr_lab.degradations.base import Degradation
-from sr_lab.inference.clips import network_restorer
+from sr_lab.inference.clips import CausalRestorer, ClipNetworkRestorer, network_restorer
 from sr_lab.inference.consistency import ConsistentRestorer, LoadedRestorer
 from sr_lab.inference.engines import ENGINES, EngineNetwork, UnfitEngine, choose_engine, make_engine
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer
@@ -114,13 +114,8 @@ def load_restorer(
         raise ValueError(f"restorer={name} enlarges by {artefact.scale}, and scale={scale} is asked for")
     chosen = choose_device(device) if isinstance(device, str) else device
     network = artefact.network
-    if isinstance(network, ClipNetwork):
-        if self_ensemble or consistency is not None or engine not in (None, "auto", "torch"):
-            raise ValueError(
-                f"restorer={name} is a network for clips, which takes neither self_ensemble nor consistency, and "
-                "engine=torch alone"
-            )
-        engine = None
+    if isinstance(network, ClipNetwork) and (self_ensemble or consistency is not None):
+        raise ValueError(f"restorer={name} is a network for clips, which takes neither self_ensemble nor consistency")
     restorer = network_restorer(
         SelfEnsemble(network) if self_ensemble else network,
         tile=tile,
@@ -131,9 +126,23 @@ def load_restorer(
         metadata=_known(artefact),
         seen=artefact.metadata.get("images"),
     )
-    if engine is not None and (ours := on_engine(network, engine, chosen)) is not network:
+    if isinstance(restorer, ClipNetworkRestorer):
+        _compute_clips(restorer, engine, chosen)
+    elif engine is not None and (ours := on_engine(network, engine, chosen)) is not network:
         restorer.apply = (SelfEnsemble(ours) if self_ensemble else ours).eval()
     return _consistent(restorer, consistency, degradation, input_noise)
+
+
+def _compute_clips(restorer: ClipNetworkRestorer, engine: str | None, device: torch.device) -> None:
+    """Has an engine compute what of a network for clips is an image's."""
+    windows = restorer.windows if isinstance(restorer, CausalRestorer) else None
+    if engine is not None and windows is not None:
+        assert isinstance(windows.network, Network)
+        windows.apply = on_engine(windows.network, engine, device)
+    elif engine not in (None, "auto", "torch"):
+        raise UnfitEngine(
+            f"engine={engine}: {type(restorer.network).__name__} is no chain of plain layers: give engine=torch"
+        )
 
 
 def on_engine(network: Network, engine: str, device: torch.device) -> Network:

@@ -10,7 +10,7 @@ from typing import Any
 from sr_lab.base.signals import Asked, deferred
 from sr_lab.base.words import counted
 from sr_lab.inference.batch import Wanted
-from sr_lab.inference.clips import FramesRestorer
+from sr_lab.inference.clips import CausalRestorer, FramesRestorer
 from sr_lab.inference.stream import Restorer, target_of
 from sr_lab.inference.video import VideoError
 from sr_lab.inference.video.encoding import CODECS, EncoderSettings
@@ -66,8 +66,11 @@ def restore_live(
     format = live.format or format_of(output)
     chosen = device()
     models = [each(chosen) for each in load]
-    if any(isinstance(each, FramesRestorer) for each in models):
-        raise ValueError("live=true restores frame by frame: give a restorer of images")
+    for each in models:
+        if isinstance(each, FramesRestorer) and not isinstance(each, CausalRestorer):
+            raise ValueError(
+                "live=true knows no later frames: give a causal network for clips, or a restorer of images"
+            )
     counters = Counters()
     with deferred() as asked, telling(counters, live.metrics):
         sinks = list[Sink]()
@@ -192,6 +195,7 @@ class _Run:
                 began = time.monotonic()
                 self.enlarger.by_model(index, frame, self.enlarger.classical(frame))
             self.costs[index] = time.monotonic() - began
+        self.enlarger.begin()
         self.level = Level.first(time.monotonic(), self.rules)
 
     def enlarge(self, frame: LiveFrame) -> Any:

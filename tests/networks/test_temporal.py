@@ -157,6 +157,68 @@ def test_a_causal_network_streams_through_its_restorer():
         assert torch.equal(torch.stack(found, dim=1), network(clip))
 
 
+def test_a_causal_network_is_tiled_and_computed_by_engines_without_seams():
+    from sr_lab.inference.clips import CausalRestorer
+    from sr_lab.inference.engines import ENGINES, make_engine
+
+    network, clip = small(), pan()
+    with torch.no_grad():
+        whole = network(clip)
+        tiled = CausalRestorer(network, tile=24)
+        assert torch.allclose(torch.stack(list(tiled.frames(clip.unbind(dim=1))), dim=1), whole, atol=1e-6)
+        for name in [name for name, engine in ENGINES.items() if engine.available()]:
+            restorer = CausalRestorer(network)
+            engine = make_engine(restorer.windows.network, name)
+            restorer.windows.apply = lambda seen, engine=engine: torch.from_numpy(engine(seen.numpy()))
+            found = torch.stack(list(restorer.frames(clip.unbind(dim=1))), dim=1)
+            assert torch.allclose(found, whole, atol=1e-5), name
+
+
+def test_grey_clips_are_restored_by_a_network_of_colours():
+    from sr_lab.inference.clips import network_restorer
+
+    network, grey = small(), pan()[:, :, :1]
+    with torch.no_grad():
+        found = torch.stack(list(network_restorer(network).frames(grey.unbind(dim=1))), dim=1)
+        expected = network(grey.expand(-1, -1, 3, -1, -1)).mean(dim=2, keepdim=True)
+        assert torch.allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+@pytest.mark.parametrize("gate", [0.0, 50.0])
+def test_the_graph_of_a_step_is_the_step(target, gate, tmp_path):
+    """Over a pan, a cut and a frame that stays."""
+    pytest.importorskip("onnx")
+    pytest.importorskip({"onnx": "onnxruntime"}.get(target, target))
+    from sr_lab.artefacts.export import graphs
+    from sr_lab.inference.runtimes import open_step
+    from sr_lab.networks.graph.network import GraphStep
+    from sr_lab.networks.graph.step import plain_step
+
+    network = small(gate=gate)
+    model = graphs.onnx_bytes(plain_step(network))
+    graph = GraphStep.of(model, scale=2, num_channels=3)
+    if target == "openvino":
+        graphs.write_openvino(tmp_path, model, half=False)
+        graph.compute = open_step(tmp_path, target)
+    clip = pan(6, event="cut", other=photo(1))
+    clip = torch.cat([clip, clip[:, -1:]], dim=1)
+    with torch.no_grad():
+        assert torch.allclose(graph(clip), network(clip), atol=3e-6)
+        assert not torch.allclose(network(clip)[:, 1], network(clip[:, 1:])[:, 0], atol=1e-3)  # the state counts
+        assert torch.allclose(graph(clip[:, 0]), network(clip[:, 0]), atol=3e-6)
+
+
+def test_steps_that_have_no_graph_say_why():
+    from sr_lab.networks.graph import NotPlain
+    from sr_lab.networks.graph.step import plain_step
+
+    with pytest.raises(NotPlain, match="a flow that is trained"):
+        plain_step(small(flow=SPyNet()))
+    with pytest.raises(NotPlain, match="BasicVSR has no step"):
+        plain_step(BasicVSR(num_features=8, num_blocks=1))
+
+
 def test_an_artefact_of_a_causal_network_with_a_trained_flow_is_loaded_again(tmp_path):
     from sr_lab.artefacts.artefact import complete_config, load_artefact, save_artefact
 

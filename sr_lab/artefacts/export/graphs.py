@@ -7,6 +7,7 @@ from typing import Literal
 from sr_lab.networks.graph import Plain
 from sr_lab.networks.graph.ncnn import ncnn_files
 from sr_lab.networks.graph.onnx import onnx_model
+from sr_lab.networks.graph.step import PlainStep, onnx_step
 
 Target = Literal["onnx", "openvino", "ncnn", "bundle"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -36,7 +37,8 @@ def write_ncnn(folder: Path, plain: Plain, *, half: bool) -> None:
     (folder / NCNN[1]).write_bytes(weights)
 
 
-def onnx_bytes(plain: Plain, *, half: bool = False, size: tuple[int, int] | None = None) -> bytes:
-    """The ONNX graph as it is written to a file."""
-    content: bytes = onnx_model(plain, half=half, size=size).SerializeToString()
+def onnx_bytes(plain: Plain | PlainStep, *, half: bool = False, size: tuple[int, int] | None = None) -> bytes:
+    """The ONNX graph as it is written to a file; that of a step takes any size."""
+    model = onnx_step(plain, half=half) if isinstance(plain, PlainStep) else onnx_model(plain, half=half, size=size)
+    content: bytes = model.SerializeToString()
     return content

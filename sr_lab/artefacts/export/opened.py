@@ -6,7 +6,7 @@ from sr_lab.artefacts.artefact import Artefact
 from sr_lab.artefacts.export.graphs import ONNX
 from sr_lab.artefacts.export.manifest import read_manifest
 from sr_lab.artefacts.folder import WEIGHTS
-from sr_lab.networks.graph.network import GraphNetwork
+from sr_lab.networks.graph.network import GraphNetwork, GraphStep
 
 
 def load_export(folder: Path) -> Artefact:
@@ -22,7 +22,8 @@ def load_export(folder: Path) -> Artefact:
             "target=onnx or bundle"
         )
     size, cost, source = manifest["size"], manifest["cost"], manifest["source"]
-    network = GraphNetwork.of(
+    kind = GraphStep if manifest.get("step") else GraphNetwork
+    network = kind.of(
         (folder / ONNX).read_bytes(),
         scale=manifest["scale"],
         num_channels=manifest["channels"],
@@ -30,7 +31,7 @@ def load_export(folder: Path) -> Artefact:
         work=(cost["parameters"], cost["flops_per_pixel"]),
     )
     node = {
-        "_target_": "sr_lab.networks.graph.network.GraphNetwork",
+        "_target_": f"sr_lab.networks.graph.network.{kind.__name__}",
         "scale": network.scale,
         "num_channels": network.num_channels,
         "num_bytes": network.graph.numel(),

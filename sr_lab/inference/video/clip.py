@@ -7,18 +7,21 @@ import numpy.typing as npt
 import torch
 
 from sr_lab.images.yuv import PixelLayout, Planes, planes_to_rgb, rgb_to_planes
-from sr_lab.inference.clips import FramesRestorer
+from sr_lab.inference.clips import CausalRestorer, FramesRestorer, StreamedRestorer
 from sr_lab.inference.stream import Restorer, Target, restored_bands
 from sr_lab.inference.video.reading import Frame
 from sr_lab.inference.video.segments import State
 from sr_lab.inference.video.smoothing import DetailSmoother
+
+_STEP = "step"
+"""Before the number of each tensor of a causal network's state."""
 
 
 class ClipRestorer:
     """Planes of one frame to planes of the restored one; a frame that equals its predecessor gets what that one got.
 
     Args:
-        restorer: What enlarges an image (1, C, h, w).
+        restorer: What enlarges an image (1, C, h, w), or a causal restorer of clips.
         layout: How the input's planes hold colours.
         made: How the output's planes do.
         target: Size and factors of the restored picture.
@@ -42,12 +45,13 @@ class ClipRestorer:
         tile: int | None = None,
         smoother: DetailSmoother | None = None,
     ) -> None:
-        if isinstance(restorer, FramesRestorer):
+        self.streamed = StreamedRestorer(restorer, tile=tile) if isinstance(restorer, CausalRestorer) else None
+        if self.streamed is None and isinstance(restorer, FramesRestorer):
             raise ValueError(
-                "this network restores clips, and video files are restored frame by frame so far, where it would be no "
-                "better than its network for images: give a restorer of images (srlab evaluate takes networks of clips)"
+                "this network looks at later frames, too, and would need the whole video in memory: give a causal one "
+                "(RecurrentEDSR), or a restorer of images; srlab evaluate takes it on clips"
             )
-        self.restorer, self.layout, self.made, self.target = restorer, layout, made, target
+        self.restorer, self.layout, self.made, self.target = self.streamed or restorer, layout, made, target
         self.device, self.tile, self.smoother = device, tile, smoother
         self.begin_segment()
 
@@ -58,12 +62,19 @@ class ClipRestorer:
 
     def state(self) -> State:
         """What the next frame depends on; see ``resume``."""
-        return {} if self.smoother is None else self.smoother.state()
+        kept = {} if self.smoother is None else self.smoother.state()
+        for number, part in enumerate((self.streamed and self.streamed.state) or ()):
+            kept[f"{_STEP}{number}"] = part.float().cpu().numpy()
+        return kept
 
     def resume(self, state: State) -> None:
         """Goes on from a state."""
         if self.smoother is not None:
             self.smoother.resume(state)
+        if self.streamed is not None:
+            count = sum(name.startswith(_STEP) for name in state)
+            parts = (torch.from_numpy(state[f"{_STEP}{number}"]).to(self.device) for number in range(count))
+            self.streamed.state = tuple(parts) or None
 
     @torch.inference_mode()
     def __call__(self, frame: Frame) -> Planes:

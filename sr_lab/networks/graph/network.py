@@ -1,13 +1,17 @@
 """A network whose weights are an ONNX graph: an export that is evaluated, compared and judged like any network."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sr_lab.base.threads import whole_threads
 from sr_lab.networks.base import Network
+from sr_lab.networks.graph.plain import Array
+from sr_lab.networks.temporal.base import CausalNetwork, CausalState, Enlarge
+from sr_lab.networks.temporal.flow import DISFlow, same_scene
 
 
 class GraphNetwork(Network):
@@ -20,6 +24,9 @@ class GraphNetwork(Network):
         size: Height and width that the graph takes; None for any.
         work: Parameters of the network that the graph was written of, and its operations for a low-resolution pixel,
             which no counter sees in a graph; None where they are not known.
+
+    Attributes:
+        compute: What runs the graph, its inputs by name; None until it is needed: a session of ONNX Runtime.
     """
 
     graph: Tensor
@@ -37,7 +44,7 @@ class GraphNetwork(Network):
         self.size = None if size is None else (int(size[0]), int(size[1]))
         self.work = None if work is None else (float(work[0]), float(work[1]))
         self.register_buffer("graph", torch.zeros(num_bytes, dtype=torch.uint8))
-        self._session: Any = None
+        self.compute: Callable[..., Array] | None = None
 
     @classmethod
     def of(
@@ -66,17 +73,55 @@ class GraphNetwork(Network):
             raise TypeError("an ONNX graph is no module that could be traced")
         if self.size is not None and tuple(low.shape[-2:]) != self.size:
             raise ValueError(f"the graph takes {self.size[0]}x{self.size[1]} pixels, this is {tuple(low.shape[-2:])}")
-        if self._session is None:
+        return self.computed(low=low)
+
+    def computed(self, **inputs: Tensor) -> Tensor:
+        """What the graph makes of its inputs, on the device of the first one."""
+        if self.compute is None:
             import onnxruntime
 
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = whole_threads()
             options.log_severity_level = 3
-            self._session = onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
-        restored = self._session.run(None, {"low": low.detach().cpu().float().contiguous().numpy()})[0]
-        return torch.from_numpy(restored).to(low.device)
+            session = onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
+            self.compute = lambda **arrays: session.run(None, arrays)[0]
+        arrays = {name: value.detach().cpu().float().contiguous().numpy() for name, value in inputs.items()}
+        restored = self.compute(**arrays)
+        return torch.from_numpy(restored).to(next(iter(inputs.values())).device)
 
     def __deepcopy__(self, memo: Any) -> "GraphNetwork":
-        return GraphNetwork.of(
+        return type(self).of(
             self.model, scale=self.scale, num_channels=self.num_channels, size=self.size, work=self.work
         )
+
+
+class GraphStep(GraphNetwork, CausalNetwork):
+    """Runs the ONNX graph of a step, see ``onnx_step``, frame after frame; the flow is searched here.
+
+    Arguments are those of ``GraphNetwork``.
+    """
+
+    @property
+    def motion(self) -> nn.Module:
+        """See ``ClipNetwork``."""
+        return DISFlow()
+
+    def forward(self, low: Tensor) -> Tensor:
+        """Clips (B, T, C, h, w), or images (B, C, h, w)."""
+        return CausalNetwork.forward(self, low)
+
+    def step(
+        self, low: Tensor, state: CausalState | None = None, *, enlarge: Enlarge | None = None
+    ) -> tuple[Tensor, CausalState]:
+        """See ``CausalNetwork``; the graph is one piece, so that ``enlarge`` is not asked."""
+        if state is None:
+            large = (low.shape[-2] * self.scale, low.shape[-1] * self.scale)
+            before, last = low, low.new_zeros(*low.shape[:2], *large)
+            flow, same = low.new_zeros(low.shape[0], 2, *low.shape[-2:]), low.new_zeros(low.shape[0], 1, 1, 1)
+        else:
+            before, last = state
+            if torch.equal(low, before):
+                return last, state
+            flow, same = self.motion(low, before), same_scene(low, before)
+        restored = self.computed(low=low, low_before=before, restored_before=last, flow=flow, same=same)
+        return restored, (low, restored)

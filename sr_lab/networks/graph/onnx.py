@@ -1,5 +1,6 @@
 """Plain layers as an ONNX graph: any batch, height and width, or fixed ones."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,15 +24,14 @@ def onnx_model(plain: Plain, *, half: bool = False, size: tuple[int, int] | None
     """
     from onnx import TensorProto, helper
 
-    writer = _Writer(half)
+    writer = Writer(half)
     for layer in plain.layers:
         writer.write(layer)
     height, width = size if size is not None else ("height", "width")
     large = (height * plain.scale, width * plain.scale) if size is not None else ("large_height", "large_width")
-    shapes = {LOW: (height, width), RESTORED: large}
+    shapes = {LOW: (plain.num_channels, height, width), RESTORED: (plain.layers[-1].channels, *large)}
     low, restored = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", plain.num_channels, *shape])
-        for name, shape in shapes.items()
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape]) for name, shape in shapes.items()
     )
     graph = helper.make_graph(writer.nodes, "super_resolution", [low], [restored], writer.constants)
     return helper.make_model(
@@ -39,13 +39,16 @@ def onnx_model(plain: Plain, *, half: bool = False, size: tuple[int, int] | None
     )
 
 
-class _Writer:
+class Writer:
+    """Nodes and constants of a graph, layer by layer; ``half`` as ``onnx_model`` takes it."""
+
     def __init__(self, half: bool) -> None:
         self.half = half
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def constant(self, name: str, array: Array) -> str:
+        """Adds a constant; gives its name."""
         from onnx import TensorProto, helper, numpy_helper
 
         if not (self.half and array.size > 1):
@@ -55,14 +58,19 @@ class _Writer:
         self.nodes.append(helper.make_node("Cast", [f"{name}.half"], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
         return name
 
-    def node(self, kind: str, layer: Layer, *inputs: str, **attributes: Any) -> None:
+    def add(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Adds a node that is no layer; gives the name of its output."""
         from onnx import helper
 
-        self.nodes.append(
-            helper.make_node(kind, [*layer.inputs, *inputs], [layer.output], name=layer.output, **attributes)
-        )
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
+        return output
+
+    def node(self, kind: str, layer: Layer, *inputs: str, **attributes: Any) -> None:
+        """Adds a node that is a layer."""
+        self.add(kind, [*layer.inputs, *inputs], layer.output, **attributes)
 
     def write(self, layer: Layer) -> None:
+        """Adds a layer."""
         name, numbers, arrays = layer.output, layer.numbers, layer.arrays
         if layer.kind in ("conv", "deconv"):
             weights = [self.constant(f"{name}.{key}", array) for key, array in arrays.items()]
@@ -100,8 +108,6 @@ class _Writer:
             raise AssertionError(layer.kind)
 
     def _affine(self, layer: Layer) -> None:
-        from onnx import helper
-
         steps = [
             (kind, _column(layer.arrays[key]), key)
             for kind, key, nothing in (("Mul", "multiplier", 1), ("Add", "offset", 0))
@@ -111,9 +117,7 @@ class _Writer:
         half, self.half = self.half, False
         for index, (kind, array, key) in enumerate(steps):
             name = layer.output if index == len(steps) - 1 else f"{layer.output}.{key}.value"
-            constant = self.constant(f"{layer.output}.{key}", array)
-            self.nodes.append(helper.make_node(kind, [value, constant], [name], name=name))
-            value = name
+            value = self.add(kind, [value, self.constant(f"{layer.output}.{key}", array)], name)
         self.half = half
 
 

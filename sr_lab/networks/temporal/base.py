@@ -28,6 +28,52 @@ class ClipNetwork(Network):
         return self.clip(low) if low.ndim == 5 else self.clip(low[:, None])[:, 0]
 
 
+CausalState = tuple[Tensor, ...]
+"""What a step of a causal network hands to the next one; first the low frame and the restored one."""
+Enlarge = Callable[[Tensor], Tensor]
+
+
+class CausalNetwork(ClipNetwork):
+    """A network for clips of which no frame depends on a later one: step after step, each handing a state to the next.
+
+    Attributes:
+        truncate: In training, steps after which the gradient through time ends; None for the whole clip.
+    """
+
+    truncate: int | None = None
+
+    @abstractmethod
+    def step(
+        self, low: Tensor, state: CausalState | None = None, *, enlarge: Enlarge | None = None
+    ) -> tuple[Tensor, CausalState]:
+        """One frame.
+
+        Args:
+            low: (B, C, h, w).
+            state: Of the frame before, or a tuple of its tensors; None at the beginning of a clip.
+            enlarge: What computes ``enlarger``, tile by tile or in another engine; None for itself.
+
+        Returns:
+            The restored frame (B, C, h * scale, w * scale), and the state for the next one.
+        """
+
+    @property
+    def enlarger(self) -> Network | None:
+        """The part of a step that is an image's: from what a step sees to the restored frame; None if there is none."""
+        return None
+
+    def clip(self, low: Tensor) -> Tensor:
+        """(B, T, C, h, w) to (B, T, C, h * scale, w * scale): step after step."""
+        frames: list[Tensor] = []
+        state: CausalState | None = None
+        for number in range(low.shape[1]):
+            if self.training and self.truncate and state is not None and number % self.truncate == 0:
+                state = tuple(part.detach() for part in state)
+            frame, state = self.step(low[:, number], state)
+            frames.append(frame)
+        return torch.stack(frames, dim=1)
+
+
 def flow_warp(image: Tensor, flow: Tensor, *, border: bool = False) -> Tensor:
     """The image as seen from where the flow starts, by bilinear interpolation.
 

@@ -3,10 +3,12 @@
 import math
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sr_lab.images.cuts import is_cut
 from sr_lab.images.flow import dis_flow
 from sr_lab.networks.temporal.base import flow_warp
 
@@ -76,9 +78,20 @@ class DISFlow(nn.Module):
     @torch.no_grad()
     def forward(self, now: Tensor, other: Tensor) -> Tensor:
         """Flow (B, 2, H, W) from ``now`` to ``other``, both (B, C, H, W) in [0, 1]."""
-        greys = [
-            (frame.detach().float().mean(dim=1) * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-            for frame in (now, other)
-        ]
-        flows = [dis_flow(*pair) for pair in zip(*greys, strict=True)]
+        flows = [dis_flow(*pair) for pair in zip(_greys(now), _greys(other), strict=True)]
         return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).to(now)
+
+
+@torch.no_grad()
+def same_scene(now: Tensor, before: Tensor) -> Tensor:
+    """Whether no cut is between two frames (B, C, H, W) in [0, 1]: (B, 1, 1, 1), 0 at cuts and 1 elsewhere."""
+    same = np.array([not is_cut(*pair) for pair in zip(_greys(before), _greys(now), strict=True)], np.float32)
+    return torch.from_numpy(same).view(-1, 1, 1, 1).to(now)
+
+
+def _greys(frames: Tensor) -> npt.NDArray[np.uint8]:
+    """(B, H, W) of 8 bits."""
+    levels: npt.NDArray[np.uint8] = (
+        (frames.detach().float().mean(dim=1) * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    )
+    return levels

@@ -2,16 +2,15 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sr_lab.images.cuts import is_cut
+from sr_lab.networks.base import Network
 from sr_lab.networks.blocks import conv
 from sr_lab.networks.edsr import EDSR
-from sr_lab.networks.temporal.base import ClipNetwork, enlarge_flow, flow_warp, without_keeping
-from sr_lab.networks.temporal.flow import DISFlow
+from sr_lab.networks.temporal.base import CausalNetwork, CausalState, Enlarge, enlarge_flow, flow_warp, without_keeping
+from sr_lab.networks.temporal.flow import DISFlow, same_scene
 
 
 class State(NamedTuple):
@@ -26,7 +25,7 @@ class State(NamedTuple):
     restored: Tensor
 
 
-class RecurrentEDSR(ClipNetwork):
+class RecurrentEDSR(CausalNetwork):
     """EDSR for clips that are played: each frame sees the last restored one, aligned by flow, and nothing later.
 
     The detail of the last restored frame (what it adds to the bilinear enlargement) is warped to the frame, its pixels
@@ -94,38 +93,30 @@ class RecurrentEDSR(ClipNetwork):
         """See ``ClipNetwork``."""
         return self.flow
 
-    def clip(self, low: Tensor) -> Tensor:
-        """(B, T, C, h, w) to (B, T, C, h * scale, w * scale): step after step."""
-        frames: list[Tensor] = []
-        state: State | None = None
-        for number in range(low.shape[1]):
-            if self.training and self.truncate and state is not None and number % self.truncate == 0:
-                state = State(*(part.detach() for part in state))
-            frame, state = self.step(low[:, number], state)
-            frames.append(frame)
-        return torch.stack(frames, dim=1)
+    @property
+    def enlarger(self) -> Network:
+        """See ``CausalNetwork``: the frame and what is brought along, one behind the other, to the restored frame."""
+        return _Enlarger(self)
 
-    def step(self, low: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """One frame.
-
-        Args:
-            low: (B, C, h, w).
-            state: Of the frame before; None at the beginning of a clip.
-
-        Returns:
-            The restored frame (B, C, h * scale, w * scale), and the state for the next one.
-        """
+    def step(
+        self, low: Tensor, state: CausalState | None = None, *, enlarge: Enlarge | None = None
+    ) -> tuple[Tensor, CausalState]:
+        """See ``CausalNetwork``."""
         if state is None:
             brought = low.new_zeros(low.shape[0], self.recurrent.in_channels, *low.shape[-2:])
         else:
-            if not self.training and torch.equal(low, state.low):
-                return state.restored, state
-            brought = self._brought(low, state)
-        restored = without_keeping(self._restored, low, brought, recompute=self.recompute)
+            before = State(*state)
+            if not self.training and torch.equal(low, before.low):
+                return before.restored, state
+            brought = self._brought(low, before)
+        if enlarge is not None:
+            restored = enlarge(torch.cat([low, brought], dim=1))
+        else:
+            restored = without_keeping(self.enlarged, low, brought, recompute=self.recompute)
         return restored, State(low, restored)
 
-    def _restored(self, low: Tensor, brought: Tensor) -> Tensor:
-        """The frame, from its low image and what the last one brings."""
+    def enlarged(self, low: Tensor, brought: Tensor) -> Tensor:
+        """The frame, from its low image and what the last one brings, (B, C * (scale^2 + 1), h, w)."""
         image = self.image
         features = image.head((low - image.mean) * image.value_range) + self.recurrent(brought * image.value_range)
         features = features + image.body(features)
@@ -139,18 +130,51 @@ class RecurrentEDSR(ClipNetwork):
         detail = F.pixel_unshuffle(
             flow_warp(state.restored - base, enlarge_flow(flow, self.scale), border=True), self.scale
         )
-        trust = self._same_scene(low, state.low) * (self.leak if self.training else self.leak * self.damping)
+        trust = same_scene(low, state.low) * (self.leak if self.training else self.leak * self.damping)
         apart = flow_warp(state.low, flow, border=True) - low
         if self.gate:
             trust = trust * torch.exp(-self.gate * apart.square().mean(dim=1, keepdim=True))
         return torch.cat([detail, apart], dim=1) * trust
 
-    @torch.no_grad()
-    def _same_scene(self, low: Tensor, before: Tensor) -> Tensor:
-        """(B, 1, 1, 1), 0 at cuts and 1 elsewhere."""
-        greys = [
-            (frame.detach().float().mean(dim=1) * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-            for frame in (before, low)
-        ]
-        same = np.array([not is_cut(*pair) for pair in zip(*greys, strict=True)], np.float32)
-        return torch.from_numpy(same).view(-1, 1, 1, 1).to(low)
+
+class _Enlarger(Network):
+    """What of a step is convolutions alone: (B, C * (scale^2 + 2), h, w) to (B, C, h * scale, w * scale)."""
+
+    def __init__(self, network: RecurrentEDSR) -> None:
+        super().__init__(scale=network.scale, num_channels=network.num_channels + network.recurrent.in_channels)
+        self.network = network
+
+    def forward(self, low: Tensor) -> Tensor:
+        """See ``RecurrentEDSR.enlarged``; ``low`` is what a step sees."""
+        count = self.network.num_channels
+        return self.network.enlarged(low[:, :count], low[:, count:])
+
+    def for_graph(self) -> nn.Module:
+        """Both first convolutions as one."""
+        return _Joined(self.network)
+
+
+class _Joined(nn.Module):
+    mean: Tensor
+
+    def __init__(self, network: RecurrentEDSR) -> None:
+        super().__init__()
+        image, entering = network.image, network.num_channels + network.recurrent.in_channels
+        self.image = image
+        self.head = conv(entering, image.head.out_channels)
+        assert image.head.bias is not None
+        assert network.recurrent.bias is not None
+        with torch.no_grad():
+            self.head.weight.copy_(torch.cat([image.head.weight, network.recurrent.weight], dim=1))
+            self.head.bias.copy_(image.head.bias + network.recurrent.bias)  # type: ignore[union-attr]
+        mean = torch.zeros(1, entering, 1, 1)
+        mean[:, : network.num_channels] = image.mean
+        self.register_buffer("mean", mean)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        """The restored frame."""
+        image = self.image
+        features = self.head((seen - self.mean) * image.value_range)
+        features = features + image.body(features)
+        restored: Tensor = image.tail(image.upsampler(features)) / image.value_range + image.mean
+        return restored

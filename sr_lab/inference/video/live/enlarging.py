@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sr_lab.images.yuv import PixelLayout, planes_to_rgb, rgb_to_planes
+from sr_lab.inference.clips import CausalRestorer, StreamedRestorer
 from sr_lab.inference.stream import Restorer, Target, restored_bands
 from sr_lab.inference.video.facts import VideoFacts
 from sr_lab.inference.video.library import load_av
@@ -29,11 +30,17 @@ class LiveEnlarger:
     """
 
     def __init__(self, models: Sequence[Restorer], *, facts: VideoFacts, target: Target, device: str = "cpu") -> None:
-        self.models = [each for each in models if not getattr(each, "anywhere", False)]
+        self.models = [_in_order(each) for each in models if not getattr(each, "anywhere", False)]
         self.facts, self.target, self.device = facts, target, device
         make = load_av().video.reformatter.VideoReformatter
         self._layout = PixelLayout("yuv", 8, (1, 1), facts.layout.matrix, full=False)
         self._plain, self._large, self._small = make(), make(), make()
+
+    def begin(self) -> None:
+        """Forgets the pictures before."""
+        for model in self.models:
+            if isinstance(model, StreamedRestorer):
+                model.state = None
 
     def usual(self, picture: Any) -> Any:
         """A picture as 4:2:0 of 8 bits, limited range, in the size of the first one; with black edges where need be."""
@@ -100,6 +107,11 @@ class LiveEnlarger:
             rows, columns = given.shape
             samples[top * twice : top * twice + rows, left * twice : left * twice + columns] = given
         return made
+
+
+def _in_order(model: Restorer) -> Restorer:
+    """A model that takes one picture after the other; a causal one keeps its state between those that it gets."""
+    return StreamedRestorer(model) if isinstance(model, CausalRestorer) else model
 
 
 def _samples(plane: Any) -> npt.NDArray[np.uint8]:

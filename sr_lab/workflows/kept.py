@@ -143,10 +143,11 @@ def _measured(
     from sr_lab.inference.halo import known_halo
     from sr_lab.inference.latency import peak_resident
     from sr_lab.networks.base import GenerativeNetwork
+    from sr_lab.networks.temporal.base import ClipNetwork
     from sr_lab.workflows.load import fetch_artefact
 
     network = fetch_artefact(name, scale=scale).network
-    if isinstance(network, GenerativeNetwork):
+    if isinstance(network, GenerativeNetwork | ClipNetwork):  # theirs is no function of one window
         return {}, None, ""
     told = ""
     if engine == "auto":

@@ -14,6 +14,7 @@ from sr_lab.inference.latency import Latency, measure_latency
 from sr_lab.inference.restorers import NetworkRestorer
 from sr_lab.networks.base import GenerativeNetwork
 from sr_lab.networks.graph import NotPlain, plain_layers
+from sr_lab.networks.temporal.base import CausalNetwork
 from sr_lab.workflows.load import fetch_artefact
 
 __all__ = ["ModelProfile", "profile_model"]
@@ -112,11 +113,12 @@ def profile_model(
     if isinstance(network, GenerativeNetwork):
         raise ValueError(f"restorer={name} draws its images step by step: srlab evaluate times whole images")
     restorer = NetworkRestorer(network)
+    windows = (network.enlarger if isinstance(network, CausalNetwork) else None) or network
     latency: dict[str, dict[int, Latency]] = {}
     unfit: dict[str, str] = {}
     for engine in engines or [key for key, kind in ENGINES.items() if kind.available()]:
         try:
-            computed = EngineNetwork(network, make_engine(network, engine))
+            computed = EngineNetwork(windows, make_engine(windows, engine))
         except ValueError as error:
             if engines is not None:
                 raise
@@ -124,7 +126,7 @@ def profile_model(
             continue
         latency[engine] = {side: measure_latency(_call(computed, side), num_runs=num_runs) for side in sizes}
     try:
-        radius = plain_layers(network).radius
+        radius = plain_layers(windows).radius
     except NotPlain:
         radius = None
     with torch.inference_mode():

@@ -472,3 +472,68 @@ def test_a_model_is_profiled_by_engine_and_size(colour, capsys):
     assert [row[1] for row in rows] == ["16x16", "24x24"]
     assert float(rows[0][6]) == pytest.approx(float(rows[0][7]), rel=0.1)  # a unit of money a second
     assert main(["profile_model", f"restorer={colour}", "engines=[cuda]"]) == 1
+
+
+@pytest.fixture(scope="module")
+def causal(tmp_path_factory):
+    """An artefact of a network for clips."""
+    edsr = {"_target_": "sr_lab.networks.edsr.EDSR", "scale": 2, "num_blocks": 1, "num_features": 8}
+    node = {"_target_": "sr_lab.networks.temporal.recurrent.RecurrentEDSR", "image": edsr}
+    torch.manual_seed(0)
+    network = build_network(node)
+    torch.nn.init.normal_(network.recurrent.weight, std=0.1)
+    folder = tmp_path_factory.mktemp("causal") / "best"
+    return save_artefact(
+        folder, network, config={"model": {"network": node}}, metadata={"commit": "c0ffee", "images": {}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "precision"), [("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp32"), ("openvino", "fp16")]
+)
+def test_a_step_of_a_network_for_clips_is_exported_and_compared_on_two_frames(target, precision, causal, tmp_path):
+    for module in {"onnx": ["onnxruntime"], "openvino": ["openvino", "onnx"]}[target]:
+        pytest.importorskip(module)
+    given = [f"restorer={causal}", f"output={tmp_path / 'out'}", f"target={target}", f"precision={precision}"]
+    assert main(["export", *given, "num_runs=1"]) == 0
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert set(manifest["step"]["inputs"]) == {"low", "low_before", "restored_before", "flow", "same"}
+    assert 0 < manifest["check"]["max"] < (1e-5 if precision == "fp32" else 1e-2)
+    assert manifest["card"].startswith("Enlarges video by 2: RecurrentEDSR of")
+
+
+def test_an_exported_step_restores_video_as_its_network_does(causal, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("av")
+    from clips import frames_of, write_clip
+
+    assert main(["export", f"restorer={causal}", f"output={tmp_path / 'out'}", "num_runs=1"]) == 0
+    clip = write_clip(tmp_path / "clip.mkv", frames=5, codec="ffv1", pix_fmt="yuv444p")
+    shown = {}
+    for name, words in {
+        "network": [f"restorer={causal}", "engine=torch"],
+        "engine": [f"restorer={causal}", "engine=onnx"],
+        "export": [f"restorer={tmp_path / 'out'}"],
+    }.items():
+        large = tmp_path / f"{name}.mkv"
+        assert main(["restore", f"input={clip}", f"output={large}", "video.codec=ffv1", *words]) == 0
+        shown[name] = np.stack(frames_of(large)).astype(int)
+    for name in ("engine", "export"):
+        assert np.abs(shown[name] - shown["network"]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["target=ncnn"], "target=ncnn: give onnx or openvino"),
+        (["target=bundle"], "target=bundle: give onnx or openvino"),
+        (["precision=int8"], "precision=int8: give fp32 or fp16"),
+        (["size=[32,32]"], "the graph of a step takes any size"),
+    ],
+)
+def test_what_there_is_not_for_a_step_is_refused(words, said, causal, tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("ncnn")
+    assert main(["export", f"restorer={causal}", f"output={tmp_path / 'out'}", *words]) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

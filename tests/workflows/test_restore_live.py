@@ -137,6 +137,30 @@ def test_a_model_and_the_classical_enlargement_have_the_same_colours(num_channel
         assert abs((np.frombuffer(other, np.uint8) - one).mean()) < 0.25
 
 
+def test_a_network_for_clips_keeps_its_state_between_live_frames(clip):
+    from sr_lab.inference.clips import network_restorer
+    from sr_lab.networks.edsr import EDSR
+    from sr_lab.networks.temporal.recurrent import RecurrentEDSR
+
+    torch.manual_seed(0)
+    network = RecurrentEDSR(image=EDSR(scale=2, num_blocks=1, num_features=8)).eval()
+    torch.nn.init.normal_(network.recurrent.weight, std=0.2)
+    enlarger = LiveEnlarger([network_restorer(network)], facts=read_facts(clip), target=target_of(32, 48, scale=2))
+    (model,) = enlarger.models
+    with av.open(str(clip)) as file:
+        pictures = [enlarger.usual(frame) for frame in file.decode(video=0)]
+
+    def made(picture):
+        return enlarger.by_model(0, picture, enlarger.classical(picture)).to_ndarray()
+
+    first, second = made(pictures[0]), made(pictures[3])
+    enlarger.begin()
+    assert model.state is None
+    assert np.array_equal(made(pictures[0]), first)
+    enlarger.begin()
+    assert not np.array_equal(made(pictures[3]), second)
+
+
 def test_full_range_becomes_limited_range_and_is_told(tmp_path):
     clip = write_clip(
         tmp_path / "low.mp4",

@@ -1,6 +1,7 @@
 """Video files: what was not touched is identical, what is bad is said; kinds of input as tables."""
 
 import dataclasses
+import itertools
 import json
 import re
 import shutil
@@ -22,6 +23,7 @@ import av
 from clips import contents, frames_of, picture, write_clip
 
 from sr_lab.cli import main
+from sr_lab.inference.clips import network_restorer
 from sr_lab.inference.stream import target_of
 from sr_lab.workflows.restore_video import restore_video
 from sr_lab.workflows.video import RestoredVideo, VideoSettings
@@ -478,6 +480,91 @@ def test_a_run_that_was_killed_anywhere_goes_on_to_the_same_file(smoothing, tmp_
     restored(given, parts, segment=4, smoothing=smoothing)
     assert parts.read_bytes() == whole.read_bytes()
     assert not work.exists()
+
+
+@pytest.fixture(scope="module")
+def causal():
+    """A network for clips that makes much of the frames before."""
+    from sr_lab.networks.edsr import EDSR
+    from sr_lab.networks.temporal.recurrent import RecurrentEDSR
+
+    torch.manual_seed(0)
+    network = RecurrentEDSR(image=EDSR(scale=2, num_blocks=1, num_features=8)).eval()
+    torch.nn.init.normal_(network.recurrent.weight, std=0.2)
+    return network
+
+
+def by_network(file: Path, output: Path, network: Any, *, fails_at: int | None = None, **settings: Any) -> Any:
+    restorer = network_restorer(network)
+    step, asked = getattr(restorer, "step", None), itertools.count()
+
+    def failing(*given: Any, **named: Any) -> Any:
+        if next(asked) == fails_at:
+            raise RuntimeError("the power went out")
+        return step(*given, **named)
+
+    if step is not None:
+        restorer.step = failing
+    return restore_video(
+        input=file,
+        output=output,
+        load=lambda device: restorer,
+        made_by={"name": "causal", "scale": 2},
+        device=lambda: "cpu",
+        settings=VideoSettings(codec="ffv1", **settings),
+    )
+
+
+def test_a_network_for_clips_carries_its_state_through_a_file_and_through_kills(causal, tmp_path):
+    """Frames are those of the network on the whole clip, wherever the work was cut into segments or stopped."""
+    given = write_clip(tmp_path / "clip.mkv", frames=9, codec="ffv1", pix_fmt="yuv444p", time_base=MS)
+    whole, alone = tmp_path / "whole.mkv", tmp_path / "alone.mkv"
+    by_network(given, whole, causal, segment=100)
+    restore_video(
+        input=given, output=alone, load=lambda device: network_restorer(causal.image),
+        made_by={"name": "alone", "scale": 2}, device=lambda: "cpu", settings=VideoSettings(codec="ffv1", segment=100),
+    )  # fmt: skip
+    shown, single = frames_of(whole), frames_of(alone)
+    assert np.array_equal(shown[0], single[0])
+    assert not any(np.array_equal(ours, theirs) for ours, theirs in zip(shown[1:], single[1:], strict=True))
+    for fails_at in range(1, 9):
+        parts = tmp_path / f"{fails_at}.mkv"
+        with pytest.raises(RuntimeError, match="power"):
+            by_network(given, parts, causal, fails_at=fails_at, segment=3)
+        by_network(given, parts, causal, segment=3)
+        for ours, theirs in zip(frames_of(parts), shown, strict=True):
+            assert np.array_equal(ours, theirs)
+
+
+def test_the_state_of_a_network_for_clips_is_forgotten_at_a_cut(causal, tmp_path):
+    def dark(number: int, width: int, height: int) -> np.ndarray:
+        return picture(number, width, height) // 8
+
+    def light(number: int, width: int, height: int) -> np.ndarray:
+        return 255 - picture(3 * number, width, height) // 4
+
+    lossless = {"codec": "ffv1", "pix_fmt": "yuv444p", "time_base": MS}
+    write_clip(
+        tmp_path / "both.mkv",
+        frames=4,
+        pictures=lambda number, *size: (dark if number < 2 else light)(number, *size),
+        **lossless,
+    )
+    write_clip(tmp_path / "second.mkv", frames=2, pictures=lambda number, *size: light(number + 2, *size), **lossless)
+    shown = {}
+    for name in ("both", "second"):
+        by_network(tmp_path / f"{name}.mkv", tmp_path / f"{name}.large.mkv", causal)
+        shown[name] = frames_of(tmp_path / f"{name}.large.mkv")
+    for ours, theirs in zip(shown["both"][2:], shown["second"], strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_a_network_that_looks_ahead_is_refused_for_files(tmp_path):
+    from sr_lab.networks.temporal.basicvsr import BasicVSR
+
+    given = write_clip(tmp_path / "clip.mkv", frames=2)
+    with pytest.raises(ValueError, match=r"looks at later frames, too.*causal"):
+        by_network(given, tmp_path / "large.mkv", BasicVSR(num_features=4, num_blocks=1))
 
 
 def test_a_process_that_was_killed_goes_on_to_the_same_file(tmp_path):

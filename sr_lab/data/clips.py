@@ -116,6 +116,10 @@ class CameraClips(Clips):
         events: What happens beside, drawn alike; one that is named twice is drawn twice as often.
         speed: Most pixels a frame.
         val_crop: Side of the square frames of validation; a smaller photo gives what it has.
+        figures: Most figures of a crowd; their number is drawn from 2 on.
+
+    Raises:
+        ValueError: If there is no frame, no motion or event, or a crowd of less than two figures.
     """
 
     margin = 8
@@ -131,12 +135,15 @@ class CameraClips(Clips):
         events: Sequence[Event] = ("none",),
         speed: float = 6.0,
         val_crop: int = 192,
+        figures: int = 4,
     ) -> None:
         super().__init__(frames=frames, val_frames=val_frames, reverse=reverse)
         if not motions or not events:
             raise ValueError("motions and events are empty: name at least one of each, as motions=[pan] events=[none]")
+        if figures < 2:
+            raise ValueError(f"figures={figures}: a crowd has at least 2")
         self.motions, self.events, self.speed = list(motions), list(events), speed
-        self.val_crop = val_crop
+        self.val_crop, self.figures = val_crop, figures
 
     def problems(self, label: str, names: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[str]:
         """None: photos are looked at alone."""
@@ -152,44 +159,65 @@ class CameraClips(Clips):
         def high(index: int, part: Part) -> np.ndarray:
             sides = [min(self.val_crop, side - self.margin) for side in cache.shape(index)[1:]]
             height, width = (side // scale * scale for side in sides)
-            motion, event, other = _draw(seed, [(-1, index)], "camera", *self._choices(len(cache)))[0]
             return self.path(
-                cache,
-                index,
-                other,
-                key=(seed, -1, index),
-                count=self.val_frames,
-                size=(height, width),
-                motion=self.motions[motion],
-                event=self.events[event],
+                cache, index, range(len(cache)), key=(seed, -1, index), count=self.val_frames, size=(height, width)
             )
 
         return ValClips(names=cache.names, read=high, has_low=False, degradation=degradation, seed=seed)
-
-    def _choices(self, num_images: int) -> tuple[int, int, int]:
-        return len(self.motions), len(self.events), num_images
 
     def path(
         self,
         cache: DecodedCache,
         image: int,
-        other: int,
+        images: Sequence[int],
         *,
         key: tuple[int, int, int],
         count: int,
         size: tuple[int, int],
-        motion: Motion,
-        event: Event,
     ) -> np.ndarray:
-        """(T, C, H, W) of the cache's type; without ``other`` where that photo is too small for the frame."""
-        photo, second = (to_float(torch.from_numpy(cache.image(index).copy()))[None] for index in (image, other))
-        if min(a - b for a, b in zip(second.shape[-2:], size, strict=True)) < self.margin:
-            second = photo
+        """A path over an image, its kind and what happens beside drawn by the key.
+
+        Args:
+            cache: The decoded images.
+            image: Number of the photo in it.
+            images: Numbers of those of which other photos are drawn; one that is too small for the frame is replaced by
+                the photo itself.
+            key: (seed, epoch, index).
+            count: Number of frames.
+            size: Height and width of a frame.
+
+        Returns:
+            (T, C, H, W) of the cache's type.
+        """
+        seed, sample = key[0], [key[1:]]
+        choices = len(self.motions), len(self.events), len(images)
+        motion, event, other = _draw(seed, sample, "camera", *choices)[0].tolist()
+        others: list[int] = []
+        if self.events[event] == "crowd":
+            more, *drawn = _draw(seed, sample, "crowd", self.figures - 1, *[len(images)] * self.figures)[0].tolist()
+            others = drawn[: 2 + more]
+        photo = self._photo(cache, image)
+        second, *crowd = (
+            found if min(a - b for a, b in zip(found.shape[-2:], size, strict=True)) >= self.margin else photo
+            for found in (self._photo(cache, int(images[number])) for number in (other, *others))
+        )
         found = camera_clip(
-            photo, key=key, count=count, size=size, motion=motion, event=event, speed=self.speed, other=second
+            photo,
+            key=key,
+            count=count,
+            size=size,
+            motion=self.motions[motion],
+            speed=self.speed,
+            event=self.events[event],
+            other=second,
+            others=crowd,
         ).frames
         top = int(np.iinfo(cache.dtype).max)
         return (found * top).round().clamp(0, top).to(torch.int32).numpy().astype(cache.dtype)
+
+    @staticmethod
+    def _photo(cache: DecodedCache, image: int) -> Tensor:
+        return to_float(torch.from_numpy(cache.image(image).copy()))[None]
 
 
 class ClipDataset(CropDataset):
@@ -252,18 +280,14 @@ class CameraPaths(ClipDataset):
 
     def piece(self, row: int, key: SampleKey, part: Part, corner: tuple[int, int], side: int) -> Sequence[np.ndarray]:
         """See ``ClipDataset``; the path takes the place of the corner."""
-        settings = self.settings
-        motion, event, other = _draw(self.seed, [key], "camera", *settings._choices(len(self.images)))[0]
         return list(
-            settings.path(
+            self.settings.path(
                 self.cache,
                 int(self.images[row]),
-                int(self.images[other]),
+                self.images.tolist(),
                 key=(self.seed, *key),
-                count=settings.frames,
+                count=self.settings.frames,
                 size=(side, side),
-                motion=settings.motions[motion],
-                event=settings.events[event],
             )
         )
 

@@ -1,12 +1,13 @@
 """Synthetic camera paths with their exact motion, and clips by key."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sr_lab.data.camera import camera_clip
+from sr_lab.data.camera import CameraClip, camera_clip
 from sr_lab.data.clips import CameraClips, FrameClips
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.data.sources import FolderSource
@@ -58,6 +59,63 @@ def test_a_foreground_hides_and_moves_by_itself():
     assert found.covered.mean() > clip().covered.mean()
     assert len(np.unique(found.flow[0].reshape(-1, 2), axis=0)) == 2
     assert max(error(found, step) for step in range(5)) < 1e-6
+
+
+def others(count: int = 3) -> list[torch.Tensor]:
+    return [photo(number) for number in range(1, 1 + count)]
+
+
+def test_the_flow_of_a_photo_that_bends_explains_its_frames():
+    found, rigid = clip(motion="bend"), clip(motion="similarity")
+    assert max(error(found, step) for step in range(5)) < 0.03
+    assert np.abs(found.flow - rigid.flow).max() > 0.5
+    turned = np.diff(found.flow, axis=2).reshape(-1, 2)
+    assert turned.std() > 3 * np.diff(rigid.flow, axis=2).reshape(-1, 2).std()  # it is not one motion for all
+
+
+@pytest.mark.parametrize("motion", ["pan", "similarity", "bend"])
+@pytest.mark.parametrize("key", [(0, 0, 3), (1, 0, 8)])
+def test_a_crowd_moves_by_itself_bends_and_hides_exactly(motion, key):
+    found, alone = (clip(motion=motion, key=key, event=event, others=others()) for event in ("crowd", "none"))
+    own = np.abs(found.flow - alone.flow).max(axis=-1) > 0.05
+    assert 0.02 < own.mean() < 0.9
+    assert found.covered.mean() > alone.covered.mean() + 0.01
+    seen = (own & ~found.covered).sum()
+    assert seen > 200, "pixels of figures that are seen in both frames"
+    assert max(error(found, step) for step in range(5)) < 0.05
+    blind = CameraClip(found.frames, lambda: (alone.flow, found.covered))
+    assert max(error(blind, step) for step in range(5)) > 0.2
+
+
+def test_what_a_crowd_hides_is_covered():
+    """Pixels that the next frame does not show differ from it, and nothing but they."""
+    found = clip(event="crowd", others=others(), speed=8.0)
+    missed = []
+    for step in range(5):
+        now, then = (np.moveaxis(found.frames[step + k].numpy(), 0, -1) for k in (0, 1))
+        apart = np.abs(now - warp(np.ascontiguousarray(then), found.flow[step])).max(axis=-1)
+        missed.append(apart[found.covered[step]].mean() > 10 * apart[~found.covered[step]].mean())
+    assert all(missed)
+
+
+def test_figures_lie_in_front_of_one_another_in_their_order():
+    whole = clip(event="crowd", others=others())
+    swapped = clip(event="crowd", others=[photo(3), photo(2), photo(1)])
+    assert not torch.equal(whole.frames, swapped.frames)
+    with pytest.raises(ValueError, match="event=crowd needs a photo for each figure"):
+        clip(event="crowd")
+
+
+def test_paths_of_earlier_releases_keep_their_bytes():
+    """Trainings of old are drawn again: motion and events that are added take no numbers of theirs."""
+    digest = hashlib.sha256()
+    ground = torch.arange(3 * 80 * 90, dtype=torch.float32).view(1, 3, 80, 90) * 7 % 251 / 250
+    for event in ("none", "foreground", "still", "cut", "ramp", "repeat"):
+        found = camera_clip(ground, key=(4, 1, 2), count=6, size=(48, 52), event=event, other=1 - ground)
+        digest.update((found.frames * 255).round().to(torch.uint8).numpy().tobytes())
+        digest.update(np.nan_to_num(found.flow, nan=99).astype(np.int16).tobytes())
+        digest.update(found.covered.tobytes())
+    assert digest.hexdigest()[:16] == "a56b8f014bcb418b"
 
 
 def test_events():
@@ -119,6 +177,18 @@ def test_samples_depend_on_their_keys_alone(tmp_path: Path):
     assert (val["high"].shape, val["low"].shape) == ((1, 3, 3, 64, 64), (1, 3, 3, 32, 32))
     other = module(tmp_path, clips=clips, repeats=3, seed=8).train_dataset
     assert not torch.equal(other[(0, 4)]["high"], first["high"][:1])
+
+
+def test_a_crowd_is_drawn_by_its_key(tmp_path: Path):
+    photos(tmp_path)
+    clips = CameraClips(frames=3, val_frames=2, motions=["bend"], events=["crowd"], figures=2, val_crop=64)
+    crops = module(tmp_path, clips=clips, repeats=3).train_dataset
+    first, again = (crops.__getitems__([(0, 4), (1, 1)])["high"] for _ in range(2))
+    assert torch.equal(first, again)
+    alone = CameraClips(frames=3, val_frames=2, motions=["bend"], val_crop=64)
+    assert not torch.equal(module(tmp_path, clips=alone, repeats=3).train_dataset[(0, 4)]["high"], first[:1])
+    with pytest.raises(ValueError, match="figures=1: a crowd has at least 2"):
+        CameraClips(frames=3, figures=1)
 
 
 def test_a_random_degradation_is_drawn_once_a_clip(tmp_path: Path):

@@ -1,6 +1,7 @@
 """A restorer that takes images in any form and gives them back in that form."""
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy.typing as npt
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.images.forms import Image, as_tensor, in_the_form_of
+from sr_lab.inference.clips import restored_frames
 from sr_lab.inference.consistency import LoadedRestorer
 
 
@@ -65,6 +67,41 @@ class PictureRestorer:
         low = as_tensor(image)
         restored = torch.cat([self.restorer(part[None].float().to(self.device)) for part in low])
         return in_the_form_of(restored.clamp(0, 1).to(low.device), image)
+
+    @torch.inference_mode()
+    def frames(self, images: Iterable[Image]) -> Iterator[npt.NDArray[Any] | Tensor]:
+        """The restored frames of a clip, in their order, each in the form of its image.
+
+        A causal network for clips goes from frame to frame, and hands each as soon as it is there; one that looks at
+        later frames, too, takes the whole clip first. Other restorers see each frame alone.
+
+        Args:
+            images: Single images as ``__call__`` takes them, of one size; taken as they are needed.
+
+        Raises:
+            ImageError: If a file cannot be read.
+            ValueError: If an image is none, or a batch.
+
+        Example:
+            >>> import numpy as np
+            >>> from sr_lab.inference.restorers import BicubicRestorer
+            >>> bicubic = PictureRestorer(BicubicRestorer(scale=2), name="bicubic")
+            >>> [frame.shape for frame in bicubic.frames([np.zeros((3, 4), np.uint8)] * 2)]
+            [(6, 8, 1), (6, 8, 1)]
+        """
+        taken = deque[tuple[Image, torch.device]]()
+
+        def lows() -> Iterator[Tensor]:
+            for image in images:
+                low = as_tensor(image)
+                if len(low) != 1:
+                    raise ValueError(f"a frame is one image, this is a batch of {len(low)}: give them one by one")
+                taken.append((image, low.device))
+                yield low.float().to(self.device)
+
+        for restored in restored_frames(self.restorer, lows()):
+            image, device = taken.popleft()
+            yield in_the_form_of(restored.clamp(0, 1).to(device), image)
 
     def __repr__(self) -> str:
         return f"PictureRestorer({self.name!r}, scale={self.scale})"

@@ -184,6 +184,27 @@ def test_grey_clips_are_restored_by_a_network_of_colours():
         assert torch.allclose(found, expected, atol=1e-6)
 
 
+def test_frames_of_any_form_are_restored_in_their_order_and_as_they_come():
+    from sr_lab.inference.clips import network_restorer
+    from sr_lab.inference.pictures import PictureRestorer
+
+    network, clip = small(), pan(4)
+    restorer = PictureRestorer(network_restorer(network), name="clips")
+    with torch.no_grad():
+        whole = network(clip)[0].clamp(0, 1)
+    given = iter(clip[0])
+    frames = restorer.frames(given)
+    assert torch.equal(next(frames), whole[0])
+    assert len(list(given)) == 3  # one frame was taken, and no more
+    levels = [np.round(255 * frame.permute(1, 2, 0).numpy()).astype(np.uint8) for frame in clip[0]]
+    found = list(restorer.frames(levels))
+    assert {each.dtype for each in found} == {np.dtype(np.uint8)}
+    assert np.abs(np.stack(found) / 255 - whole.permute(0, 2, 3, 1).numpy()).max() < 0.02
+    assert not np.array_equal(found[3], restorer(levels[3]))
+    with pytest.raises(ValueError, match="a batch of 4"):
+        list(restorer.frames([clip[0]]))
+
+
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 @pytest.mark.parametrize("gate", [0.0, 50.0])
 def test_the_graph_of_a_step_is_the_step(target, gate, tmp_path):

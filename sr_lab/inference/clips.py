@@ -1,14 +1,15 @@
 """Restoring clips: frame by frame, or by what carries something from one frame to the next."""
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from sr_lab.base.words import counted
 from sr_lab.inference.restorers import NetworkRestorer, Restorer, restore_by
 from sr_lab.networks.temporal.base import CausalNetwork, CausalState, ClipNetwork
+from sr_lab.networks.temporal.flow import same_scene
 
 
 @runtime_checkable
@@ -57,16 +58,11 @@ class ClipNetworkRestorer(NetworkRestorer):
         """See ``FramesRestorer``.
 
         Raises:
-            ValueError: If the frames have other channels than the network.
+            ValueError: If the network cannot take the frames' channels.
         """
         whole = list(lows)
-        for low in whole:
-            if low.shape[1] != self.num_channels:
-                raise ValueError(
-                    f"the network restores {counted(self.num_channels, 'channel')}, the frames have {low.shape[1]}"
-                )
         if whole:
-            yield from self.network(torch.stack(whole, dim=1)).unbind(dim=1)
+            yield from self._by_channels(torch.cat(whole), lambda clip: self.network(clip[None])[0]).split(1)
 
 
 class CausalRestorer(ClipNetworkRestorer):
@@ -143,6 +139,61 @@ class StreamedRestorer:
         """The next frame, (1, C, h, w) to (1, C, h * scale, w * scale)."""
         restored, self.state = self.restorer.step(low, self.state, tile=self.tile)
         return restored
+
+
+class WindowedRestorer:
+    """A network that looks at later frames, too, on a clip of any length: window after window, each with a margin.
+
+    The network sees a window and ``margin`` frames on both sides of it, as far as the scene goes: parts between cuts
+    are clips of their own. A frame that equals the one before is not given to it, and gets that one's image.
+
+    Args:
+        restorer: Of the network.
+        window: Frames that are restored at once.
+        margin: Frames before and after that are seen, too.
+
+    Attributes:
+        number: Of the next frame.
+        past: The low frames before it that the network still sees, (1, C, h, w) each.
+    """
+
+    def __init__(self, restorer: ClipNetworkRestorer, *, window: int = 24, margin: int = 8) -> None:
+        self.restorer, self.scale, self.metadata = restorer, restorer.scale, restorer.metadata
+        self.window, self.margin = window, margin
+        self.number, self.past = 0, list[Tensor]()
+
+    def frames(self, lows: Iterable[Tensor]) -> Iterator[Tensor]:
+        """See ``FramesRestorer``; the clip goes on behind ``past``, and windows begin where they did."""
+        coming, ahead = iter(lows), list[Tensor]()
+        while True:
+            left = self.window - self.number % self.window
+            ahead += itertools.islice(coming, left + self.margin - len(ahead))
+            if not ahead:
+                return
+            wanted = range(len(self.past), len(self.past) + min(left, len(ahead)))
+            for restored in self._restored([*self.past, *ahead], wanted):
+                self.past.append(ahead.pop(0))
+                self.number += 1
+                if self.number % self.window == 0:
+                    self.past = self.past[-self.margin :]
+                yield restored
+
+    def _restored(self, lows: Sequence[Tensor], wanted: range) -> list[Tensor]:
+        """Those that are ``wanted`` of the frames, scene by scene."""
+        found: list[Tensor] = []
+        begin = 0
+        for end in range(1, len(lows) + 1):
+            if end < len(lows) and bool(same_scene(lows[end], lows[end - 1]).all()):
+                continue
+            if end > wanted.start and begin < wanted.stop:
+                found += self._of_scene(lows[begin:end])[max(0, wanted.start - begin) : wanted.stop - begin]
+            begin = end
+        return found
+
+    def _of_scene(self, lows: Sequence[Tensor]) -> list[Tensor]:
+        is_new = [not number or not torch.equal(low, lows[number - 1]) for number, low in enumerate(lows)]
+        images = list(self.restorer.frames(low for low, new in zip(lows, is_new, strict=True) if new))
+        return [images[number - 1] for number in itertools.accumulate(map(int, is_new))]
 
 
 def network_restorer(network: nn.Module, **settings: Any) -> NetworkRestorer:

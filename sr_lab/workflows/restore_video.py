@@ -16,6 +16,7 @@ from sr_lab.base.files import claim, naming, read_json, replacing, sha256, write
 from sr_lab.base.memory import free_memory
 from sr_lab.base.signals import Stopped
 from sr_lab.base.words import counted
+from sr_lab.images.yuv import Planes
 from sr_lab.inference.batch import Wanted
 from sr_lab.inference.places import MADE_OF
 from sr_lab.inference.stream import Restorer, choose_tile, target_of
@@ -146,12 +147,13 @@ def _restore(
             if work.ended is None:
                 if segments:
                     clip.resume(work.state(len(segments) - 1))
-                frames = reader.frames(segments[-1].mark if segments else None)
-                frame = next(frames, None)
-                while frame is not None:
-                    following = itertools.chain([frame], frames)
-                    segments.append(_segment(plan, work, clip, len(segments), following, reader, settings.segment, bar))
-                    frame = next(frames, None)
+                made = clip.restored(reader.frames(segments[-1].mark if segments else None))
+                while True:
+                    clip.begin_segment()
+                    if (first := next(made, None)) is None:
+                        break
+                    following = itertools.chain([first], made)
+                    segments.append(_segment(plan, work, clip, len(segments), following, settings.segment, bar))
                 work.end(reader.take())
         except Stopped as stop:
             done = sum(len(each.packets) for each in segments)
@@ -170,18 +172,17 @@ def _segment(
     work: WorkFolder,
     clip: ClipRestorer,
     number: int,
-    frames: Iterator[Frame],
-    reader: Reader,
+    made: Iterator[tuple[Frame, Planes]],
     most: int,
     bar: Any,
 ) -> Segment:
-    """Restores and encodes one segment; the picture behind it is not asked for."""
-    clip.begin_segment()
+    """Encodes one segment of frames and what they became; the one behind it is not asked for."""
     encoder = plan.encoder.make()
+    findings = Findings()
     with work.writing(number) as writer, naming(work.path):
-        for frame in itertools.islice(frames, most):
-            picture = picture_of(clip(frame), plan.encoder, frame.pts)
-            writer.add(encoded(encoder, picture))
+        for frame, planes in itertools.islice(made, most):
+            writer.add(encoded(encoder, picture_of(planes, plan.encoder, frame.pts)))
+            findings.add(frame.findings)
             bar.update()
         writer.add(encoded(encoder, None))
         first = number * most
@@ -197,7 +198,7 @@ def _segment(
             duration=frame.duration,
             reused=clip.reused,
             cuts=tuple(clip.cuts),
-            findings=reader.take(),
+            findings=findings,
         )
     work.enter(number, segment)
     work.forget_states(number)

@@ -184,6 +184,47 @@ def test_grey_clips_are_restored_by_a_network_of_colours():
         assert torch.allclose(found, expected, atol=1e-6)
 
 
+def summed(**settings):
+    """Each frame is the sum of those that it was seen together with."""
+    from sr_lab.inference.clips import WindowedRestorer
+
+    class Summing:
+        scale, metadata = 1, None
+
+        def frames(self, lows):
+            lows = list(lows)
+            return iter([sum(lows) for _ in lows])
+
+    return WindowedRestorer(Summing(), **settings)
+
+
+def numbered(count: int) -> list[torch.Tensor]:
+    """Frames of one scene, of which frame n has the value n / 1000."""
+    return [torch.full((1, 1, 16, 16), number / 1000, dtype=torch.float64) for number in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 7, 8, 11])
+@pytest.mark.parametrize("stopped", range(0, 11, 2))
+def test_windows_see_their_margins_wherever_the_work_was_stopped(count, stopped):
+    lows, windowed = numbered(count), summed(window=4, margin=2)
+    frames = windowed.frames(iter(lows))
+    found = [next(frames) for _ in range(min(stopped, count))]
+    again = summed(window=4, margin=2)
+    again.number, again.past = windowed.number, list(windowed.past)
+    found += again.frames(iter(lows[len(found) :]))
+    seen = [(number // 4 * 4, number // 4 * 4 + 4) for number in range(count)]
+    expected = [sum(range(max(0, begin - 2) + 1, min(count, end + 2) + 1)) for begin, end in seen]
+    assert [round(1000 * float(each.mean())) for each in found] == expected
+
+
+def test_windows_end_at_cuts_and_equal_frames_are_seen_once():
+    dark, light = numbered(3), [0.9 + each for each in numbered(3)]
+    lows = [dark[0], dark[1], dark[1], light[0], light[1], light[1], light[2]]
+    found = [round(1000 * float(each.mean())) for each in summed(window=4, margin=2).frames(lows)]
+    first, second, rest = 1 + 2, 901 + 902, 901 + 902 + 903
+    assert found == [first, first, first, second, rest, rest, rest]
+
+
 def test_frames_of_any_form_are_restored_in_their_order_and_as_they_come():
     from sr_lab.inference.clips import network_restorer
     from sr_lab.inference.pictures import PictureRestorer

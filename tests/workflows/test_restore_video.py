@@ -1,6 +1,7 @@
 """Video files: what was not touched is identical, what is bad is said; kinds of input as tables."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import re
@@ -559,12 +560,40 @@ def test_the_state_of_a_network_for_clips_is_forgotten_at_a_cut(causal, tmp_path
         assert np.array_equal(ours, theirs)
 
 
-def test_a_network_that_looks_ahead_is_refused_for_files(tmp_path):
+def test_a_network_that_looks_ahead_goes_on_to_the_same_frames(tmp_path, monkeypatch):
+    from sr_lab.inference.clips import ClipNetworkRestorer, WindowedRestorer
     from sr_lab.networks.temporal.basicvsr import BasicVSR
 
-    given = write_clip(tmp_path / "clip.mkv", frames=2)
-    with pytest.raises(ValueError, match=r"looks at later frames, too.*causal"):
-        by_network(given, tmp_path / "large.mkv", BasicVSR(num_features=4, num_blocks=1))
+    torch.manual_seed(0)
+    network = BasicVSR(num_features=4, num_blocks=1).eval()
+    monkeypatch.setattr(
+        WindowedRestorer, "__init__", functools.partialmethod(WindowedRestorer.__init__, window=4, margin=1)
+    )
+    given = write_clip(tmp_path / "clip.mkv", frames=9, codec="ffv1", pix_fmt="yuv444p", time_base=MS)
+    by_network(given, tmp_path / "whole.mkv", network, segment=100)
+    lows = torch.stack([torch.from_numpy(frame).permute(2, 0, 1) / 255 for frame in frames_of(given)])
+    with torch.no_grad():
+        expected = [network(lows[None, begin:end])[0] for begin, end in ((0, 5), (3, 9), (7, 9))]
+    expected = torch.cat([expected[0][:4], expected[1][1:5], expected[2][1:]]).clamp(0, 1).permute(0, 2, 3, 1)
+    shown = np.stack(frames_of(tmp_path / "whole.mkv"))
+    assert np.abs(shown / 255 - expected.numpy()).max() < 0.02
+    frames, asked = ClipNetworkRestorer.frames, itertools.count()
+    for fails_at in (1, 2):
+        asked = itertools.count()
+
+        def failing(self, lows, asked=asked, fails_at=fails_at):
+            if next(asked) == fails_at:
+                raise RuntimeError("the power went out")
+            return frames(self, lows)
+
+        parts = tmp_path / f"{fails_at}.mkv"
+        with monkeypatch.context() as patched:
+            patched.setattr(ClipNetworkRestorer, "frames", failing)
+            with pytest.raises(RuntimeError, match="power"):
+                by_network(given, parts, network, segment=3)
+        assert list((tmp_path / f".{fails_at}.mkv.restoring").glob("*.segment"))
+        by_network(given, parts, network, segment=3)
+        assert np.array_equal(np.stack(frames_of(parts)), shown)
 
 
 def test_a_process_that_was_killed_goes_on_to_the_same_file(tmp_path):

@@ -23,6 +23,7 @@ class Frame:
         planes: Its planes; see ``VideoFacts.layout``.
         digest: Hash of the planes.
         duration: Ticks that it is shown, as the file tells; 0 where it does not.
+        findings: What was not as it should be since its predecessor.
     """
 
     number: int
@@ -30,6 +31,7 @@ class Frame:
     planes: Planes
     digest: str
     duration: int
+    findings: "Findings"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Reader:
     Attributes:
         facts: What the file is.
         deinterlace: Whether each interlaced picture is made a whole one (bwdif), as many as there are.
-        findings: What was not as it should be since it was last taken.
+        findings: What was not as it should be since the last frame.
     """
 
     facts: VideoFacts
@@ -105,7 +107,7 @@ class Reader:
         raise VideoError(f"{self.facts.file} is not the file that was begun with: remove the begun output")
 
     def take(self) -> Findings:
-        """What was found since this was asked last."""
+        """What was found since the last frame."""
         taken, self.findings = self.findings, Findings()
         return taken
 
@@ -131,7 +133,8 @@ class Reader:
                     continue
                 pts = self._time(picture, last)
                 self.findings.corrupt += bool(picture.is_corrupt)
-                yield Frame(number, pts, self._planes(picture), digest, int(picture.duration or 0))
+                duration = int(picture.duration or 0)
+                yield Frame(number, pts, self._planes(picture), digest, duration, self.take())
                 number, last = number + 1, pts
         if not seen:
             raise _NotFound

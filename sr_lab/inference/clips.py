@@ -62,7 +62,7 @@ class ClipNetworkRestorer(NetworkRestorer):
         """
         whole = list(lows)
         if whole:
-            yield from self._by_channels(torch.cat(whole), lambda clip: self.network(clip[None])[0]).split(1)
+            yield from self._by_channels(torch.cat(whole), lambda clip: self.network(clip[None])[0])[:, None].unbind()
 
 
 class CausalRestorer(ClipNetworkRestorer):

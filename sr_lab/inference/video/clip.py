@@ -84,7 +84,7 @@ class ClipRestorer:
             self.streamed.state = tuple(parts) or None
         if self.windowed is not None:
             self.windowed.number = int(state[_NUMBER])
-            self.windowed.past = list(torch.from_numpy(state[_PAST]).to(self.device).split(1))
+            self.windowed.past = list(torch.from_numpy(state[_PAST]).to(self.device)[:, None].unbind())
 
     @torch.inference_mode()
     def restored(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Planes]]:

@@ -22,6 +22,7 @@ def dis_flow(
     second: npt.NDArray[np.uint8],
     *,
     preset: Literal["ultrafast", "fast", "medium"] = "medium",
+    enlarge: int = 1,
 ) -> Flow:
     """Where each pixel of ``first`` is in ``second``: dense inverse search (Kroeger et al., ECCV 2016).
 
@@ -29,6 +30,8 @@ def dis_flow(
         first: (H, W), grey.
         second: The same.
         preset: ``medium`` is the most precise one.
+        enlarge: Factor by which the frames are enlarged before. The search ends at half the size, so that small frames
+            have edges of motions, and parts of a pixel, only where they are enlarged.
 
     Returns:
         (H, W, 2): ``warp(second, flow)`` looks like ``first``.
@@ -46,6 +49,11 @@ def dis_flow(
     if first.shape != second.shape or first.ndim != 2:
         raise ValueError(f"flow needs two grey frames (H, W) of one size, got {first.shape} and {second.shape}")
     height, width = first.shape
+    if enlarge > 1:
+        size = (enlarge * width, enlarge * height)
+        large = [cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) for frame in (first, second)]
+        flow = cv2.resize(dis_flow(*large, preset=preset), (width, height), interpolation=cv2.INTER_AREA)
+        return np.asarray(flow / enlarge, np.float32)
     pad = (max(0, LEAST_SIDE - height), max(0, LEAST_SIDE - width))
     if any(pad):
         first, second = (np.pad(each, ((0, pad[0]), (0, pad[1])), mode="edge") for each in (first, second))

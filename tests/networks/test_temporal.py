@@ -9,7 +9,8 @@ from sr_lab.networks.edsr import EDSR
 from sr_lab.networks.temporal.base import flow_warp
 from sr_lab.networks.temporal.basicvsr import BasicVSR
 from sr_lab.networks.temporal.flow import DISFlow, SPyNet
-from sr_lab.networks.temporal.recurrent import RecurrentEDSR
+from sr_lab.networks.temporal.recurrent import RecurrentEDSR, State
+from sr_lab.networks.temporal.trusting import TrustingEDSR
 
 
 def photo(seed: int = 0) -> torch.Tensor:
@@ -17,16 +18,22 @@ def photo(seed: int = 0) -> torch.Tensor:
     return torch.nn.functional.interpolate(low, (120, 160), mode="bicubic", align_corners=False).clamp(0, 1)
 
 
-def small(**settings) -> RecurrentEDSR:
+KINDS = (RecurrentEDSR, TrustingEDSR)
+
+
+def small(kind: type[RecurrentEDSR] = RecurrentEDSR, **settings) -> RecurrentEDSR:
     """With recurrent weights that do something."""
     torch.manual_seed(0)
-    network = RecurrentEDSR(image=EDSR(scale=2, num_blocks=1, num_features=8), **settings)
+    network = kind(image=EDSR(scale=2, num_blocks=1, num_features=8), **settings)
     torch.nn.init.normal_(network.recurrent.weight, std=0.05)
+    if isinstance(network, TrustingEDSR):
+        torch.nn.init.normal_(network.trust[-1].weight, std=0.1)
     return network.eval()
 
 
 def pan(count: int = 5, **settings) -> torch.Tensor:
-    return camera_clip(photo(), key=(0, 0, 3), count=count, size=(48, 48), speed=4.0, **settings).frames[None]
+    settings = {"key": (0, 0, 3), "size": (48, 48), "speed": 4.0} | settings
+    return camera_clip(photo(), count=count, **settings).frames[None]
 
 
 def test_published_numbers_of_parameters():
@@ -64,18 +71,32 @@ def test_warping_by_dis_finds_the_frame_again():
     assert (moved - frames[:1])[inner].abs().mean() < 0.3 * (frames[1:] - frames[:1])[inner].abs().mean()
 
 
-def test_it_begins_as_the_network_for_images():
+def test_warping_by_dis_is_finer_on_frames_that_are_enlarged_for_the_search():
+    found = pan(4, motion="similarity", event="crowd", others=[photo(1), photo(2)], size=(96, 96))
+    frames = torch.nn.functional.avg_pool2d(found[0], 2)
+    errors = []
+    for enlarge in (1, 3):
+        flow = DISFlow(enlarge=enlarge)(frames[:-1], frames[1:])
+        errors.append(float((flow_warp(frames[1:], flow, border=True) - frames[:-1]).abs()[..., 4:-4, 4:-4].mean()))
+    assert errors[1] < 0.9 * errors[0]
+    with pytest.raises(ValueError, match="enlarge=0"):
+        DISFlow(enlarge=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_begins_as_the_network_for_images(kind):
     torch.manual_seed(0)
     image = EDSR(scale=2, num_blocks=1, num_features=8).eval()
-    network = RecurrentEDSR(image=image).eval()
+    network = kind(image=image).eval()
     clip = pan(3)
     with torch.no_grad():
         expected = torch.stack([image(clip[:, number]) for number in range(3)], dim=1)
         assert torch.equal(network(clip), expected)
 
 
-def test_streamed_is_batched_bit_for_bit():
-    network, clip = small(), torch.cat([pan(), pan(event="cut", other=photo(1))])
+@pytest.mark.parametrize("kind", KINDS)
+def test_streamed_is_batched_bit_for_bit(kind):
+    network, clip = small(kind), torch.cat([pan(), pan(event="cut", other=photo(1))])
     with torch.no_grad():
         whole, state = network(clip), None
         for number in range(clip.shape[1]):
@@ -83,14 +104,16 @@ def test_streamed_is_batched_bit_for_bit():
             assert torch.equal(frame, whole[:, number])
 
 
-def test_no_frame_depends_on_a_later_one():
-    network, clip = small(), pan()
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_frame_depends_on_a_later_one(kind):
+    network, clip = small(kind), pan()
     with torch.no_grad():
         assert torch.equal(network(clip)[:, :3], network(clip[:, :3]))
 
 
-def test_the_state_is_forgotten_at_a_cut_and_used_elsewhere():
-    network = small()
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_state_is_forgotten_at_a_cut_and_used_elsewhere(kind):
+    network = small(kind)
     dark, light = 0.2 * photo(0)[..., :48, :48], 0.5 + 0.5 * photo(1)[..., :48, :48]
     with torch.no_grad():
         _, state = network.step(dark)
@@ -100,8 +123,9 @@ def test_the_state_is_forgotten_at_a_cut_and_used_elsewhere():
         assert not torch.equal(network.step(near[:, 1], state)[0], network.step(near[:, 1])[0])
 
 
-def test_an_equal_frame_is_not_computed_again_and_leaves_the_state():
-    network, frame = small(), pan(1)[:, 0]
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_equal_frame_is_not_computed_again_and_leaves_the_state(kind):
+    network, frame = small(kind), pan(1)[:, 0]
     with torch.no_grad():
         first, state = network.step(frame)
         again, after = network.step(frame, state)
@@ -109,9 +133,10 @@ def test_an_equal_frame_is_not_computed_again_and_leaves_the_state():
     assert after is state
 
 
-def test_300_equal_frames_do_not_drift():
-    """Neither by the rule for equal frames nor, with a little noise, by what is carried on."""
-    network, frame = small(), pan(1)[:, 0]
+@pytest.mark.parametrize("kind", KINDS)
+def test_300_equal_frames_do_not_drift(kind):
+    """Neither by the rule for equal frames nor, with a little noise, when damped, by what is carried on."""
+    network, frame = small(kind, leak=0.9, damping=0.78), pan(1)[:, 0]
     generator = np.random.default_rng(0)
     with torch.no_grad():
         alone, state, seen = network.step(frame)[0], None, {}
@@ -120,6 +145,50 @@ def test_300_equal_frames_do_not_drift():
             restored, state = network.step(frame + noise, state)
             seen[number] = float((restored - alone).square().mean())
     assert seen[299] <= 1.5 * max(seen[10], seen[9], seen[11]) + 1e-6
+
+
+def test_it_sees_aliasing_as_the_low_frame_has_it():
+    """A photo reduced, and its enlargement moved along: nothing is left over but where the frame is entered."""
+    from sr_lab.images import resize_bicubic
+
+    network = TrustingEDSR(image=EDSR(scale=4, num_blocks=1, num_features=8))
+    noise = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    low = resize_bicubic(noise, scale=0.25)
+    assert torch.allclose(network._reduced(noise)[..., 2:-2, 2:-2], low[..., 2:-2, 2:-2], atol=1e-6)
+    moved = network._reduced(noise.roll(2, dims=-1))
+    assert (moved - low).abs().mean() > 0.02
+
+
+def test_what_was_hidden_before_leaves_a_residual():
+    """Of a perfectly restored crowd, played backwards: pixels that appear are told from those that moved."""
+    from sr_lab.images import resize_bicubic
+
+    crowd = camera_clip(
+        photo(), key=(0, 0, 5), count=5, size=(96, 96), speed=5.0, event="crowd", others=[photo(k) for k in (1, 2, 3)]
+    )
+    highs = crowd.frames.flip(0)
+    lows = resize_bicubic(highs, scale=0.5)
+    network = TrustingEDSR(image=EDSR(scale=2, num_blocks=1, num_features=8), flow=DISFlow(enlarge=3)).eval()
+    with torch.no_grad():
+        brought, expected, _ = network._seen(lows[1:], State(lows[:-1], highs[:-1]))
+    residual = brought[:, 12:15].abs().mean(dim=1)
+    appears = torch.from_numpy(crowd.covered.copy()).flip(0)[:, ::2, ::2]
+    assert residual[appears].mean() > 5 * residual[~appears].mean()
+    apart = (expected - highs[1:]).abs().mean(dim=1)[:, ::2, ::2]
+    assert apart[appears].mean() > 5 * apart[~appears].mean()
+
+
+def test_the_expected_frame_has_its_share_in_the_restored_one():
+    network, clip = small(TrustingEDSR), pan(3)
+    with torch.no_grad():
+        own = network(clip)
+        network.trust[-1].weight[1], network.trust[-1].bias[1] = 0.0, 10.0
+        shared = network(clip)
+        _, expected, share = network._seen(clip[:, 1], State(clip[:, 0], own[:, 0]))
+    assert torch.equal(shared[:, 0], own[:, 0])
+    assert share.min() > 0.99
+    assert torch.allclose(shared[:, 1], expected, atol=1e-4)
+    assert (shared[:, 1] - own[:, 1]).abs().max() > 0.01
 
 
 def test_gradients_reach_the_recurrent_weights_through_time():
@@ -148,20 +217,22 @@ def test_public_weights_of_basicvsr_are_a_restorer_of_clips(tmp_path):
         load_restorer(str(tmp_path / "weights.pth"), scale=4, device="cpu", self_ensemble=True)
 
 
-def test_a_causal_network_streams_through_its_restorer():
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_causal_network_streams_through_its_restorer(kind):
     from sr_lab.inference.clips import network_restorer, restored_frames
 
-    network, clip = small(), pan()
+    network, clip = small(kind), pan()
     with torch.no_grad():
         found = list(restored_frames(network_restorer(network), iter(clip.unbind(dim=1))))
         assert torch.equal(torch.stack(found, dim=1), network(clip))
 
 
-def test_a_causal_network_is_tiled_and_computed_by_engines_without_seams():
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_causal_network_is_tiled_and_computed_by_engines_without_seams(kind):
     from sr_lab.inference.clips import CausalRestorer
     from sr_lab.inference.engines import ENGINES, make_engine
 
-    network, clip = small(), pan()
+    network, clip = small(kind), pan()
     with torch.no_grad():
         whole = network(clip)
         tiled = CausalRestorer(network, tile=24)
@@ -277,6 +348,8 @@ def test_steps_that_have_no_graph_say_why():
 
     with pytest.raises(NotPlain, match="a flow that is trained"):
         plain_step(small(flow=SPyNet()))
+    with pytest.raises(NotPlain, match="TrustingEDSR has no step"):
+        plain_step(small(TrustingEDSR))
     with pytest.raises(NotPlain, match="BasicVSR has no step"):
         plain_step(BasicVSR(num_features=8, num_blocks=1))
 

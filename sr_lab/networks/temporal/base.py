@@ -74,13 +74,14 @@ class CausalNetwork(ClipNetwork):
         return torch.stack(frames, dim=1)
 
 
-def flow_warp(image: Tensor, flow: Tensor, *, border: bool = False) -> Tensor:
-    """The image as seen from where the flow starts, by bilinear interpolation.
+def flow_warp(image: Tensor, flow: Tensor, *, border: bool = False, cubic: bool = False) -> Tensor:
+    """The image as seen from where the flow starts, by bilinear interpolation, or by a cubic one.
 
     Args:
         image: (B, C, H, W).
         flow: (B, 2, H, W), pixels to the right and down, from the result to ``image``.
         border: Whether places outside take the nearest edge pixel; they are zero otherwise.
+        cubic: Whether to interpolate by cubic polynomials, which blur less where warps follow one another.
 
     Example:
         >>> image = torch.arange(4.0).view(1, 1, 1, 4)
@@ -93,7 +94,8 @@ def flow_warp(image: Tensor, flow: Tensor, *, border: bool = False) -> Tensor:
     x = 2 * (across + flow[:, 0]) / max(width - 1, 1) - 1
     y = 2 * (down + flow[:, 1]) / max(height - 1, 1) - 1
     padding = "border" if border else "zeros"
-    return F.grid_sample(image, torch.stack([x, y], dim=-1), "bilinear", padding, align_corners=True)
+    way = "bicubic" if cubic else "bilinear"
+    return F.grid_sample(image, torch.stack([x, y], dim=-1), way, padding, align_corners=True)
 
 
 def enlarge_flow(flow: Tensor, scale: int) -> Tensor:

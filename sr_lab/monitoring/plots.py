@@ -1,15 +1,13 @@
 """Pictures of a comparison."""
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from sr_lab.base.figures import add_axes, new_figure, png
 from sr_lab.monitoring.comparison import Drift
 from sr_lab.monitoring.features import feature
 from sr_lab.monitoring.repeated import Check
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _BEFORE, _NOW, _SOFT, _ALARM = "#8a8f96", "#0b6e8a", "#d6d8db", "#c43d20"
-_COLUMNS = 4
+_COLUMNS, _WIDTH, _DPI = 4, 13, 90
 
 
 def plot_drift(
@@ -28,31 +26,28 @@ def plot_drift(
     """How far every feature moved, and the distributions of those that moved most, as PNG."""
     ranked = sorted(drift.shifts, key=lambda shift: -shift.wasserstein)
     rows = -(-min(num_features, len(ranked)) // _COLUMNS)
-    figure = Figure(figsize=(13, 2.3 * rows + 0.24 * len(ranked) + 0.9), layout="constrained")
-    FigureCanvasAgg(figure)
-    parts = figure.add_gridspec(2, 1, height_ratios=[0.24 * len(ranked) + 0.9, 2.3 * rows])
-    axes = figure.add_subplot(parts[0])
+    bars, plots = 0.24 * len(ranked) + 0.9, 2.3 * rows
+    figure = new_figure(_WIDTH, bars + plots, dpi=_DPI)
+    (axes,) = add_axes(figure, left=2.2, bottom=plots + 0.55)
     colours = [_NOW if shift.p_adjusted <= q else _SOFT for shift in ranked]
     axes.barh([feature(shift.name).label for shift in ranked], [s.wasserstein for s in ranked], color=colours)
     axes.invert_yaxis()
     axes.set_xlabel("moved by (Wasserstein, standard deviations of the reference); grey: not significant", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.margins(y=0.01)
-    places = parts[1].subgridspec(rows, _COLUMNS)
-    grid = [figure.add_subplot(places[index // _COLUMNS, index % _COLUMNS]) for index in range(rows * _COLUMNS)]
+    grid = add_axes(figure, rows, _COLUMNS, left=0.15, bottom=0.3, top=bars + 0.3, hspace=0.35, wspace=0.06)
     for place, shift in zip(grid, ranked, strict=False):
         _histogram(place, shift.name, reference[shift.name], current[shift.name])
     for place in grid[len(ranked[:num_features]) :]:
         place.set_axis_off()
     grid[0].legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def plot_checks(checks: Sequence[Check], alpha: float) -> bytes:
     """The p-values of repeated checks, their level, and when the alarm was on, as PNG."""
-    figure = Figure(figsize=(13, 2.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes, numbers = figure.subplots(), np.arange(1, len(checks) + 1)
+    figure = new_figure(_WIDTH, 2.4, dpi=_DPI)
+    (axes,), numbers = add_axes(figure), np.arange(1, len(checks) + 1)
     for number, check in zip(numbers, checks, strict=True):
         if check.alarm:
             axes.axvspan(number - 0.5, number + 0.5, color=_ALARM, alpha=0.15, lw=0)
@@ -65,14 +60,13 @@ def plot_checks(checks: Sequence[Check], alpha: float) -> bytes:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("check (red: alarm)", fontsize=9)
     axes.legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def plot_stream(result: StreamResult, *, num_features: int = 6) -> bytes:
     """The gamblers' capital along the stream, as PNG."""
-    figure = Figure(figsize=(13, 3), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    figure = new_figure(_WIDTH, 3, dpi=_DPI)
+    (axes,) = add_axes(figure)
     for rank, column in enumerate(result.log_capital.max(0).argsort()[::-1]):
         shown = rank < num_features
         axes.plot(
@@ -87,7 +81,7 @@ def plot_stream(result: StreamResult, *, num_features: int = 6) -> bytes:
     axes.set_xlabel("image", fontsize=9)
     axes.set_ylabel("evidence, powers of ten", fontsize=9)
     axes.legend(fontsize=8, ncols=2)
-    return _png(figure)
+    return png(figure)
 
 
 def _histogram(axes: Axes, name: str, before: "pd.Series", now: "pd.Series") -> None:
@@ -106,9 +100,3 @@ def _histogram(axes: Axes, name: str, before: "pd.Series", now: "pd.Series") -> 
     axes.set_title(title, fontsize=9)
     axes.tick_params(labelsize=8)
     axes.set_yticks([])
-
-
-def _png(figure: Figure) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, dpi=90, format="png")
-    return stream.getvalue()

@@ -1,6 +1,5 @@
 """The page of a performance of the loop: its times, its indicators, its pictures."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sr_lab.base import page as pages
+from sr_lab.base.figures import add_axes, new_figure, png
 from sr_lab.base.files import write_text
 from sr_lab.serving.loop_demo import Act, Performance, clock_of
 from sr_lab.serving.staging import Seen
@@ -65,15 +65,11 @@ def _large(low: Any) -> Any:
 
 def _plot(done: Performance) -> bytes:
     """Indicators over the time: how far features are from the reference, the alarm, what the watcher does, versions."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     seen = done.seen
     start = seen[0].time
     minutes = np.array([(each.time - start) / 60 for each in seen])
-    figure = Figure(figsize=(12, 6.4), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    shifts, served, speed = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 1.4])
+    figure = new_figure(12, 6.4, dpi=110)
+    shifts, served, speed = add_axes(figure, 3, top=0.35, sharex=True, height_ratios=[3, 1, 1.4], hspace=0.12)
     for feature, colour in (("noise", "#c43d20"), ("quality", "#3f7cac"), ("blockiness", "#a56a00")):
         values = [each.shifts.get(feature, np.nan) for each in seen]
         shifts.plot(minutes, values, label=feature, color=colour, linewidth=1.6, drawstyle="steps-post")
@@ -99,9 +95,7 @@ def _plot(done: Performance) -> bytes:
         for axes in (shifts, served, speed):
             axes.axvline((act.changed - start) / 60, color="#646a72", linestyle="--", linewidth=1)
         shifts.text((act.changed - start) / 60, shifts.get_ylim()[1], f" {act.condition.text}", fontsize=8, va="top")
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    return stream.getvalue()
+    return png(figure)
 
 
 def _spans(seen: Sequence[Seen], holds: Any) -> list[tuple[int, int]]:

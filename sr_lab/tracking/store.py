@@ -131,8 +131,9 @@ def prepare_mlflow() -> None:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore", module=r"(mlflow|pydantic)(\..*)?")
-    for name in ("mlflow", "alembic", "mlflow.store.db.utils", "urllib3.connectionpool"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for logger in map(logging.getLogger, ("mlflow", "alembic", "mlflow.store.db.utils", "urllib3.connectionpool")):
+        if logger.level != logging.ERROR:  # importing mlflow sets it; setting it empties what every logger remembers
+            logger.setLevel(logging.ERROR)
 
 
 def connect(uri: str) -> "MlflowClient":

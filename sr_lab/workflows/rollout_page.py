@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sr_lab.base import page as pages
+from sr_lab.base.figures import add_axes, new_figure, png
 from sr_lab.base.statistics import confidence_sequence
 from sr_lab.monitoring.proxies import badness
 from sr_lab.promotion.canary import Burst, Bursts, Evidence, Pair, RolloutPolicy
@@ -97,20 +98,17 @@ def _reached(bursts: Sequence[Burst], stages: Sequence[str]) -> dict[str, int]:
 
 def _plot(bursts: Sequence[Burst], policy: RolloutPolicy) -> bytes:
     """Evidence of harm and proof above, a confidence sequence for each check below."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     seen = {key: [burst.gains[key] for burst in bursts if key in burst.gains] for key in policy.checks}
     shown = [key for key, values in seen.items() if values]
-    columns = 3
+    columns, above = 3, 3.4
     rows = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(12, 3.4 + 2.3 * rows), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(1 + rows, 6, height_ratios=[1.5, *[1.0] * rows])
-    _evidence(figure.add_subplot(grid[0, :3]), figure.add_subplot(grid[0, 3:]), bursts, policy)
-    for index, key in enumerate(shown):
-        place = index % columns
-        axes = figure.add_subplot(grid[1 + index // columns, 2 * place : 2 * place + 2])
+    figure = new_figure(12, above + 2.3 * rows, dpi=110)
+    harm, proof = add_axes(figure, 1, 2, bottom=2.3 * rows + 0.5, top=0.3, wspace=0.14)
+    _evidence(harm, proof, bursts, policy)
+    places = add_axes(figure, rows, columns, bottom=0.3, top=above + 0.3, hspace=0.35, wspace=0.2) if rows else []
+    for axes in places[len(shown) :]:
+        axes.set_axis_off()
+    for key, axes in zip(shown, places, strict=False):
         check = policy.checks[key]
         found = confidence_sequence(
             seen[key], low=check.low, high=check.high, alpha=policy.level, points=[-check.margin, -check.tolerance]
@@ -124,9 +122,7 @@ def _plot(bursts: Sequence[Burst], policy: RolloutPolicy) -> bytes:
         reach = max(3 * check.margin, float(np.abs(found.mean[-max(1, len(steps) // 2) :]).max()) * 1.3)
         axes.set_ylim(max(check.low, -reach), min(check.high, reach) or 0.1 * reach)
         axes.tick_params(labelsize=8)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    return stream.getvalue()
+    return png(figure)
 
 
 def _evidence(harm: Any, proof: Any, bursts: Sequence[Burst], policy: RolloutPolicy) -> None:

@@ -16,7 +16,8 @@ from sr_lab.data.sampler import KeyedBatchSampler
 from sr_lab.images import write_image
 from sr_lab.training.checkpoint import load_checkpoint
 
-pytestmark = pytest.mark.timeout(1800)  # eight processes import torch and Lightning: a busy machine takes minutes
+# eight processes import torch and Lightning: a busy machine takes minutes
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,7 @@ def overrides(photos: Path, folder: Path, *more: str, key: str = "val/psnr_y") -
     ]
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_with_report_winner_and_the_error_of_the_trial_that_failed(photos, tmp_path, capsys):
     assert main(overrides(photos, tmp_path)) == 0
     said = capsys.readouterr()

@@ -96,6 +96,7 @@ def until(server: psutil.Process, count: int, *, without: psutil.Process | None 
     raise AssertionError(now)
 
 
+@pytest.mark.slow
 def test_replicas_follow_the_queue_and_a_killed_one_is_replaced(tmp_path):
     pytest.importorskip("ray.serve", reason="needs Ray Serve: pip install 'ray[serve]'")
     (tmp_path / "server.py").write_text(SERVER)

@@ -8,9 +8,6 @@ from pathlib import Path
 from sr_lab.artefacts.artefact import Artefact
 from sr_lab.promotion import Policy
 from sr_lab.promotion.people import People, Preference, Preferred
-from sr_lab.study.ballots import read_answers
-from sr_lab.study.plan import Plan
-from sr_lab.study.ranking import rank
 
 WEIGHTS = "weights.safetensors"
 
@@ -30,6 +27,8 @@ def people_of(folder: Path, models: Sequence[Artefact], *, alpha: float, now: da
         FileNotFoundError: If the folder holds no study.
         ValueError: If it was changed after it was made, or no vote counts.
     """
+    from sr_lab.study import Plan, rank, read_answers  # which a release without a study does not need
+
     plan = Plan.read(folder)
     ranking = rank(plan, read_answers(folder, plan)[0], alpha=2 * alpha)
     weights = {name: known.get("weights") for name, known in plan.restorers.items()}

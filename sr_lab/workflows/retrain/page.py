@@ -1,15 +1,12 @@
 """retrain.html: what a retraining was for, what it cost, and what came of it."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
+from sr_lab.base.figures import add_axes, new_figure, png
 from sr_lab.base.files import write_text
 from sr_lab.base.page import data_url, render
 from sr_lab.monitoring.report import JSON, PNG, PRESET
@@ -60,9 +57,9 @@ def _gains(shown: Sequence[Mapping[str, Any]]) -> bytes:
     """Each compared check's gain with its interval and the limit that it had to exceed, as PNG."""
     groups = {metric: [check for check in shown if check["check"].startswith(metric)] for metric in ("psnr", "ssim")}
     groups = {metric: group for metric, group in groups.items() if group}
-    figure = Figure(figsize=(9, 0.5 * max(map(len, groups.values())) + 1), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, (metric, group) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
+    figure = new_figure(9, 0.5 * max(map(len, groups.values())) + 1)
+    places = add_axes(figure, 1, len(groups), left=1.8, wspace=0.75)
+    for axes, (metric, group) in zip(places, groups.items(), strict=True):
         for place, check in enumerate(group):
             colour = _GOOD if check["verdict"] == "pass" else _BAD
             axes.plot([check["low"], check["high"]], [place, place], color=colour, lw=3, solid_capstyle="butt")
@@ -71,7 +68,6 @@ def _gains(shown: Sequence[Mapping[str, Any]]) -> bytes:
         axes.axvline(0, color=_SOFT, lw=0.8, zorder=0)
         axes.set_yticks(range(len(group)), [check["check"].replace("_", " under the ") for check in group])
         axes.set_ylim(len(group) - 0.5, -0.5)
+        axes.tick_params(axis="x", labelsize=8)
         axes.set_xlabel(f"gain over the champion{', dB' if metric == 'psnr' else ''}", fontsize=9)
-    stream = io.BytesIO()
-    figure.savefig(stream, dpi=100, format="png")
-    return stream.getvalue()
+    return png(figure)

@@ -9,21 +9,19 @@ Exit code 0 only if both were scored on every image by every metric.
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
-from sr_lab.config.words import counted
-from sr_lab.workflows.compare import PAGE, Comparison, Line, compare
+from sr_lab.workflows.compare import PAGE, Comparison, compare
 from sr_lab.workflows.load import choose_device, load_restorer
 
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
     found = call(cfg)
-    print(_text(found.scores.names, [line for line in found.lines if line.slice == "all"], found.alpha))
+    print(found.text)
     print(f"page: {Path(cfg.report) / PAGE}")
     for name, failures in found.failures.items():
         for image, reason in failures.items():
@@ -55,14 +53,3 @@ def call(cfg: DictConfig) -> Comparison:
         num_pictures=cfg.num_pictures,
         report=Path(cfg.report),
     )
-
-
-def _text(names: Sequence[str], lines: Sequence[Line], alpha: float) -> str:
-    rows = [f"{names[0]} against {names[1]}, positive is better for the first:"]
-    for line in lines:
-        bounds = "" if line.low is None else f", {1 - 2 * alpha:.0%} interval [{line.low:+.4f}, {line.high:+.4f}]"
-        rows.append(
-            f"  {line.metric}: {line.ours:.4f} and {line.theirs:.4f}, gain {line.gain:+.4f}{bounds} "
-            f"({counted(line.num_images, 'image')}, {counted(line.num_scenes, 'scene')})"
-        )
-    return "\n".join(rows)

@@ -27,7 +27,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from sr_lab.config.compose import build, plain
-from sr_lab.config.tree import config_dir, find_option, options
+from sr_lab.config.presets import preset_name, severity_ladder
+from sr_lab.config.tree import config_dir, options
 from sr_lab.config.words import counted
 from sr_lab.workflows.degrade import DegradedFolder, degrade
 from sr_lab.workflows.estimate import Estimate, estimate
@@ -35,7 +36,6 @@ from sr_lab.workflows.preview import Preview, preview
 from sr_lab.workflows.replay import ReplayedFolder, replay
 
 Result = DegradedFolder | ReplayedFolder | Preview | Estimate
-_LEVELS = ("weak", "standard", "severe")
 
 
 def run(cfg: DictConfig) -> int:
@@ -87,8 +87,8 @@ def _preview(cfg: DictConfig) -> Preview:
         image=Path(cfg.preview),
         output=Path(cfg.output),
         degradation=_degradation(cfg),
-        name=_preset_name(cfg),
-        ladder=_ladder(cfg.scale),
+        name=preset_name(cfg.degradation, scale=cfg.scale),
+        ladder=severity_ladder(scale=cfg.scale),
         seed=_seed(cfg),
         **counts,
     )
@@ -149,7 +149,7 @@ def _tell_estimate(result: Estimate) -> int:
 def _degradation(cfg: DictConfig) -> Any:
     scale = _count(cfg, "scale")
     if cfg.degradation is None:
-        raise ValueError(f"no degradation: give degradation=NAME, one of {', '.join(_presets())}")
+        raise ValueError(f"no degradation: give degradation=NAME, one of {', '.join(options('degradation'))}")
     degradation = build(cfg.degradation)
     if not hasattr(degradation, "draw_keyed"):
         raise ValueError(f"degradation: {cfg.degradation.get('_target_')} is no degradation; take a preset")
@@ -171,42 +171,3 @@ def _seed(cfg: DictConfig) -> int:
     if not isinstance(cfg.seed, int):
         raise ValueError(f"seed={cfg.seed}: a whole number")
     return int(cfg.seed)
-
-
-def _presets() -> list[str]:
-    return options("degradation")
-
-
-def _preset_name(cfg: DictConfig) -> str:
-    """Name of the preset with exactly these settings, else the class."""
-    settings = plain(cfg.degradation)
-    for name in _presets():
-        node = _load(name, cfg.scale)
-        if "defaults" not in node and plain(node) == settings:
-            return name
-    return str(settings.get("_target_", "")).rsplit(".", 1)[-1] + " (settings of its own)"
-
-
-def _load(name: str, scale: int) -> DictConfig:
-    file = find_option("degradation", name)
-    assert file is not None, name
-    whole = OmegaConf.create({"scale": scale, "degradation": OmegaConf.load(file)})
-    node = whole.degradation
-    assert isinstance(node, DictConfig)
-    return node
-
-
-def _ladder(scale: int) -> dict[str, Any]:
-    """The severity preset, one level at a time; none where the preset or a level is missing."""
-    if "severity" not in _presets():
-        return {}
-    levels = {}
-    for level in _LEVELS:
-        node = _load("severity", scale)
-        weights = OmegaConf.select(node, "ops.level.weights")
-        if weights is None or level not in weights:
-            return {}
-        for name in weights:
-            weights[name] = float(name == level)
-        levels[level] = build(node)
-    return levels

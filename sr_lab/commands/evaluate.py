@@ -27,7 +27,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
-from sr_lab.config.words import counted
 from sr_lab.workflows.evaluate import (
     COMPARISON,
     REPORT,
@@ -36,8 +35,9 @@ from sr_lab.workflows.evaluate import (
     MeanRestorer,
     Scores,
     evaluate,
+    gain_lines,
+    mean_lines,
     not_measured_on,
-    task_lines,
 )
 from sr_lab.workflows.load import choose_device, load_restorer
 
@@ -46,8 +46,7 @@ def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
     scores = call(cfg)
     report = Path(cfg.report)
-    print(table(scores))
-    print(tasks(scores), end="")
+    print("\n".join([*mean_lines(scores), *gain_lines(scores)]))
     print(f"report: {report / REPORT}\npicture: {report / COMPARISON}")
     for caution in scores.facts["cautions"]:
         print(f"caution: {caution}")
@@ -107,20 +106,6 @@ def call(cfg: DictConfig) -> Scores:
     )
 
 
-def tasks(scores: Scores) -> str:
-    """What tasks gain, as text: a line for each number and source, with the paired gain over bicubic."""
-    lines = [line for line in task_lines(scores) if not line.group]
-    width = max((len(line.source) for line in lines), default=0)
-    text = ""
-    for line in lines:
-        words = scores.words(line.metric)
-        gain = "" if line.gain is None else f"  gain {words.value(line.gain, sign=True)}"
-        if line.gain_low is not None and line.gain_high is not None:
-            gain += f" [{words.value(line.gain_low, sign=True)}, {words.value(line.gain_high, sign=True)}]"
-        text += f"{line.metric}  {line.source:<{width}}  {words.value(line.mean)}{gain}\n"
-    return text
-
-
 def _load(cfg: DictConfig, name: str, device: Any, degradation: Any) -> LoadedRestorer:
     return load_restorer(
         name, scale=cfg.scale, tile=cfg.tile, overlap=cfg.overlap, device=device, tracking_uri=cfg.tracking_uri,
@@ -134,36 +119,3 @@ def _parents(loaded: Sequence[LoadedRestorer]) -> dict[str, Any]:
     parents = [dict(restorer.metadata or {}) for restorer in loaded]
     backbones = sorted({net for parent in parents for net in parent.get("perceptual_backbones", [])})
     return {"parents": parents, "perceptual_backbones": backbones}
-
-
-def table(scores: Scores) -> str:
-    """The means as text: one line for the restorer, one for bicubic."""
-    keys = list(scores.metrics)
-    rows = [
-        ["", *keys],
-        *([name, *(scores.words(key).value(scores.mean(key, name)) for key in keys)] for name in scores.names),
-    ]
-    if scores.clips:
-        rows += [
-            [f"{name}, of clips", *(scores.words(key).value(scores.mean_of_clips(key, name)) for key in keys)]
-            for name in scores.names
-        ]
-        if any(scores.metrics[key].own for key in keys):
-            own = [
-                scores.words(key).value(scores.original_mean(key)) if scores.metrics[key].own else "" for key in keys
-            ]
-            rows.append(["the original itself", *own])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    count = counted(len(scores.scored), "frame" if scores.clips else "image")
-    if scores.clips:
-        count += f" of {counted(len(scores.clips), 'clip')}, means over frames and over clips"
-    lines = [f"{scores.benchmark.folder}, x{scores.scale}, protocol {scores.protocol.name}, {count}:"]
-    lines += [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    lines += [f"{key}: not measured: {reason}" for key, reason in scores.not_measured.items()]
-    return "\n".join(lines)

@@ -12,7 +12,6 @@ study was made, and gives scores (Bradley and Terry, with ties, sides and raters
 images. Exit code 0: it was done; analyse: some vote counts.
 """
 
-import math
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -32,7 +31,8 @@ def run(cfg: DictConfig) -> int:
     if cfg.action not in ACTIONS:
         raise ConfigError(f"action={cfg.action}: one of {', '.join(ACTIONS)}")
     if cfg.action == "analyse":
-        print(_told(analyse(cfg)))
+        found = analyse(cfg)
+        print(f"{found.text}\nreport: {found.report}\nnumbers: {found.result}")
         return 0
     made = create(cfg) if cfg.action == "create" else study.more(Path(cfg.output), raters=cfg.raters, votes=cfg.votes)
     print(
@@ -99,22 +99,3 @@ def analyse(cfg: DictConfig) -> study.Analysis:
         margin=cfg.margin,
         num_pictures=cfg.num_pictures,
     )
-
-
-def _told(found: study.Analysis) -> str:
-    ranking = found.ranking
-    left_out = len(ranking.raters) - len(ranking.counted)
-    rows = [
-        f"{counted(ranking.num_votes, 'vote')} of {counted(len(ranking.counted), 'rater')} on "
-        f"{counted(ranking.num_images, 'image')}; {left_out} left out by the rules"
-    ]
-    for standing in ranking.standings:
-        bounds = "" if math.isnan(standing.low) else f"  [{standing.low:+.2f}, {standing.high:+.2f}]"
-        rows.append(f"  {standing.name}: {standing.score:+.2f}{bounds}")
-    rows += [f"note: {note}" for note in ranking.notes]
-    if ranking.stopping is not None:
-        decided = f"may stop: a preference is shown since rater {ranking.stopping.decided_at}"
-        told = {"open": "still open: more raters may decide it", "alike": "may stop: the two are alike"}
-        rows.append(told.get(ranking.stopping.outcome, decided))
-    rows += [f"not taken: {text}" for text in found.refused]
-    return "\n".join([*rows, f"report: {found.report}", f"numbers: {found.result}"])

@@ -55,6 +55,21 @@ class Comparison:
     measurements: tuple[Measurement, ...]
 
     @property
+    def text(self) -> str:
+        """Means and gain of every metric over all images, a line each."""
+        first, second = self.scores.names[:2]
+        rows = [f"{first} against {second}, positive is better for the first:"]
+        for line in (line for line in self.lines if line.slice == "all"):
+            bounds = ""
+            if line.low is not None:
+                bounds = f", {1 - 2 * self.alpha:.0%} interval [{line.low:+.4f}, {line.high:+.4f}]"
+            rows.append(
+                f"  {line.metric}: {line.ours:.4f} and {line.theirs:.4f}, gain {line.gain:+.4f}{bounds} "
+                f"({counted(line.num_images, 'image')}, {counted(line.num_scenes, 'scene')})"
+            )
+        return "\n".join(rows)
+
+    @property
     def failures(self) -> dict[str, dict[str, str]]:
         """Restorer to image to the reason why it has no value there."""
         return {name: reasons_of(self.scores, name) for name in self.scores.names}

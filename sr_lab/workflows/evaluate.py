@@ -17,7 +17,7 @@ from sr_lab.evaluation.measuring import OutOfMemory
 from sr_lab.evaluation.report import COMPARISON, REPORT, SUMMARY, not_measured_on
 from sr_lab.evaluation.scores import ImageScores, Scores
 from sr_lab.evaluation.scoring import score
-from sr_lab.evaluation.tasks import task_lines
+from sr_lab.evaluation.text import gain_lines, mean_lines
 from sr_lab.inference.consistency import LoadedRestorer
 from sr_lab.inference.restorers import BicubicRestorer, MeanRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.base import PerImageMetric
@@ -40,8 +40,9 @@ __all__ = [
     "SampleVariance",
     "Scores",
     "evaluate",
+    "gain_lines",
+    "mean_lines",
     "not_measured_on",
-    "task_lines",
 ]  # fmt: skip
 
 BICUBIC = "bicubic"

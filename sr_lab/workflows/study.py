@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from sr_lab.base.provenance import git_state
 from sr_lab.base.randomness import digest64
 from sr_lab.base.signals import saying
 from sr_lab.base.statistics.preferences import fit
-from sr_lab.base.words import line, setting
+from sr_lab.base.words import counted, line, setting
 from sr_lab.degradations.base import Degradation
 from sr_lab.evaluation.contact_sheet import picture
 from sr_lab.evaluation.pairs import find_pairs
@@ -81,6 +82,25 @@ class Analysis:
     report: Path
     result: Path
     refused: Sequence[str]
+
+    @property
+    def text(self) -> str:
+        """Who counts, the scores with their intervals, whether more raters may decide it, what was not taken."""
+        ranking = self.ranking
+        left_out = len(ranking.raters) - len(ranking.counted)
+        rows = [
+            f"{counted(ranking.num_votes, 'vote')} of {counted(len(ranking.counted), 'rater')} on "
+            f"{counted(ranking.num_images, 'image')}; {left_out} left out by the rules"
+        ]
+        for standing in ranking.standings:
+            bounds = "" if math.isnan(standing.low) else f"  [{standing.low:+.2f}, {standing.high:+.2f}]"
+            rows.append(f"  {standing.name}: {standing.score:+.2f}{bounds}")
+        rows += [f"note: {note}" for note in ranking.notes]
+        if ranking.stopping is not None:
+            decided = f"may stop: a preference is shown since rater {ranking.stopping.decided_at}"
+            told = {"open": "still open: more raters may decide it", "alike": "may stop: the two are alike"}
+            rows.append(told.get(ranking.stopping.outcome, decided))
+        return "\n".join([*rows, *(f"not taken: {text}" for text in self.refused)])
 
 
 def create(

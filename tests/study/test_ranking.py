@@ -76,6 +76,10 @@ def test_careful_raters_and_cheaters(made, answer):
     assert decisions == 18
     assert share < 0.5, "bicubic is nearer to the original, and these raters like it sharp"
     assert ranking.dissents[0].preferred == "secret-net"
+    first, *others = found.text.splitlines()
+    assert first.startswith("18 votes of 3 raters on ")
+    assert first.endswith("; 1 left out by the rules")
+    assert [line.split(":")[0].strip() for line in others[:2]] == ["secret-net", "bicubic"]
     page = found.report.read_text(encoding="utf-8")
     assert "secret-net" in page
     assert made.plan.seal in page

@@ -45,6 +45,11 @@ class Network(nn.Module, ABC):
         return self
 
     @property
+    def last_part(self) -> nn.Module:
+        """What makes the pixels: the last convolution of its ``modules()`` is the last one. By default all of it."""
+        return self
+
+    @property
     def num_parameters(self) -> int:
         """Number of trainable parameters."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)

@@ -1,6 +1,7 @@
 """Critics: networks that tell photographs from restored images. All return logits, no sigmoid."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -15,7 +16,10 @@ class Critic(nn.Module, ABC):
 
     Attributes:
         num_channels: channels C of the images.
+        takes_clips: whether it judges clips (B, T, C, H, W) and not their frames.
     """
+
+    takes_clips: bool = False
 
     def __init__(self, *, num_channels: int) -> None:
         super().__init__()
@@ -26,6 +30,10 @@ class Critic(nn.Module, ABC):
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the images: (B, 1), or a map (B, 1, H', W') of logits."""
+
+    def judge(self, originals: Tensor) -> Callable[[Tensor], Tensor]:
+        """What gives the logits of these images and of what was restored in their place: by default the critic."""
+        return self
 
     @property
     def num_parameters(self) -> int:

@@ -16,7 +16,7 @@ from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.psnr import psnr
 from sr_lab.networks.base import Network
 from sr_lab.networks.discriminators import Critic
-from sr_lab.training.base import Batch, Losses, TrainingModule, attached, measured
+from sr_lab.training.base import Batch, Losses, TrainingModule, attached, frames_of, measured
 from sr_lab.training.collapse import CollapseWatch
 from sr_lab.training.instruments import checkerboard, colour_bias, last_convolution, top_octave_ratio
 
@@ -30,6 +30,9 @@ class Adversarial(TrainingModule):
 
     Where the batch has an ``original`` (the degradation sharpens the target), ``losses`` compare with the target, and
     the critic takes the original for real, as in Real-ESRGAN.
+
+    Of clips (B, T, C, H, W) every frame counts as an image does, for the losses and for a critic of images; a critic of
+    clips (``TripletCritic``) judges them whole. A network for clips is trained through time.
 
     Logged beside the losses, as ``train/...``: ``gan``, ``critic``, ``critic_real`` and ``critic_fake`` (mean logits);
     and every ``instruments_every`` steps ``critic_gap`` (their difference), ``colour_bias``, ``top_octave``,
@@ -60,6 +63,8 @@ class Adversarial(TrainingModule):
         compile_network: See ``TrainingModule``; the critic is not compiled.
         gradient_clip: See ``TrainingModule``.
     """
+
+    takes_clips = True
 
     def __init__(
         self,
@@ -151,10 +156,7 @@ class Adversarial(TrainingModule):
             buffer.copy_(before[name])
 
     def _restored(self, batch: Batch) -> Tensor:
-        low = batch["low"]
-        if self.channels_last:
-            low = low.to(memory_format=torch.channels_last)
-        restored: Tensor = self.network(low).float()
+        restored: Tensor = self.network(self.low(batch)).float()
         return restored
 
     def _round(self, restored: Tensor, batch: Batch, *, share: float, penalise: bool) -> tuple[Losses, Losses, Losses]:
@@ -170,14 +172,17 @@ class Adversarial(TrainingModule):
             Unweighted losses of both sides; the weighted terms of the generator's; the mean logits.
         """
         target: Tensor = batch["high"]
-        values = self._distances(restored, target, batch["low"])
-        fake = restored.detach().requires_grad_()
-        real = batch.get("original", target).detach().requires_grad_(penalise)
-        on_real, on_fake = self.critic(real).float(), self.critic(fake).float()
+        values = self._distances(frames_of(restored), frames_of(target), self.low(batch))
+        shown = restored.reshape(target.shape) if self.critic.takes_clips else frames_of(restored)
+        fake = shown.detach().requires_grad_()
+        real = batch.get("original", target).detach()
+        real = (real if self.critic.takes_clips else frames_of(real)).requires_grad_(penalise)
+        judge = self.critic.judge(real)
+        on_real, on_fake = judge(real).float(), judge(fake).float()
         gan = self.gan.generator(on_real, on_fake)
         (pull,) = torch.autograd.grad(gan, fake, retain_graph=True)
         # The value of the game with the gradient of the game, and no path into the critic.
-        values["gan"] = gan.detach() + (pull * (restored - fake.detach())).sum()
+        values["gan"] = gan.detach() + (pull * (shown - fake.detach())).sum()
         weights = {name: float(loss.weight) for name, loss in self.losses.items()}  # type: ignore[arg-type]
         terms = {name: values[name] * weight for name, weight in {**weights, "gan": self.gan.weight}.items()}
         values["critic"] = critic_total = self.gan.critic(on_real, on_fake)
@@ -208,7 +213,7 @@ class Adversarial(TrainingModule):
             for name, pull in pulls.items()
         }
         with torch.no_grad():
-            high = batch["high"]
+            restored, high = frames_of(restored), frames_of(batch["high"])
             return found | {
                 "critic_gap": logits["critic_real"] - logits["critic_fake"],
                 "colour_bias": colour_bias(restored, high),
@@ -246,8 +251,9 @@ class Adversarial(TrainingModule):
         """As in ``TrainingModule``; also logs what the average gains over the raw weights."""
         restored = super().validation_step(batch, batch_idx)
         if self.ema is not None:
-            border, high = self.network.scale, batch["high"]
-            gain = psnr(restored, high, border=border) - psnr(self.restore(batch["low"], raw=True), high, border=border)
+            border, high = self.network.scale, frames_of(batch["high"])
+            ours, raw = frames_of(restored), frames_of(self.restore(batch["low"], raw=True))
+            gain = psnr(ours, high, border=border) - psnr(raw, high, border=border)
             self.log("val/ema_gain", gain.mean(), on_epoch=True, batch_size=1, sync_dist=True)
         return restored
 

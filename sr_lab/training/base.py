@@ -245,6 +245,11 @@ class TrainingModule(pl.LightningModule, ABC):
             return torch.stack([self.enlarge(network, frame) for frame in low.unbind(dim=1)], dim=1)
         return restore_tiled(network, low, tile=self.tile, overlap=self.overlap)
 
+    def low(self, batch: Batch) -> Tensor:
+        """The low images of a batch in the network's memory format; clips for a network for images as their frames."""
+        low: Tensor = batch["low"]
+        return self.laid_out(low if isinstance(self.network, ClipNetwork) else frames_of(low))
+
     def laid_out(self, low: Tensor) -> Tensor:
         """Low images in the network's memory format; clips as they are: a network lays their frames out."""
         return low.to(memory_format=torch.channels_last) if self.channels_last and low.ndim == 4 else low

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sr_lab.networks.base import Network
+
 
 def colour_bias(restored: Tensor, high: Tensor, *, block: int = 16) -> Tensor:
     """How far colours have drifted: mean absolute difference of the means of ``block`` x ``block`` pixels.
@@ -92,7 +94,8 @@ def last_convolution(network: nn.Module) -> Tensor:
     Raises:
         ValueError: if there is none.
     """
-    convolutions: Iterable[nn.Module] = reversed(list(network.modules()))
+    part = network.last_part if isinstance(network, Network) else network
+    convolutions: Iterable[nn.Module] = reversed(list(part.modules()))
     for module in convolutions:
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.weight.requires_grad:
             return module.weight

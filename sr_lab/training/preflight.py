@@ -132,7 +132,8 @@ def _step(module: TrainingModule, stage: str, batch: Batch) -> None:
     scale, channels = module.network.scale, module.network.num_channels
     if low.ndim == 5 and not module.takes_clips:
         raise ValueError(
-            f"{type(module).__name__} trains on images: take model=regression for clips, or data.clips=null"
+            f"{type(module).__name__} trains on images: take model=regression or adversarial for clips, or "
+            "data.clips=null"
         )
     if low.shape[-3] != channels:
         raise ValueError(

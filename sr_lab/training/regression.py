@@ -11,7 +11,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from sr_lab.losses.base import Loss
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.networks.base import Network
-from sr_lab.networks.temporal.base import ClipNetwork
 from sr_lab.training.base import Batch, Losses, TrainingModule, attached, frames_of, measured
 
 
@@ -80,11 +79,6 @@ class Regression(TrainingModule):
     def compared(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the losses compare: the network's image of a batch, and what it should be."""
         return self.network(self.low(batch)), frames_of(batch["high"])
-
-    def low(self, batch: Batch) -> Tensor:
-        """The low images of a batch in the network's memory format; clips for a network for images as their frames."""
-        low: Tensor = batch["low"]
-        return self.laid_out(low if isinstance(self.network, ClipNetwork) else frames_of(low))
 
     def _losses(self, batch: Batch) -> Losses:
         """Unweighted losses and their weighted sum, in float32 whatever the precision of the network."""

@@ -1,7 +1,7 @@
 """What is written for a GPU, followed on a make-believe one: tensors that have a device and no numbers.
 
 Two tensors on different devices, or a number that the host would have to wait for, are errors there as on the real one.
-Codecs, bursts and albumentations run on the host by design; gradients need the real device, and are left out here.
+Codecs, bursts, DIS flow and albumentations run on the host by design; gradients need the real device, and are left out here.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,8 @@ ON_HOST = {"burst", "realbasicvsr", "video"}
 PRESETS = sorted({file.stem for file in (config_dir() / "degradation").glob("*.yaml")} - ON_HOST)
 NEEDS_MORE = {"distilled", "pmrf", "pruned", "student"}  # files of weights
 EXPERIMENTS = sorted(
-    file.stem for file in (config_dir() / "experiment").glob("*.yaml") if not NEEDS_MORE & set(file.stem.split("_"))
+    {file.stem for file in (config_dir() / "experiment").glob("*.yaml") if not NEEDS_MORE & set(file.stem.split("_"))}
+    - {"recurrent_gan_x4_clips"}  # its critic searches flow (DIS), on the host
 )
 
 

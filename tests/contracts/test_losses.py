@@ -8,6 +8,7 @@ import torchvision.models as models
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from sr_lab.config.targets import locate
 from sr_lab.losses.adversarial import Vanilla
@@ -50,6 +51,13 @@ def weights(tmp_path_factory) -> Path:
 def batch() -> dict:
     high = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     return {"low": torch.nn.functional.avg_pool2d(high, 2), "high": high}
+
+
+def as_clips(batch: dict, *, scale: int = 2) -> dict:
+    """Clips of three frames that move by ``scale`` pixels each."""
+    high = torch.stack([batch["high"].roll(number * scale, dims=-1) for number in range(3)], dim=1)
+    low = torch.nn.functional.avg_pool2d(high.flatten(0, 1), scale).unflatten(0, high.shape[:2])
+    return {"low": low, "high": high}
 
 
 def adversarial(**changes) -> Adversarial:
@@ -115,33 +123,44 @@ def test_a_loss_changes_the_networks_gradient_and_not_the_critics(name, model, w
 @pytest.mark.parametrize("critic", names("critic"))
 @pytest.mark.parametrize("gan", names("gan"))
 def test_a_game_moves_the_network_by_its_term_and_the_critic_by_its_loss(gan, critic, batch):
-    node = read("critic", critic) | {"num_features": 8}
-    node |= {"input_size": 32} if "input_size" in node else {}
+    node = read("critic", critic)
+    inner = node.get("critic", node)
+    inner |= {"num_features": 8} | ({"input_size": 32} if "input_size" in inner else {})
     game = instantiate(read("gan", gan))
     module = adversarial(gan=game, critic=instantiate(node), losses={})
+    if module.critic.takes_clips:
+        batch = as_clips(batch)
     of_game = gradients(module, batch)
     assert all(value.isfinite().all() and value.abs().max() > 0 for value in of_game.values())
     for parameter in module.critic.parameters():
         assert parameter.grad is not None
 
     module = adversarial(gan=game, critic=instantiate(node), losses={})
-    _, terms, _ = module._round(module.network(batch["low"]), batch, share=1.0, penalise=False)
+    _, terms, _ = module._round(module._restored(batch), batch, share=1.0, penalise=False)
     reached = torch.autograd.grad(terms["gan"], list(module.critic.parameters()), allow_unused=True, retain_graph=True)
     assert all(gradient is None for gradient in reached), "the generator's term must not move the critic"
     assert all(p.grad is None for p in module.network.parameters()), "the critic's loss must not move the network"
 
 
+def small(node: dict) -> dict:
+    """A network's node with little inside."""
+    found = {key: small(value) if isinstance(value, dict) else value for key, value in node.items()}
+    return {
+        key: min(value, SMALL[key]) if key in SMALL and isinstance(value, int) else value
+        for key, value in found.items()
+    }
+
+
 @pytest.mark.parametrize("name", names("model/network", "bicubic", "community", "artefact"))
 def test_every_network_can_be_trained_against_a_critic(name, batch):
+    scale = 4 if name == "basicvsr" else 2
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        node = compose("train", [f"model/network={name}", "scale=2", "metrics=[psnr]"]).model.network
+        composed = compose("train", [f"model/network={name}", f"scale={scale}", "metrics=[psnr]"]).model.network
+    node = small(OmegaConf.to_container(composed, resolve=True))
     if issubclass(locate(node["_target_"]), GenerativeNetwork):
         pytest.skip(f"{name} draws its images: it is trained as diffusion, see test_networks.py")
     if issubclass(locate(node["_target_"]), ClipNetwork):
-        pytest.skip(f"{name} restores clips, for which there is no critic: a training with one is refused")
-    node = {
-        key: min(value, SMALL[key]) if key in SMALL and isinstance(value, int) else value for key, value in node.items()
-    }
+        batch = as_clips(batch, scale=scale)
     torch.manual_seed(0)
     network = instantiate(node, _convert_="all")
     with torch.no_grad():

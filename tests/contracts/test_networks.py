@@ -1,7 +1,6 @@
 """What every network of conf/model/network and every critic of conf/critic keeps to; a new file is tested at once."""
 
 import functools
-import importlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from sr_lab.artefacts.artefact import build_network, load_artefact, save_artefact
@@ -202,16 +202,22 @@ def test_artefact_restores_the_network_exactly(network_of, name, tmp_path):
 
 
 def critic_of(name, **changes):
-    node = read(CONF / "critic" / f"{name}.yaml") | {"num_features": 8} | changes
-    module, _, target = node.pop("_target_").rpartition(".")
+    node = read(CONF / "critic" / f"{name}.yaml")
+    inner = node.get("critic", node)
+    inner |= {"num_features": 8} | changes
     torch.manual_seed(0)
-    return getattr(importlib.import_module(module), target)(**node), node.get("input_size", 64)
+    return instantiate(node), inner.get("input_size", 64)
+
+
+def judged(critic, *shape):
+    """Random images, or clips for a critic of these."""
+    return torch.rand(*((shape[0], 3, *shape[1:]) if critic.takes_clips else shape))
 
 
 @pytest.mark.parametrize("name", CRITICS)
 def test_critic_gradients_reach_every_parameter_and_the_image(name):
     critic, size = critic_of(name)
-    images = torch.rand(2, 3, size, size, requires_grad=True)
+    images = judged(critic, 2, 3, size, size).requires_grad_()
     logits = critic(images)
     assert logits.shape[:2] == (2, 1)
     torch.nn.functional.softplus(-logits).mean().backward()
@@ -225,7 +231,7 @@ def test_critic_gradients_reach_every_parameter_and_the_image(name):
 @pytest.mark.parametrize("name", CRITICS)
 def test_critic_state_dict_round_trip(name):
     critic, size = critic_of(name)
-    images = torch.rand(2, 3, size, size)
+    images = judged(critic, 2, 3, size, size)
     critic(images)  # moves the running statistics and the singular vectors
     again, _ = critic_of(name)
     again.load_state_dict(critic.state_dict())
@@ -236,7 +242,7 @@ def test_critic_state_dict_round_trip(name):
 def test_critic_refuses_images_that_are_too_small(name):
     critic, _ = critic_of(name)
     with pytest.raises(ValueError, match="images of 4x6"):
-        critic(torch.rand(1, 3, 4, 6))
+        critic(judged(critic, 1, 3, 4, 6))
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in GENERATIVE])

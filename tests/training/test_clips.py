@@ -193,4 +193,7 @@ def test_an_algorithm_for_images_refuses_clips_before_the_run():
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     batch = {"low": clip(), "high": torch.rand(2, 4, 3, 48, 48)}
     problems = step_problems(trainer, learner, train=lambda: batch, val=lambda: batch)
-    assert any("trains on images: take model=regression for clips, or data.clips=null" in text for text in problems)
+    assert any(
+        "trains on images: take model=regression or adversarial for clips, or data.clips=null" in text
+        for text in problems
+    )

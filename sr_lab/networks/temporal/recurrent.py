@@ -94,6 +94,11 @@ class RecurrentEDSR(CausalNetwork):
         return self.flow
 
     @property
+    def last_part(self) -> nn.Module:
+        """See ``Network``."""
+        return self.image
+
+    @property
     def enlarger(self) -> Network:
         """See ``CausalNetwork``: the frame and what is brought along, one behind the other, to the restored frame."""
         return _Enlarger(self)

@@ -1,7 +1,8 @@
 """What is written for a GPU, followed on a make-believe one: tensors that have a device and no numbers.
 
 Two tensors on different devices, or a number that the host would have to wait for, are errors there as on the real one.
-Codecs, bursts, DIS flow and albumentations run on the host by design; gradients need the real device, and are left out here.
+Codecs, bursts, DIS flow and albumentations run on the host by design; gradients need the real device, and are left out
+here.
 """
 
 from collections.abc import Iterator

@@ -5,7 +5,8 @@
 CLIPS holds a folder of frames for each clip. Low frames are MATLAB's bicubic at a quarter, rounded to 8 bits. PSNR is
 of Y as vid4_y has it (whole frames, no border), mean over all frames; the warping error is Lai's x 1000 with flow and
 mask of the original (``sr_lab.metrics.temporal``). Writes OUT/table.md, OUT/clips.json (each frame's PSNR) and for
-each clip OUT/CLIP.png: original, low, restorers; a crop of the last frame above a row of pixels over time.
+each clip OUT/CLIP.png: original, low, restorers; a crop of the last frame above a row of pixels over time; and
+OUT/CLIP_frames.png: original and restorers, a crop of frames one behind the other, from --from on at --place.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from sr_lab.inference.restorers import BicubicRestorer
 from sr_lab.metrics.temporal import warping_error
 
 SCALE, CROP = 4, 160
+_GAP = ((2, 2), (2, 2), (0, 0))
 
 
 def psnr_y(restored: Tensor, target: Tensor) -> float:
@@ -55,6 +57,19 @@ def picture(columns: list[list[Any]], place: tuple[int, int]) -> Any:
     return np.concatenate(parts[:-1], axis=1)
 
 
+def sheet(columns: list[list[Any]], place: tuple[int, int], times: range) -> Any:
+    """A crop of each frame, one below the other, of each clip, one beside the other."""
+    top, left = place
+    rows = []
+    for moment in times:
+        crops = [
+            np.pad(frames[moment][top : top + CROP, left : left + CROP], _GAP, constant_values=255)
+            for frames in columns
+        ]
+        rows.append(np.concatenate(crops, axis=1))
+    return np.concatenate(rows)
+
+
 def still(restorers: dict[str, Any], low: Tensor, high: Tensor) -> dict[str, list[float]]:
     """PSNR of frames 10 and 300 of one frame that is played 300 times, with noise that lets no two be equal."""
     low, high = low[..., :48, :48], high[..., : 48 * SCALE, : 48 * SCALE]
@@ -75,6 +90,8 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("restorers", nargs="+")
     parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--from", type=int, default=8, dest="first")
+    parser.add_argument("--place", type=int, nargs=2, help="top and left of the crop; its middle by default")
     arguments = parser.parse_args()
     networks = {}
     for text in arguments.restorers:
@@ -109,6 +126,10 @@ def main() -> None:
         columns = [shown["original"], squares, *(shown[name] for name in restorers)]
         place = ((height - CROP) // 2, (width - CROP) // 2)
         Image.fromarray(picture(columns, place)).save(arguments.output / f"{folder.name}.png")
+        times = range(min(arguments.first, len(highs) - 1), min(arguments.first + 5, len(highs)))
+        without_low = [shown["original"], *(shown[name] for name in restorers)]
+        frames = sheet(without_low, tuple(arguments.place or place), times)
+        Image.fromarray(frames).save(arguments.output / f"{folder.name}_frames.png")
         stable = stable or still({name: restorers[name] for name in networks}, lows[0], highs[0])
         print(folder.name, {name: round(float(np.mean(record[name]["psnr"])), 3) for name in restorers}, flush=True)
     (arguments.output / "clips.json").write_text(json.dumps({"clips": records, "still": stable}, indent=1))

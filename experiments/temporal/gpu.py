@@ -45,16 +45,16 @@ def commands(root: Path, *, tiny: bool = False) -> list[list[str]]:
         [*srlab, "train", "data=t91_bsds400", "scale=4", "model/network=edsr_tiny", *image, "losses=[charbonnier]",
          "+model.network.value_range=1.0", *FAST, "max_steps=40000", "val_every=4000", "checkpoint_every=1000",
          "data.batch_size=64", "data.crop=192", "data.small=skip", "optimizer.lr=0.001", "name=stem", f"output={stem}"],
-        [sys.executable, str(ROOT / "experiments/temporal/prepare.py"), "deepen", str(stem / "best"), str(deeper)],
+        [sys.executable, str(ROOT / "experiments/temporal/prepare.py"), "deepen", str(stem / "best"), str(deeper), "2"],
         [*srlab, "train", *CLIPS, "name=per_frame", f"output={root}/per_frame", f"initial={deeper}",
          "model/network=edsr_tiny", "~model.network.image", "~model.network.truncate", "~model.network.damping",
          "+model.network.value_range=1.0",
-         "model.network.num_blocks=17", "model.network.num_features=64"],
+         "model.network.num_blocks=18", "model.network.num_features=64"],
         [*srlab, "train", *CLIPS, "name=recurrent", f"output={root}/recurrent", f"initial={stem}/best",
          *(f"model.network.image.{size}" for size in IMAGE)],
         [*srlab, "train", *CLIPS, "name=spynet", f"output={root}/spynet", f"initial={stem}/best",
          *(f"model.network.image.{size}" for size in IMAGE), "callbacks=[frozen_flow]",
-         "+model.network.flow._target_=sr_lab.networks.temporal.flow.SPyNet"],
+         "~model.network.flow.enlarge", "model.network.flow._target_=sr_lab.networks.temporal.flow.SPyNet"],
     ]  # fmt: skip
     if tiny:
         lines = [

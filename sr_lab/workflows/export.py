@@ -57,7 +57,8 @@ _STEP = {
         "low": "the frame, (B, C, h, w), values in [0, 1]",
         "low_before": "the frame before",
         "restored_before": "the restored frame before, (B, C, h * scale, w * scale)",
-        "flow": "(B, 2, h, w), pixels to the right and down from low to low_before: DIS of OpenCV, medium",
+        "flow": "(B, 2, h, w), pixels to the right and down from low to low_before: DIS of OpenCV, medium, "
+        "of frames that were enlarged by flow_enlarge",
         "same": "(B, 1, 1, 1): 0 at the first frame and at cuts, 1 elsewhere",
     },
     "state": "low and restored, for the next frame; a frame equal to the one before keeps its restored one",
@@ -173,7 +174,7 @@ def export(
     except NotPlain as error:
         raise ValueError(
             f"restorer={name} cannot be exported: {error}. Plain convolution networks (Compact, ECBSR, EDSR, FSRCNN, "
-            "RDN, RRDBNet at x4) can, and RecurrentEDSR"
+            "RDN, RRDBNet at x4) can, and RecurrentEDSR and TrustingEDSR"
         ) from error
     if isinstance(plain, PlainStep):
         _check_step(name, target, precision, size)
@@ -190,7 +191,7 @@ def export(
             graphs.write_ncnn(folder, plain, half=precision == "fp16")
         else:
             _write(folder, model, target, half=precision == "fp16")
-        run = _opened(folder, target, restorer)
+        run = _opened(folder, target, restorer, plain)
         facts = _facts(name, artefact, plain, restorer, target, precision, size, tracking_uri)
         facts["check"] = _compared(run, restorer, size)
         _require_equal(facts["check"], precision)
@@ -244,12 +245,12 @@ def _check_step(name: str, target: str, precision: str, size: tuple[int, int] | 
         raise ValueError(f"size={list(size)}: the graph of a step takes any size, leave it out")
 
 
-def _opened(folder: Path, target: str, restorer: NetworkRestorer) -> Callable[[Array], Array]:
+def _opened(folder: Path, target: str, restorer: NetworkRestorer, plain: Plain | PlainStep) -> Callable[[Array], Array]:
     """What the files make of a window; of a network for clips, of the second frame of two."""
     threads = torch.get_num_threads()
-    if not isinstance(restorer, CausalRestorer):
+    if not isinstance(plain, PlainStep):
         return open_files(folder, target, threads=threads)
-    step = GraphStep(scale=restorer.scale, num_channels=restorer.num_channels, num_bytes=0).eval()
+    step = GraphStep(scale=plain.scale, num_channels=plain.num_channels, num_bytes=0, flow_enlarge=plain.flow_enlarge)
     step.compute = open_step(folder, target, threads=threads)
     return lambda tile: _second(step, tile)
 
@@ -296,7 +297,7 @@ def _facts(
         "scale": plain.scale,
         "channels": plain.num_channels,
         "size": None if size is None else list(size),
-        **({"step": _STEP} if isinstance(plain, PlainStep) else {}),
+        **({"step": _STEP | {"flow_enlarge": plain.flow_enlarge}} if isinstance(plain, PlainStep) else {}),
         "halo": halo,
         "halo_exact": restorer.halo.exact,
         "tile": 128 if 2 * halo < 96 else 256,

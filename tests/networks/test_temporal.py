@@ -318,8 +318,8 @@ def test_frames_of_any_form_are_restored_in_their_order_and_as_they_come():
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
-@pytest.mark.parametrize("gate", [0.0, 50.0])
-def test_the_graph_of_a_step_is_the_step(target, gate, tmp_path):
+@pytest.mark.parametrize("kind", ["recurrent", "recurrent, gated", "trusting"])
+def test_the_graph_of_a_step_is_the_step(target, kind, tmp_path):
     """Over a pan, a cut and a frame that stays."""
     pytest.importorskip("onnx")
     pytest.importorskip({"onnx": "onnxruntime"}.get(target, target))
@@ -328,9 +328,13 @@ def test_the_graph_of_a_step_is_the_step(target, gate, tmp_path):
     from sr_lab.networks.graph.network import GraphStep
     from sr_lab.networks.graph.step import plain_step
 
-    network = small(gate=gate)
+    network = {
+        "recurrent": lambda: small(gate=0.0),
+        "recurrent, gated": lambda: small(gate=50.0),
+        "trusting": lambda: small(TrustingEDSR, flow=DISFlow(enlarge=3), leak=0.9, damping=0.9),
+    }[kind]()
     model = graphs.onnx_bytes(plain_step(network))
-    graph = GraphStep.of(model, scale=2, num_channels=3)
+    graph = GraphStep.of(model, scale=2, num_channels=3, flow_enlarge=network.flow.enlarge)
     if target == "openvino":
         graphs.write_openvino(tmp_path, model, half=False)
         graph.compute = open_step(tmp_path, target)
@@ -348,8 +352,8 @@ def test_steps_that_have_no_graph_say_why():
 
     with pytest.raises(NotPlain, match="a flow that is trained"):
         plain_step(small(flow=SPyNet()))
-    with pytest.raises(NotPlain, match="TrustingEDSR has no step"):
-        plain_step(small(TrustingEDSR))
+    with pytest.raises(NotPlain, match="Another has no step"):
+        plain_step(small(type("Another", (RecurrentEDSR,), {})))
     with pytest.raises(NotPlain, match="BasicVSR has no step"):
         plain_step(BasicVSR(num_features=8, num_blocks=1))
 

@@ -478,10 +478,13 @@ def test_a_model_is_profiled_by_engine_and_size(colour, capsys):
 def causal(tmp_path_factory):
     """An artefact of a network for clips."""
     edsr = {"_target_": "sr_lab.networks.edsr.EDSR", "scale": 2, "num_blocks": 1, "num_features": 8}
-    node = {"_target_": "sr_lab.networks.temporal.recurrent.RecurrentEDSR", "image": edsr}
+    flow = {"_target_": "sr_lab.networks.temporal.flow.DISFlow", "enlarge": 3}
+    temporal = "sr_lab.networks.temporal.trusting.TrustingEDSR"
+    node = {"_target_": temporal, "image": edsr, "flow": flow, "leak": 0.9, "damping": 0.9}
     torch.manual_seed(0)
     network = build_network(node)
-    torch.nn.init.normal_(network.recurrent.weight, std=0.1)
+    for layer in (network.recurrent, network.trust[-1]):
+        torch.nn.init.normal_(layer.weight, std=0.03)
     folder = tmp_path_factory.mktemp("causal") / "best"
     return save_artefact(
         folder, network, config={"model": {"network": node}}, metadata={"commit": "c0ffee", "images": {}}
@@ -498,8 +501,9 @@ def test_a_step_of_a_network_for_clips_is_exported_and_compared_on_two_frames(ta
     assert main(["export", *given, "num_runs=1"]) == 0
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert set(manifest["step"]["inputs"]) == {"low", "low_before", "restored_before", "flow", "same"}
+    assert manifest["step"]["flow_enlarge"] == 3
     assert 0 < manifest["check"]["max"] < (1e-5 if precision == "fp32" else 1e-2)
-    assert manifest["card"].startswith("Enlarges video by 2: RecurrentEDSR of")
+    assert manifest["card"].startswith("Enlarges video by 2: TrustingEDSR of")
 
 
 def test_an_exported_step_restores_video_as_its_network_does(causal, tmp_path):

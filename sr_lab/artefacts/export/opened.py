@@ -22,13 +22,15 @@ def load_export(folder: Path) -> Artefact:
             "target=onnx or bundle"
         )
     size, cost, source = manifest["size"], manifest["cost"], manifest["source"]
-    kind = GraphStep if manifest.get("step") else GraphNetwork
+    step = manifest.get("step")
+    kind, more = (GraphStep, {"flow_enlarge": step["flow_enlarge"]}) if step else (GraphNetwork, {})
     network = kind.of(
         (folder / ONNX).read_bytes(),
         scale=manifest["scale"],
         num_channels=manifest["channels"],
         size=size,
         work=(cost["parameters"], cost["flops_per_pixel"]),
+        **more,
     )
     node = {
         "_target_": f"sr_lab.networks.graph.network.{kind.__name__}",
@@ -37,6 +39,7 @@ def load_export(folder: Path) -> Artefact:
         "num_bytes": network.graph.numel(),
         "size": size,
         "work": list(network.work or ()),
+        **network.more,
     }
     metadata = {
         **{key: source[key] for key in ("data_version", "protocol", "perceptual_backbones") if key in source},

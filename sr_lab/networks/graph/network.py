@@ -55,9 +55,10 @@ class GraphNetwork(Network):
         num_channels: int,
         size: tuple[int, int] | None = None,
         work: tuple[float, float] | None = None,
+        **more: Any,
     ) -> "GraphNetwork":
-        """The network of a graph's file."""
-        network = cls(scale=scale, num_channels=num_channels, num_bytes=len(model), size=size, work=work)
+        """The network of a graph's file; ``more`` are a subclass's own arguments."""
+        network = cls(scale=scale, num_channels=num_channels, num_bytes=len(model), size=size, work=work, **more)
         network.graph.copy_(torch.from_numpy(np.frombuffer(model, np.uint8).copy()))
         return network.eval()
 
@@ -91,20 +92,46 @@ class GraphNetwork(Network):
 
     def __deepcopy__(self, memo: Any) -> "GraphNetwork":
         return type(self).of(
-            self.model, scale=self.scale, num_channels=self.num_channels, size=self.size, work=self.work
+            self.model, scale=self.scale, num_channels=self.num_channels, size=self.size, work=self.work, **self.more
         )
+
+    @property
+    def more(self) -> dict[str, Any]:
+        """A subclass's own arguments."""
+        return {}
 
 
 class GraphStep(GraphNetwork, CausalNetwork):
     """Runs the ONNX graph of a step, see ``onnx_step``, frame after frame; the flow is searched here.
 
-    Arguments are those of ``GraphNetwork``.
+    Other arguments are those of ``GraphNetwork``.
+
+    Args:
+        flow_enlarge: By what frames are enlarged before their flow is searched; see ``DISFlow``.
     """
+
+    def __init__(
+        self,
+        *,
+        scale: int,
+        num_channels: int,
+        num_bytes: int,
+        size: None = None,
+        work: tuple[float, float] | list[float] | None = None,
+        flow_enlarge: int = 1,
+    ) -> None:
+        super().__init__(scale=scale, num_channels=num_channels, num_bytes=num_bytes, size=size, work=work)
+        self.flow_enlarge = flow_enlarge
+
+    @property
+    def more(self) -> dict[str, Any]:
+        """See ``GraphNetwork``."""
+        return {"flow_enlarge": self.flow_enlarge}
 
     @property
     def motion(self) -> nn.Module:
         """See ``ClipNetwork``."""
-        return DISFlow()
+        return DISFlow(enlarge=self.flow_enlarge)
 
     def forward(self, low: Tensor) -> Tensor:
         """Clips (B, T, C, h, w), or images (B, C, h, w)."""

@@ -8,16 +8,17 @@ import numpy as np
 from torch import nn
 
 from sr_lab.networks.graph.onnx import IR, OPSET, Writer
-from sr_lab.networks.graph.plain import LOW, RESTORED, NotPlain, Plain, plain_layers
+from sr_lab.networks.graph.plain import LOW, RESTORED, Array, NotPlain, Plain, plain_layers
 from sr_lab.networks.temporal.flow import DISFlow
 from sr_lab.networks.temporal.recurrent import RecurrentEDSR
+from sr_lab.networks.temporal.trusting import AT_FIRST, HASTE, SENSITIVITY, TrustingEDSR
 
 if TYPE_CHECKING:
     import onnx
 
 LOW_BEFORE, RESTORED_BEFORE, FLOW, SAME = "low_before", "restored_before", "flow", "same"
 INPUTS = (LOW, LOW_BEFORE, RESTORED_BEFORE, FLOW, SAME)
-_SEEN = "seen"
+_SEEN, _ENLARGED = "seen", "enlarged"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,7 @@ class PlainStep:
         num_channels: Channels of the frames.
         share: How much of the last detail is seen.
         gate: See ``RecurrentEDSR``.
+        flow_enlarge: By what frames are enlarged before their flow is searched; see ``DISFlow``.
     """
 
     enlarger: Plain
@@ -37,11 +39,25 @@ class PlainStep:
     num_channels: int
     share: float
     gate: float
+    flow_enlarge: int
 
     @property
     def radius(self) -> float:
         """See ``Plain``; along the motion it sees further."""
         return self.enlarger.radius
+
+
+@dataclass(frozen=True, eq=False)
+class TrustingStep(PlainStep):
+    """A step of ``TrustingEDSR``.
+
+    Attributes:
+        trust: Weights and biases of its two convolutions, as PyTorch shapes them.
+        kernel: Weights of the pixels that a reduced pixel is made of.
+    """
+
+    trust: tuple[Array, ...]
+    kernel: Array
 
 
 def plain_step(network: nn.Module) -> PlainStep:
@@ -51,19 +67,25 @@ def plain_step(network: nn.Module) -> PlainStep:
         NotPlain: Naming what cannot be written as a graph.
     """
     name = type(network).__name__
-    if type(network) is not RecurrentEDSR:  # another one brings other things along
+    if type(network) not in (RecurrentEDSR, TrustingEDSR):  # another one brings other things along
         raise NotPlain(f"{name} has no step that could be written as a graph")
+    assert isinstance(network, RecurrentEDSR)
     if not isinstance(network.flow, DISFlow):
         raise NotPlain(
             f"{name} has a flow that is trained ({type(network.flow).__name__}); with DISFlow it has a graph"
         )
-    return PlainStep(
-        plain_layers(network.enlarger),
-        network.scale,
-        network.num_channels,
-        network.leak * network.damping,
-        network.gate,
-    )
+    known: dict[str, Any] = {
+        "enlarger": plain_layers(network.enlarger),
+        "scale": network.scale,
+        "num_channels": network.num_channels,
+        "share": network.leak * network.damping,
+        "gate": network.gate,
+        "flow_enlarge": network.flow.enlarge,
+    }
+    if not isinstance(network, TrustingEDSR):
+        return PlainStep(**known)
+    trust = tuple(weight.detach().cpu().numpy().copy() for weight in network.trust.parameters())
+    return TrustingStep(**known, trust=trust, kernel=network.kernel.cpu().numpy().copy())
 
 
 def onnx_step(step: PlainStep, *, half: bool = False) -> "onnx.ModelProto":
@@ -80,10 +102,19 @@ def onnx_step(step: PlainStep, *, half: bool = False) -> "onnx.ModelProto":
     from onnx import TensorProto, helper
 
     writer = Writer(half)
-    _write_seen(writer, step)
+    behind: tuple[str, str] | None = None
+    if isinstance(step, TrustingStep):
+        behind = _write_trusting(writer, step)
+    else:
+        _write_recurrent(writer, step)
+    names = {LOW: _SEEN, RESTORED: RESTORED if behind is None else _ENLARGED}
     for layer in step.enlarger.layers:
-        inputs = tuple(_SEEN if name == LOW else name for name in layer.inputs)
-        writer.write(dataclasses.replace(layer, inputs=inputs))
+        inputs = tuple(names.get(name, name) for name in layer.inputs)
+        writer.write(dataclasses.replace(layer, inputs=inputs, output=names.get(layer.output, layer.output)))
+    if behind is not None:
+        expected, share = behind
+        more = writer.add("Mul", [share, writer.add("Sub", [expected, _ENLARGED], "expected.more")], "expected.share")
+        writer.add("Add", [_ENLARGED, more], RESTORED)
     channels, small, large = step.num_channels, ("height", "width"), ("large_height", "large_width")
     shapes: dict[str, tuple[Any, ...]] = {
         LOW: (channels, *small),
@@ -102,30 +133,96 @@ def onnx_step(step: PlainStep, *, half: bool = False) -> "onnx.ModelProto":
     )
 
 
-def _write_seen(writer: Writer, step: PlainStep) -> None:
-    """What a step sees: the frame, the last detail where the frame shows it, and how they differ."""
-    add, scale, channels = writer.add, step.scale, step.num_channels
-    base = _enlarged(writer, LOW_BEFORE, scale, "base")
-    detail = add("Sub", [RESTORED_BEFORE, base], "detail")
-    factor = _number(writer, "flow.factor", scale)
-    large = add("Mul", [_enlarged(writer, FLOW, scale, "flow.large"), factor], "flow.scaled")
-    moved = _warped(writer, detail, large, "detail.moved")
-    # A pixel's scale^2 values become channels, the channel before them: a convolution of zeros and ones.
-    ones = np.eye(scale**2, dtype=np.float32).reshape(scale**2, 1, scale, scale)
-    weight = writer.constant("unshuffle.weight", np.tile(ones, (channels, 1, 1, 1)))
-    moved = add(
-        "Conv", [moved, weight], "detail.unshuffled", kernel_shape=[scale] * 2, strides=[scale] * 2, group=channels
-    )
+def _write_recurrent(writer: Writer, step: PlainStep) -> None:
+    """What a step of ``RecurrentEDSR`` sees: the frame, the last detail where it shows that, and how they differ."""
+    add = writer.add
+    moved = _unshuffled(writer, step, _moved_detail(writer, step, cubic=False))
     apart = add("Sub", [_warped(writer, LOW_BEFORE, FLOW, "low.moved"), LOW], "apart")
-    trust = add("Mul", [SAME, _number(writer, "share", step.share)], "trust.scene")
+    trust = _scaled(writer, SAME, step.share, "trust.scene")
     if step.gate:
         square = add("Mul", [apart, apart], "apart.square")
-        axes = _whole(writer, "axes.channels", 1)
-        mean = add("ReduceMean", [square, axes], "apart.mean", keepdims=1)
-        exponent = add("Mul", [mean, _number(writer, "gate", -step.gate)], "apart.gate")
-        trust = add("Mul", [trust, add("Exp", [exponent], "gate.open")], "trust")
+        mean = add("ReduceMean", [square, _whole(writer, "axes.channels", 1)], "apart.mean", keepdims=1)
+        gate = add("Exp", [_scaled(writer, mean, -step.gate, "apart.gate")], "gate.open")
+        trust = add("Mul", [trust, gate], "trust")
     brought = add("Concat", [moved, apart], "brought", axis=1)
     add("Concat", [LOW, add("Mul", [brought, trust], "brought.trusted")], _SEEN, axis=1)
+
+
+def _write_trusting(writer: Writer, step: TrustingStep) -> tuple[str, str]:
+    """What a step of ``TrustingEDSR`` sees; gives the expected frame, and its share in the restored one."""
+    add, scale = writer.add, step.scale
+    moved = _moved_detail(writer, step, cubic=True)
+    moved_low = _warped(writer, LOW_BEFORE, FLOW, "low.moved")
+    apart = add("Sub", [moved_low, LOW], "apart")
+    expected = add("Add", [moved, _enlarged(writer, moved_low, scale, "low.moved.large")], "expected.low")
+    residual = add("Sub", [_reduced(writer, step, expected), LOW], "residual")
+    size = [scale, scale]
+    strength = add("AveragePool", [add("Abs", [moved], "moved.abs")], "strength", kernel_shape=size, strides=size)
+    sizes = [add("Abs", [residual], "residual.abs"), add("Abs", [apart], "apart.abs"), strength]
+    value = _scaled(writer, add("Concat", sizes, "evidence.parts", axis=1), SENSITIVITY, "evidence")
+    for number in (0, 1):
+        weights = [
+            writer.constant(f"trust.{number}.{name}", step.trust[2 * number + place])
+            for place, name in enumerate(("weight", "bias"))
+        ]
+        value = add("Conv", [value, *weights], f"trust.{number}", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        if number == 0:
+            value = add("Relu", [value], "trust.relu")
+    trust, share = (
+        add("Gather", [value, _whole(writer, f"trust.which.{number}", number)], f"trust.{name}", axis=1)
+        for number, name in enumerate(("believed", "share"))
+    )
+    trust = add("Sigmoid", [add("Add", [trust, _number(writer, "trust.first", AT_FIRST)], "trust.sum")], "trust.open")
+    most = _scaled(writer, SAME, step.share, "most")
+    believed = add("Mul", [_unshuffled(writer, step, moved), trust], "believed")
+    brought = add("Concat", [believed, residual, apart], "brought", axis=1)
+    add("Concat", [LOW, add("Mul", [brought, most], "brought.trusted")], _SEEN, axis=1)
+    share = add("Mul", [add("Tanh", [_scaled(writer, share, HASTE, "share.haste")], "share.tanh"), most], "share.low")
+    base = _enlarged(writer, LOW, scale, "low.large")
+    return add("Add", [base, moved], "expected"), _enlarged(writer, share, scale, "share")
+
+
+def _moved_detail(writer: Writer, step: PlainStep, *, cubic: bool) -> str:
+    """The last detail as seen from the frame."""
+    add, scale = writer.add, step.scale
+    detail = add("Sub", [RESTORED_BEFORE, _enlarged(writer, LOW_BEFORE, scale, "base")], "detail")
+    large = _scaled(writer, _enlarged(writer, FLOW, scale, "flow.large"), scale, "flow.scaled")
+    return _warped(writer, detail, large, "detail.moved", cubic=cubic)
+
+
+def _unshuffled(writer: Writer, step: PlainStep, value: str) -> str:
+    """A pixel's scale^2 values as channels, the channel before them: a convolution of zeros and ones."""
+    scale, channels = step.scale, step.num_channels
+    ones = np.eye(scale**2, dtype=np.float32).reshape(scale**2, 1, scale, scale)
+    weight = writer.constant("unshuffle.weight", np.tile(ones, (channels, 1, 1, 1)))
+    size = [scale, scale]
+    return writer.add("Conv", [value, weight], f"{value}.unshuffled", kernel_shape=size, strides=size, group=channels)
+
+
+def _reduced(writer: Writer, step: TrustingStep, value: str) -> str:
+    """See ``TrustingEDSR``: as MATLAB's bicubic reduces."""
+    from onnx import numpy_helper
+
+    add, scale, channels, taps = writer.add, step.scale, step.num_channels, len(step.kernel)
+    margin = (taps - scale) // 2
+    pads = np.array([0, 0, margin, margin, 0, 0, margin, margin], np.int64)
+    writer.constants.append(numpy_helper.from_array(pads, "reduced.pads"))
+    value = add("Pad", [value, "reduced.pads"], "reduced.padded", mode="edge")
+    across = np.tile(step.kernel.reshape(1, 1, 1, taps), (channels, 1, 1, 1))
+    for name, weight, strides in (
+        ("across", across, [1, scale]),
+        ("down", np.ascontiguousarray(across.transpose(0, 1, 3, 2)), [scale, 1]),
+    ):
+        constant = writer.constant(f"reduced.{name}.weight", weight)
+        value = add(
+            "Conv", [value, constant], f"reduced.{name}", kernel_shape=list(weight.shape[2:]), strides=strides,
+            group=channels,
+        )  # fmt: skip
+    return value
+
+
+def _scaled(writer: Writer, value: str, factor: float, output: str) -> str:
+    return writer.add("Mul", [value, _number(writer, f"{output}.factor", factor)], output)
 
 
 def _enlarged(writer: Writer, value: str, scale: int, output: str) -> str:
@@ -135,7 +232,7 @@ def _enlarged(writer: Writer, value: str, scale: int, output: str) -> str:
     )
 
 
-def _warped(writer: Writer, image: str, flow: str, output: str) -> str:
+def _warped(writer: Writer, image: str, flow: str, output: str, *, cubic: bool = False) -> str:
     """See ``flow_warp`` with ``border``."""
     add, shape = writer.add, writer.add("Shape", [flow], f"{output}.shape")
     zero, one = (_number(writer, f"{output}.{number}", number) for number in (0, 1))
@@ -154,7 +251,14 @@ def _warped(writer: Writer, image: str, flow: str, output: str) -> str:
         place = add("Sub", [add("Div", [place, last], f"{name}.share"), one], f"{name}.coordinate")
         places.append(add("Unsqueeze", [place, _whole(writer, f"{name}.end", -1)], f"{name}.coordinates"))
     grid = add("Concat", places, f"{output}.grid", axis=-1)
-    return add("GridSample", [image, grid], output, mode="bilinear", padding_mode="border", align_corners=1)
+    return add(
+        "GridSample",
+        [image, grid],
+        output,
+        mode="bicubic" if cubic else "bilinear",
+        padding_mode="border",
+        align_corners=1,
+    )
 
 
 def _number(writer: Writer, name: str, *numbers: float) -> str:

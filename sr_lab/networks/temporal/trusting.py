@@ -12,9 +12,9 @@ from sr_lab.networks.temporal.base import CausalState, Enlarge, enlarge_flow, fl
 from sr_lab.networks.temporal.flow import same_scene
 from sr_lab.networks.temporal.recurrent import RecurrentEDSR, State
 
-_AT_FIRST = 2.0
+AT_FIRST = 2.0
 """What the trust is the sigmoid of in a new network: .88."""
-_SENSITIVITY, _HASTE = 10.0, 4.0
+SENSITIVITY, HASTE = 10.0, 4.0
 """Of the trust to differences of images in [0, 1], and of the share to its weights."""
 
 
@@ -102,11 +102,11 @@ class TrustingEDSR(RecurrentEDSR):
         apart = moved_low - low
         residual = self._reduced(moved + self._base(moved_low)) - low
         strength = F.avg_pool2d(moved.abs(), self.scale)
-        evidence = _SENSITIVITY * torch.cat([residual.abs(), apart.abs(), strength], dim=1)
+        evidence = SENSITIVITY * torch.cat([residual.abs(), apart.abs(), strength], dim=1)
         trust, share = self.trust(evidence).split(1, dim=1)
         most = same_scene(low, state.low) * (self.leak if self.training else self.leak * self.damping)
-        believed = F.pixel_unshuffle(moved, self.scale) * torch.sigmoid(trust + _AT_FIRST)
-        share = self._base(torch.tanh(_HASTE * share) * most)
+        believed = F.pixel_unshuffle(moved, self.scale) * torch.sigmoid(trust + AT_FIRST)
+        share = self._base(torch.tanh(HASTE * share) * most)
         return torch.cat([believed, residual, apart], dim=1) * most, self._base(low) + moved, share
 
     def _base(self, low: Tensor) -> Tensor:

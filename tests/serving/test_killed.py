@@ -90,7 +90,10 @@ def test_a_server_killed_in_mid_image_loses_no_job_and_mixes_none_up(tmp_path):
                 time.sleep(0.01)
             with torch.inference_mode():
                 wanted = to_levels(restorer(1)(to_tensor(image)), np.uint8)
-            np.testing.assert_array_equal(decoded(client.get(f"/v1/jobs/{id}/result").content), wanted)
+            found = decoded(client.get(f"/v1/jobs/{id}/result").content)
+            apart = np.abs(found.astype(int) - wanted)  # another process may round a value the other way
+            assert apart.max() <= 1
+            assert apart.mean() < 1e-3
     tries = [int((tmp_path / id / "tries").read_text()) for id in ids]
     assert tries == [1, 2, 1]  # the one that was being computed once more, the others not
     assert (tmp_path / ids[0] / "done.json").stat().st_mtime_ns == first

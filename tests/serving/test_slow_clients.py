@@ -104,9 +104,9 @@ def test_a_client_that_vanishes_in_its_body_leaves_nothing(parts):
     assert parts.service.memory.held == len(parts.service.runner.queue) == 0
 
 
-def test_a_head_that_drips_is_cut_off_and_one_that_comes_is_not(parts, monkeypatch):
+def test_a_head_that_drips_is_cut_off_and_one_that_comes_is_not(monkeypatch):
     monkeypatch.setattr("sr_lab.serving.connections.HEAD_SECONDS", 2.5)
-    with answering(parts) as address:
+    with answering(make(Limits(body_seconds=60, pixels=10**6, body_bytes=10**7))[0]) as address:
         data = encoded(picture(20, 24))
         with connected(address) as own:
             for _ in range(2):  # the second head has its own time

@@ -1,6 +1,7 @@
 """The same application on a local Ray: replicas follow the queue, one that is killed is replaced, and it ends."""
 
 import contextlib
+import http.client
 import os
 import signal
 import subprocess
@@ -67,10 +68,17 @@ def enlarged(image):
 
 
 def post(address: str, data: bytes) -> bytes:
+    """The answer; asked again where the proxy, which begins anew as replicas come and go, hung up without a word."""
     request = urllib.request.Request(f"{address}/v1/restore", data, method="POST")
-    with urllib.request.urlopen(request, timeout=120) as answer:
-        assert answer.headers["x-model-version"] == "bicubic"
-        return answer.read()
+    for left in reversed(range(3)):
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                assert answer.headers["x-model-version"] == "bicubic"
+                return answer.read()
+        except (http.client.RemoteDisconnected, ConnectionResetError):
+            if not left:
+                raise
+    raise AssertionError
 
 
 def replicas(server: psutil.Process) -> list[psutil.Process]:

@@ -27,7 +27,8 @@ from sr_lab.inference.runtimes import open_step
 from sr_lab.networks.edsr import EDSR
 from sr_lab.networks.graph.network import GraphStep
 from sr_lab.networks.graph.step import plain_step
-from sr_lab.networks.temporal.recurrent import RecurrentEDSR
+from sr_lab.networks.temporal.flow import DISFlow
+from sr_lab.networks.temporal.trusting import TrustingEDSR
 from sr_lab.workflows.load import fetch_artefact
 
 
@@ -35,7 +36,8 @@ def network(name: str | None) -> Any:
     if name is not None:
         return fetch_artefact(name).network
     torch.manual_seed(0)
-    made = RecurrentEDSR(image=EDSR(scale=4, num_blocks=8, num_features=32, value_range=1.0), damping=0.9)
+    image = EDSR(scale=4, num_blocks=8, num_features=32, value_range=1.0)
+    made = TrustingEDSR(image=image, flow=DISFlow(enlarge=3), damping=0.9)
     torch.nn.init.normal_(made.recurrent.weight, std=0.01)
     return made.eval()
 
@@ -51,8 +53,9 @@ def frames(width: int, height: int, count: int) -> list[torch.Tensor]:
 
 
 def graph(causal: Any, target: str, folder: Path) -> Any:
-    model = graphs.onnx_bytes(plain_step(causal))
-    step = GraphStep(scale=causal.scale, num_channels=causal.num_channels, num_bytes=0)
+    plain = plain_step(causal)
+    model = graphs.onnx_bytes(plain)
+    step = GraphStep(scale=plain.scale, num_channels=plain.num_channels, num_bytes=0, flow_enlarge=plain.flow_enlarge)
     (graphs.write_onnx if target == "onnx" else _openvino)(folder, model)
     step.compute = open_step(folder, target, threads=whole_threads())
     return step

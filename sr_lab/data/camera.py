@@ -34,18 +34,19 @@ class CameraClip:
     measure: Callable[[], tuple[Any, Any]] = field(repr=False)
 
     @cached_property
-    def _motion(self) -> tuple[Any, Any]:
-        return self.measure()
+    def _motion(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        flow, covered = self.measure()
+        return np.asarray(flow, np.float32), np.asarray(covered, np.bool_)
 
     @property
     def flow(self) -> npt.NDArray[np.float32]:
         """(T - 1, H, W, 2), pixels to the right and down from a frame to the next one; NaN over a cut."""
-        return np.asarray(self._motion[0], np.float32)
+        return self._motion[0]
 
     @property
     def covered(self) -> npt.NDArray[np.bool_]:
         """(T - 1, H, W), pixels of a frame that the next one does not show: out of the picture, or hidden."""
-        return np.asarray(self._motion[1], np.bool_)
+        return self._motion[1]
 
 
 def camera_clip(

@@ -1,5 +1,6 @@
 """Restoring clips: frame by frame, or by what carries something from one frame to the next."""
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -7,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from sr_lab.inference.restorers import NetworkRestorer, Restorer, restore_by
+from sr_lab.inference.restorers import NetworkRestorer, Restorer
 from sr_lab.networks.temporal.base import CausalNetwork, CausalState, ClipNetwork
 from sr_lab.networks.temporal.flow import same_scene
 
@@ -100,18 +101,12 @@ class CausalRestorer(ClipNetworkRestorer):
             state: Of the frame before; None at the beginning of a clip.
             tile: Side of a tile; None for the restorer's own.
         """
-        windows, after = self.windows, state
-
-        def enlarge(seen: Tensor) -> Tensor:
-            assert windows is not None
-            height, width = seen.shape[-2:]
-            if max(height, width) <= (tile or self.tile):
-                return windows.apply(seen)
-            return restore_by(windows, seen, windows.plan(height, width, tile=tile))
+        enlarge = None if self.windows is None else functools.partial(self.windows.tiled, tile=tile)
+        after = state
 
         def apply(image: Tensor) -> Tensor:
             nonlocal after
-            restored, after = self.network.step(image, after, enlarge=None if windows is None else enlarge)
+            restored, after = self.network.step(image, after, enlarge=enlarge)
             return restored
 
         restored = self._by_channels(low, apply)

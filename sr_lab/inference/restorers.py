@@ -186,10 +186,19 @@ class NetworkRestorer:
                 "overlap": min(overlap, (self.tile - 1) // 2),
             }
             return self._by_channels(low, lambda image: network.sample(image, seeds=[seed], **settings))
+        return self.tiled(low)
+
+    def tiled(self, low: Tensor, *, tile: int | None = None) -> Tensor:
+        """(B, C, h, w) to (B, C, h * scale, w * scale), by pieces where it is larger than a tile.
+
+        Args:
+            low: The image.
+            tile: Side of a tile; None for the restorer's own.
+        """
         height, width = low.shape[-2:]
-        if max(height, width) <= self.tile:
+        if max(height, width) <= (tile or self.tile):
             return self.piece(low)
-        return restore_by(self, low, self.plan(height, width))
+        return restore_by(self, low, self.plan(height, width, tile=tile))
 
     def moments(self, low: Tensor, *, num: int) -> tuple[Tensor, Tensor]:
         """Mean and variance of each value over ``num`` samples, of the restorer's own seed and the next ones.

@@ -61,7 +61,10 @@ class EDSR(Network):
 
     def forward(self, low: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h * scale, w * scale)."""
-        features = self.head((low - self.mean) * self.value_range)
+        return self.behind_head(self.head((low - self.mean) * self.value_range))
+
+    def behind_head(self, features: Tensor) -> Tensor:
+        """First features (B, num_features, h, w) -> (B, C, h * scale, w * scale)."""
         features = features + self.body(features)
         enlarged: Tensor = self.tail(self.upsampler(features)) / self.value_range + self.mean
         return enlarged

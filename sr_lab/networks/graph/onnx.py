@@ -1,6 +1,6 @@
 """Plain layers as an ONNX graph: any batch, height and width, or fixed ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET, IR = 18, 10
+Shape = Sequence[int | str]
 
 
 def onnx_model(plain: Plain, *, half: bool = False, size: tuple[int, int] | None = None) -> "onnx.ModelProto":
@@ -22,20 +23,15 @@ def onnx_model(plain: Plain, *, half: bool = False, size: tuple[int, int] | None
             float32 all the same.
         size: the one height and width that it takes; None for any. Its batch is free.
     """
-    from onnx import TensorProto, helper
-
     writer = Writer(half)
     for layer in plain.layers:
         writer.write(layer)
     height, width = size if size is not None else ("height", "width")
     large = (height * plain.scale, width * plain.scale) if size is not None else ("large_height", "large_width")
-    shapes = {LOW: (plain.num_channels, height, width), RESTORED: (plain.layers[-1].channels, *large)}
-    low, restored = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape]) for name, shape in shapes.items()
-    )
-    graph = helper.make_graph(writer.nodes, "super_resolution", [low], [restored], writer.constants)
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="sr_lab"
+    return writer.model(
+        "super_resolution",
+        {LOW: (plain.num_channels, height, width)},
+        {RESTORED: (plain.layers[-1].channels, *large)},
     )
 
 
@@ -68,6 +64,19 @@ class Writer:
     def node(self, kind: str, layer: Layer, *inputs: str, **attributes: Any) -> None:
         """Adds a node that is a layer."""
         self.add(kind, [*layer.inputs, *inputs], layer.output, **attributes)
+
+    def model(self, name: str, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> "onnx.ModelProto":
+        """The graph of what was added; shapes are without the batch."""
+        from onnx import TensorProto, helper
+
+        given, made = (
+            [helper.make_tensor_value_info(key, TensorProto.FLOAT, ["batch", *shape]) for key, shape in values.items()]
+            for values in (inputs, outputs)
+        )
+        graph = helper.make_graph(self.nodes, name, given, made, self.constants)
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="sr_lab"
+        )
 
     def write(self, layer: Layer) -> None:
         """Adds a layer."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from sr_lab.networks.graph.onnx import IR, OPSET, Writer
+from sr_lab.networks.graph.onnx import Shape, Writer
 from sr_lab.networks.graph.plain import LOW, RESTORED, Array, NotPlain, Plain, plain_layers
 from sr_lab.networks.temporal.flow import DISFlow
 from sr_lab.networks.temporal.recurrent import RecurrentEDSR
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import onnx
 
 LOW_BEFORE, RESTORED_BEFORE, FLOW, SAME = "low_before", "restored_before", "flow", "same"
-INPUTS = (LOW, LOW_BEFORE, RESTORED_BEFORE, FLOW, SAME)
 _SEEN, _ENLARGED = "seen", "enlarged"
 
 
@@ -99,8 +98,6 @@ def onnx_step(step: PlainStep, *, half: bool = False) -> "onnx.ModelProto":
         step: What is written.
         half: See ``onnx_model``.
     """
-    from onnx import TensorProto, helper
-
     writer = Writer(half)
     behind: tuple[str, str] | None = None
     if isinstance(step, TrustingStep):
@@ -116,21 +113,14 @@ def onnx_step(step: PlainStep, *, half: bool = False) -> "onnx.ModelProto":
         more = writer.add("Mul", [share, writer.add("Sub", [expected, _ENLARGED], "expected.more")], "expected.share")
         writer.add("Add", [_ENLARGED, more], RESTORED)
     channels, small, large = step.num_channels, ("height", "width"), ("large_height", "large_width")
-    shapes: dict[str, tuple[Any, ...]] = {
+    inputs_of: dict[str, Shape] = {
         LOW: (channels, *small),
         LOW_BEFORE: (channels, *small),
         RESTORED_BEFORE: (channels, *large),
         FLOW: (2, *small),
         SAME: (1, 1, 1),
     }
-    given = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape]) for name, shape in shapes.items()
-    ]
-    output = helper.make_tensor_value_info(RESTORED, TensorProto.FLOAT, ["batch", channels, *large])
-    graph = helper.make_graph(writer.nodes, "super_resolution_step", given, [output], writer.constants)
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="sr_lab"
-    )
+    return writer.model("super_resolution_step", inputs_of, {RESTORED: (channels, *large)})
 
 
 def _write_recurrent(writer: Writer, step: PlainStep) -> None:
@@ -201,13 +191,10 @@ def _unshuffled(writer: Writer, step: PlainStep, value: str) -> str:
 
 def _reduced(writer: Writer, step: TrustingStep, value: str) -> str:
     """See ``TrustingEDSR``: as MATLAB's bicubic reduces."""
-    from onnx import numpy_helper
-
     add, scale, channels, taps = writer.add, step.scale, step.num_channels, len(step.kernel)
     margin = (taps - scale) // 2
-    pads = np.array([0, 0, margin, margin, 0, 0, margin, margin], np.int64)
-    writer.constants.append(numpy_helper.from_array(pads, "reduced.pads"))
-    value = add("Pad", [value, "reduced.pads"], "reduced.padded", mode="edge")
+    pads = _whole(writer, "reduced.pads", 0, 0, margin, margin, 0, 0, margin, margin)
+    value = add("Pad", [value, pads], "reduced.padded", mode="edge")
     across = np.tile(step.kernel.reshape(1, 1, 1, taps), (channels, 1, 1, 1))
     for name, weight, strides in (
         ("across", across, [1, scale]),
@@ -266,9 +253,9 @@ def _number(writer: Writer, name: str, *numbers: float) -> str:
     return writer.constant(name, np.array(numbers if len(numbers) > 1 else numbers[0], np.float32))
 
 
-def _whole(writer: Writer, name: str, number: int, *, scalar: bool = False) -> str:
-    """A whole number as a constant, in a list of one unless ``scalar``."""
+def _whole(writer: Writer, name: str, *numbers: int, scalar: bool = False) -> str:
+    """A list of whole numbers as a constant, or a single one where ``scalar``."""
     from onnx import numpy_helper
 
-    writer.constants.append(numpy_helper.from_array(np.array(number if scalar else [number], np.int64), name))
+    writer.constants.append(numpy_helper.from_array(np.array(numbers[0] if scalar else numbers, np.int64), name))
     return name

@@ -44,11 +44,8 @@ class TripletCritic(Critic):
             raise ValueError(
                 f"this critic sees three frames of a clip at once, and got {what}: give data.clips.frames=3"
             )
-        middle = originals[:, 1:-1].flatten(0, 1)
-        flows = [
-            self.motion(middle, originals[:, begin : begin + middle.shape[0] // len(originals)].flatten(0, 1))
-            for begin in (0, 2)
-        ]
+        before, now, after = _triplets(originals)
+        flows = [self.motion(now, before), self.motion(now, after)]
         return lambda clips: self._judged(clips, flows)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -56,8 +53,13 @@ class TripletCritic(Critic):
         return self.judge(images)(images)
 
     def _judged(self, clips: Tensor, flows: list[Tensor]) -> Tensor:
-        count = clips.shape[1] - 2
-        before, now, after = (clips[:, begin : begin + count].flatten(0, 1) for begin in range(3))
+        before, now, after = _triplets(clips)
         around = [flow_warp(frame, flow, border=True) for frame, flow in zip((before, after), flows, strict=True)]
         logits: Tensor = self.critic(torch.cat([around[0], now, around[1]], dim=1))
         return logits
+
+
+def _triplets(clips: Tensor) -> list[Tensor]:
+    """First, middle and last frame of all triplets of clips (B, T, C, H, W), (B * (T - 2), C, H, W) each."""
+    count = clips.shape[1] - 2
+    return [clips[:, begin : begin + count].flatten(0, 1) for begin in range(3)]

@@ -108,38 +108,52 @@ class RecurrentEDSR(CausalNetwork):
     ) -> tuple[Tensor, CausalState]:
         """See ``CausalNetwork``."""
         if state is None:
-            brought = low.new_zeros(low.shape[0], self.recurrent.in_channels, *low.shape[-2:])
+            nothing = low.new_zeros(low.shape[0], self.recurrent.in_channels, *low.shape[-2:])
+            restored = self._computed(low, nothing, enlarge)
         else:
             before = State(*state)
             if not self.training and torch.equal(low, before.low):
                 return before.restored, state
-            brought = self._brought(low, before)
-        if enlarge is not None:
-            restored = enlarge(torch.cat([low, brought], dim=1))
-        else:
-            restored = without_keeping(self.enlarged, low, brought, recompute=self.recompute)
+            restored = self._following(low, before, enlarge)
         return restored, State(low, restored)
+
+    def _following(self, low: Tensor, before: State, enlarge: Enlarge | None) -> Tensor:
+        """The restored frame behind another one."""
+        return self._computed(low, self._brought(low, before), enlarge)
+
+    def _computed(self, low: Tensor, brought: Tensor, enlarge: Enlarge | None) -> Tensor:
+        if enlarge is not None:
+            return enlarge(torch.cat([low, brought], dim=1))
+        return without_keeping(self.enlarged, low, brought, recompute=self.recompute)
 
     def enlarged(self, low: Tensor, brought: Tensor) -> Tensor:
         """The frame, from its low image and what the last one brings, (B, C * (scale^2 + 1), h, w)."""
         image = self.image
-        features = image.head((low - image.mean) * image.value_range) + self.recurrent(brought * image.value_range)
-        features = features + image.body(features)
-        restored: Tensor = image.tail(image.upsampler(features)) / image.value_range + image.mean
-        return restored
+        return image.behind_head(
+            image.head((low - image.mean) * image.value_range) + self.recurrent(brought * image.value_range)
+        )
 
     def _brought(self, low: Tensor, state: State) -> Tensor:
         """The detail of the last frame where this one shows it, and how they differ, (B, C * (scale^2 + 1), h, w)."""
         flow = self.flow(low, state.low)
-        base = F.interpolate(state.low, scale_factor=self.scale, mode="bilinear", align_corners=False)
-        detail = F.pixel_unshuffle(
-            flow_warp(state.restored - base, enlarge_flow(flow, self.scale), border=True), self.scale
-        )
-        trust = same_scene(low, state.low) * (self.leak if self.training else self.leak * self.damping)
+        detail = F.pixel_unshuffle(self._moved_detail(state, flow), self.scale)
+        trust = self._most(low, state)
         apart = flow_warp(state.low, flow, border=True) - low
         if self.gate:
             trust = trust * torch.exp(-self.gate * apart.square().mean(dim=1, keepdim=True))
         return torch.cat([detail, apart], dim=1) * trust
+
+    def _moved_detail(self, state: State, flow: Tensor, *, cubic: bool = False) -> Tensor:
+        """The last detail as seen from the frame, at its size."""
+        detail = state.restored - self._base(state.low)
+        return flow_warp(detail, enlarge_flow(flow, self.scale), border=True, cubic=cubic)
+
+    def _base(self, low: Tensor) -> Tensor:
+        return F.interpolate(low, scale_factor=self.scale, mode="bilinear", align_corners=False)
+
+    def _most(self, low: Tensor, state: State) -> Tensor:
+        """How much of the last detail may count, (B, 1, 1, 1): nothing at cuts."""
+        return same_scene(low, state.low) * (self.leak if self.training else self.leak * self.damping)
 
 
 class _Enlarger(Network):
@@ -179,7 +193,4 @@ class _Joined(nn.Module):
     def forward(self, seen: Tensor) -> Tensor:
         """The restored frame."""
         image = self.image
-        features = self.head((seen - self.mean) * image.value_range)
-        features = features + image.body(features)
-        restored: Tensor = image.tail(image.upsampler(features)) / image.value_range + image.mean
-        return restored
+        return image.behind_head(self.head((seen - self.mean) * image.value_range))

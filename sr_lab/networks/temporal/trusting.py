@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from sr_lab.images.resize import bicubic_matrix
 from sr_lab.networks.blocks import conv
 from sr_lab.networks.edsr import EDSR
-from sr_lab.networks.temporal.base import CausalState, Enlarge, enlarge_flow, flow_warp, without_keeping
-from sr_lab.networks.temporal.flow import same_scene
+from sr_lab.networks.temporal.base import Enlarge, flow_warp
 from sr_lab.networks.temporal.recurrent import RecurrentEDSR, State
 
 AT_FIRST = 2.0
@@ -72,22 +71,10 @@ class TrustingEDSR(RecurrentEDSR):
             nn.init.zeros_(layer.bias)
         self.register_buffer("kernel", _reducing(self.scale), persistent=False)
 
-    def step(
-        self, low: Tensor, state: CausalState | None = None, *, enlarge: Enlarge | None = None
-    ) -> tuple[Tensor, CausalState]:
-        """See ``CausalNetwork``."""
-        if state is None:
-            return super().step(low, enlarge=enlarge)
-        before = State(*state)
-        if not self.training and torch.equal(low, before.low):
-            return before.restored, state
+    def _following(self, low: Tensor, before: State, enlarge: Enlarge | None) -> Tensor:
         brought, expected, share = self._seen(low, before)
-        if enlarge is not None:
-            restored = enlarge(torch.cat([low, brought], dim=1))
-        else:
-            restored = without_keeping(self.enlarged, low, brought, recompute=self.recompute)
-        restored = restored + share * (expected - restored)
-        return restored, State(low, restored)
+        restored = self._computed(low, brought, enlarge)
+        return restored + share * (expected - restored)
 
     def _seen(self, low: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor]:
         """What the last frame brings: to the network, as the expected frame, and the share of that in the restored one.
@@ -95,22 +82,17 @@ class TrustingEDSR(RecurrentEDSR):
         The first has the believed detail, residual and difference, (B, C * (scale^2 + 2), h, w).
         """
         flow = self.flow(low, state.low)
-        moved = flow_warp(
-            state.restored - self._base(state.low), enlarge_flow(flow, self.scale), border=True, cubic=True
-        )
+        moved = self._moved_detail(state, flow, cubic=True)
         moved_low = flow_warp(state.low, flow, border=True)
         apart = moved_low - low
         residual = self._reduced(moved + self._base(moved_low)) - low
         strength = F.avg_pool2d(moved.abs(), self.scale)
         evidence = SENSITIVITY * torch.cat([residual.abs(), apart.abs(), strength], dim=1)
         trust, share = self.trust(evidence).split(1, dim=1)
-        most = same_scene(low, state.low) * (self.leak if self.training else self.leak * self.damping)
+        most = self._most(low, state)
         believed = F.pixel_unshuffle(moved, self.scale) * torch.sigmoid(trust + AT_FIRST)
         share = self._base(torch.tanh(HASTE * share) * most)
         return torch.cat([believed, residual, apart], dim=1) * most, self._base(low) + moved, share
-
-    def _base(self, low: Tensor) -> Tensor:
-        return F.interpolate(low, scale_factor=self.scale, mode="bilinear", align_corners=False)
 
     def _reduced(self, large: Tensor) -> Tensor:
         """As MATLAB's bicubic reduces, but for the edges."""

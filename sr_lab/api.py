@@ -15,6 +15,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from sr_lab.base.words import counted
+from sr_lab.config.call import built, called
 from sr_lab.config.compose import build, compose
 from sr_lab.config.words import setting
 from sr_lab.degradations.preset import SeededDegradation
@@ -183,8 +184,8 @@ def policy(name: str = "default", *, without: Sequence[str] = (), **settings: An
     """
     words = [setting("policy", name), "name=any", *(setting(f"policy.{key}", value) for key, value in settings.items())]
     words += [f"~policy.checks.{check}" for check in without]
-    built: Policy = build(compose("promote", words).policy)
-    return built
+    found: Policy = build(compose("promote", words).policy)
+    return found
 
 
 def psnr(restored: Image, target: Image, *, protocol: str | Protocol = "y_crop", scale: int) -> float:
@@ -310,21 +311,22 @@ def evaluate(
     others = [_live(other, scale, asked)[:2] for other in beside]
     if twice := {one for place, (_, one) in enumerate(others) if one in [each for _, each in others[:place]]}:
         raise ValueError(f"beside: two restorers are called {min(twice)}: their results could not be told apart")
-    return workflow.evaluate(
-        live,
-        benchmark,
+    return called(
+        workflow.evaluate,
+        asked,
+        restorer=live,
+        benchmark=benchmark,
         name=name,
+        protocol=_protocol_of(asked, protocol),
+        metrics=_metrics(metrics, asked),
         tasks={
-            **{str(key): build(node) for key, node in asked.tasks.items() if names},
+            **(built(asked.tasks) if names else {}),
             **{f"object_{place}": task for place, task in enumerate(tasks) if not isinstance(task, str)},
         },
         beside={other: restores for restores, other in others},
-        samples=asked.samples,
-        metadata=metadata,
         facts={} if metadata is None else {"tile": asked.tile, "overlap": asked.overlap},
         report=None if report is None else Path(report),
         run=None if run is None else Path(run),
-        **_measuring(asked, protocol, metrics),
     )
 
 
@@ -371,11 +373,14 @@ def compare(
 
     asked = _asked("compare", scale, protocol, metrics, benchmark=benchmark, **settings)
     (first, one, _), (second, other, _) = (_live(restorer, scale, asked) for restorer in (a, b))
-    return workflow.compare(
-        {one: first, other: second} if one != other else {"a": first, "b": second},
-        benchmark,
-        alpha=asked.alpha,
-        **_measuring(asked, protocol, metrics),
+    return called(
+        workflow.compare,
+        asked,
+        restorers={one: first, other: second} if one != other else {"a": first, "b": second},
+        benchmark=benchmark,
+        protocol=_protocol_of(asked, protocol),
+        metrics=_metrics(metrics, asked),
+        report=None,
     )
 
 
@@ -529,8 +534,8 @@ def _protocol(protocol: str | Protocol) -> Protocol:
     if isinstance(protocol, Protocol):
         return protocol
     words = [setting("protocol", protocol), "metrics=[psnr]", "restorer=bicubic", "benchmark=.", "scale=2", "report=."]
-    built: Protocol = build(compose("evaluate", words).protocol)
-    return built
+    found: Protocol = build(compose("evaluate", words).protocol)
+    return found
 
 
 def _asked(command: str, scale: int, protocol: Any, metrics: Metrics, **settings: Any) -> Any:
@@ -542,22 +547,14 @@ def _asked(command: str, scale: int, protocol: Any, metrics: Metrics, **settings
     return compose(command, [setting(key, value) for key, value in words.items()])
 
 
-def _measuring(asked: Any, protocol: str | Protocol, metrics: Metrics) -> dict[str, Any]:
-    """What an evaluation and a comparison share, as live objects."""
-    return {
-        "scale": asked.scale,
-        "protocol": protocol if isinstance(protocol, Protocol) else build(asked.protocol),
-        "metrics": _metrics(metrics, asked),
-        "degradation": None if asked.degradation is None else build(asked.degradation),
-        "seed": asked.seed,
-        "device": choose_device(asked.device),
-        "num_pictures": asked.num_pictures,
-    }
+def _protocol_of(asked: Any, protocol: str | Protocol) -> Protocol:
+    """The protocol itself, where it was given by its name."""
+    return protocol if isinstance(protocol, Protocol) else build(asked.protocol)
 
 
 def _metrics(metrics: Metrics, asked: Any) -> dict[str, PerImageMetric]:
     """The named metrics in their order, then those that are objects."""
-    named = {str(key): build(node) for key, node in asked.metrics.items()} if _named(metrics) else {}
+    named = built(asked.metrics) if _named(metrics) else {}
     return named | {f"object_{place}": m for place, m in enumerate(metrics) if isinstance(m, PerImageMetric)}
 
 
@@ -569,8 +566,7 @@ def _live(restorer: Named, scale: int, asked: Any) -> tuple[Any, str, Mapping[st
     """What restores tensors, what it is called, and what is known of it."""
     if isinstance(restorer, str | Path):
         own = {key: asked[key] for key in _RESTORING if key in asked}
-        made = None if asked.degradation is None else build(asked.degradation)
-        restorer = load(restorer, scale=scale, device=asked.device, degradation=made, **own)
+        restorer = load(restorer, scale=scale, device=asked.device, degradation=build(asked.degradation), **own)
     if isinstance(restorer, PictureRestorer):
         return restorer.restorer, restorer.name, restorer.metadata
     return restorer, getattr(restorer, "__name__", type(restorer).__name__), getattr(restorer, "metadata", None)

@@ -9,22 +9,17 @@ Fails where no decision waits. Exit code 4 of srlab promote says that one does.
 
 from omegaconf import DictConfig
 
-from sr_lab.workflows import approve
-from sr_lab.workflows.approve import Consent
+from sr_lab.config.call import called
+from sr_lab.workflows.approve import approve, how_to_go_on
 
 
 def run(cfg: DictConfig) -> int:
-    """Approves the decision that waits, and tells which it was."""
-    consent = call(cfg)
+    """Approves the decision that waits on ``cfg.name``, and tells which it was."""
+    if isinstance(cfg.version, bool) or not isinstance(cfg.version, int | None):
+        raise ValueError(f"version={cfg.version}: the number of a version, as srlab promote prints it, or null")
+    consent = called(approve, cfg)
     done = consent.record
     print(consent.request.reason)
     print(f"{done.who} agrees to decision {str(done.decision)[:12]} on {cfg.name} version {done.target}")
-    print(f"now, with the same policy=...:  {approve.how_to_go_on(cfg.tracking_uri, cfg.name)}")
+    print(f"now, with the same policy=...:  {how_to_go_on(cfg.tracking_uri, cfg.name)}")
     return 0
-
-
-def call(cfg: DictConfig) -> Consent:
-    """Approves the decision that waits on ``cfg.name``."""
-    if isinstance(cfg.version, bool) or not isinstance(cfg.version, int | None):
-        raise ValueError(f"version={cfg.version}: the number of a version, as srlab promote prints it, or null")
-    return approve.approve(name=str(cfg.name), by=str(cfg.by), version=cfg.version, tracking_uri=str(cfg.tracking_uri))

@@ -8,47 +8,28 @@ data.holdout; the exclusion file serves other folders (data.train.exclude=exclud
 """
 
 import shlex
-from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
+from sr_lab.config.call import called
 from sr_lab.config.words import counted, setting
-from sr_lab.workflows.audit import AuditReport, audit
+from sr_lab.workflows.audit import audit
 
 
 def run(cfg: DictConfig) -> int:
     """Returns 0 if the folders are clean, else 1."""
-    report = call(cfg)
+    report = called(audit, cfg)
     for line in report.lines():
         print(line)
     looked = f"{counted(report.num_train, 'training file')} and {counted(report.num_test, 'test file')}"
     if report.clean:
         print(f"clean: {looked}")
         return 0
-    file = "exclude.json" if cfg.exclude is None else cfg.exclude
-    how = f"train with {shlex.quote(setting('data.train.exclude', file))}"
-    if cfg.exclude is None:
-        how = f"add {setting('exclude', file)} to this command, then {how}"
-    counts = (
-        f"{counted(len(report.leaks), 'leak')}, {counted(len(report.duplicates), 'duplicate')}, "
-        f"{len(report.unreadable)} unreadable"
-    )
-    print(f"{looked}: {counts}.")
+    print(f"{looked}: {report.counts}.")
     if report.exclusions:
+        file = cfg.exclude or "exclude.json"
+        how = f"train with {shlex.quote(setting('data.train.exclude', file))}"
+        if cfg.exclude is None:
+            how = f"add {setting('exclude', file)} to this command, then {how}"
         print(f"To leave out {counted(len(report.exclusions), 'training file')}: {how}")
     return 1
-
-
-def call(cfg: DictConfig) -> AuditReport:
-    """Audits; see the module's docstring."""
-    return audit(
-        train=_folders(cfg.train),
-        test=_folders(cfg.test),
-        report=None if cfg.report is None else Path(cfg.report),
-        exclude=None if cfg.exclude is None else Path(cfg.exclude),
-    )
-
-
-def _folders(value: Any) -> list[Path]:
-    return [Path(str(folder)) for folder in ([value] if isinstance(value, str) else value)]

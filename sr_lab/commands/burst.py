@@ -10,39 +10,25 @@ no mere shift is refused, and the sensor's model is inverted; no network is need
 others are written, and the exit code is 1. What is there already is never replaced.
 """
 
-import sys
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from sr_lab.base.words import counted
-from sr_lab.workflows.burst import RestoredScene, restore_scenes
+from sr_lab.commands._telling import caution, complain
+from sr_lab.config.call import called
+from sr_lab.workflows.burst import restore_scenes
 
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
-    failed = 0
-    for scene in call(cfg):
+    whole = int(cfg.scale) if cfg.scale == int(cfg.scale) else cfg.scale
+    scenes = called(restore_scenes, cfg, scale=whole, noise=None if cfg.noise is None else cfg.noise / 255)
+    for scene in scenes:
         if scene.problem is not None:
-            failed += 1
-            print(f"srlab burst: {scene.name}: {scene.problem}", file=sys.stderr)
+            complain("burst", [f"{scene.name}: {scene.problem}"])
             continue
-        for caution in scene.cautions:
-            print(f"caution: {scene.name}: {caution}", file=sys.stderr)
+        caution(f"{scene.name}: {text}" for text in scene.cautions)
         print(f"{scene.output}: {counted(scene.used, 'frame')}, noise of {255 * scene.noise:.1f} levels")
+    failed = sum(scene.problem is not None for scene in scenes)
     if failed:
-        print(f"srlab burst: {counted(failed, 'scene')} failed; the others are written", file=sys.stderr)
+        complain("burst", [f"{counted(failed, 'scene')} failed; the others are written"])
     return 1 if failed else 0
-
-
-def call(cfg: DictConfig) -> list[RestoredScene]:
-    """Restores the scenes that ``cfg`` names."""
-    return restore_scenes(
-        Path(cfg.input),
-        Path(cfg.output),
-        scale=int(cfg.scale) if cfg.scale == int(cfg.scale) else cfg.scale,
-        noise=None if cfg.noise is None else float(cfg.noise) / 255,
-        refine=None if cfg.refine is None else str(cfg.refine),
-        format=str(cfg.format),
-        device=str(cfg.device),
-    )

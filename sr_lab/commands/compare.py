@@ -8,48 +8,24 @@ srlab promote. Scenes, whose images count as one observation, are told by the fo
 Exit code 0 only if both were scored on every image by every metric.
 """
 
-import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr_lab.config.compose import build
-from sr_lab.workflows.compare import PAGE, Comparison, compare
-from sr_lab.workflows.load import choose_device, load_restorer
+from sr_lab.commands._telling import complain
+from sr_lab.config.call import called
+from sr_lab.workflows.compare import PAGE, compare
+from sr_lab.workflows.load import load_restorer
 
 
 def run(cfg: DictConfig) -> int:
-    """Runs the command; see the module's docstring."""
-    found = call(cfg)
-    print(found.text)
-    print(f"page: {Path(cfg.report) / PAGE}")
-    for name, failures in found.failures.items():
-        for image, reason in failures.items():
-            print(f"srlab compare: not scored: {name} on {image}: {reason}", file=sys.stderr)
-    return 1 if any(found.failures.values()) else 0
-
-
-def call(cfg: DictConfig) -> Comparison:
-    """The comparison that ``cfg`` asks for, with its page and its numbers written."""
-    names = [str(cfg.a), str(cfg.b)]
-    if names[0] == names[1]:
-        raise ValueError(f"a and b are both {names[0]}: give two restorers")
-    device = choose_device(cfg.device)
-    return compare(
-        {
-            name: load_restorer(
-                name, scale=cfg.scale, tile=cfg.tile, overlap=cfg.overlap, device=device, tracking_uri=cfg.tracking_uri
-            )
-            for name in names
-        },
-        Path(cfg.benchmark),
-        scale=cfg.scale,
-        protocol=build(cfg.protocol),
-        metrics={name: build(node) for name, node in cfg.metrics.items()},
-        degradation=None if cfg.degradation is None else build(cfg.degradation),
-        seed=cfg.seed,
-        device=device,
-        alpha=cfg.alpha,
-        num_pictures=cfg.num_pictures,
-        report=Path(cfg.report),
-    )
+    """Compares two restorers; see the module's docstring."""
+    if cfg.a == cfg.b:
+        raise ValueError(f"a and b are both {cfg.a}: give two restorers")
+    own = {"seed": 0, "degradation": None}  # here these are of the benchmark's low images alone
+    restorers = {name: called(load_restorer, cfg, name=name, **own) for name in (cfg.a, cfg.b)}
+    found = called(compare, cfg, restorers=restorers, benchmark=Path(cfg.benchmark))
+    print(f"{found.text}\npage: {Path(cfg.report) / PAGE}")
+    reasons = [(name, image, why) for name, images in found.failures.items() for image, why in images.items()]
+    complain("compare", (f"not scored: {name} on {image}: {why}" for name, image, why in reasons))
+    return 1 if reasons else 0

@@ -11,31 +11,21 @@ that does it alone. Exit code 0: every step was done, whatever the gate decided.
 
 import json
 import time
-from datetime import datetime
-from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr_lab.commands import evaluate, prepare, promote, register, train, weights
+from sr_lab.commands._steps import folder_of, step
 from sr_lab.config.compose import compose
-from sr_lab.config.words import line, setting
+from sr_lab.config.words import setting
 from sr_lab.workflows.sync import page_command
 
-STEPS = {
-    "prepare": prepare.run,
-    "weights": weights.run,
-    "train": train.run,
-    "evaluate": evaluate.run,
-    "register": register.run,
-    "promote": promote.run,
-}
 OUTCOMES = {0: "promoted", 3: "rejected", 4: "waits for approval"}
 
 
 def run(cfg: DictConfig) -> int:
     """Runs the steps; the first one that fails ends the demo with its exit code."""
     start = time.perf_counter()
-    output = Path("runs") / (cfg.name or f"demo-{datetime.now():%Y%m%d-%H%M%S}")
+    output = folder_of(cfg, "demo")
     report = output / "report"
     steps = {
         "prepare": ["data=photos"],
@@ -53,9 +43,8 @@ def run(cfg: DictConfig) -> int:
         "register": [setting("run", output), "name=demo"],
         "promote": ["name=demo", "policy=default", setting("report", output / "promotion")],
     }
-    for command, overrides in steps.items():
-        print(f"\n== {line(command, *overrides)}", flush=True)
-        code = STEPS[command](compose(command, overrides))
+    for command, settings in steps.items():
+        code = step(command, *settings)
         if code and not (command == "promote" and code in OUTCOMES):
             return code
     summary = json.loads((report / "summary.json").read_text(encoding="utf-8"))

@@ -11,48 +11,37 @@ ends with a page that shows the worst pairs. Exit code 1 if one of them ends oth
 """
 
 import time
-from datetime import datetime
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from sr_lab.commands import prepare
+from sr_lab.commands._steps import folder_of
+from sr_lab.config.call import called
 from sr_lab.config.compose import build, compose
 from sr_lab.config.words import line, setting
-from sr_lab.serving.rehearsal import CASES, Rehearsed, rehearse
+from sr_lab.serving.rehearsal import CASES, rehearse
 
 
 def run(cfg: DictConfig) -> int:
     """Rehearses each case; the exit code says whether all ended as they should."""
     start = time.perf_counter()
-    output = Path("runs") / (cfg.name or f"demo-canary-{datetime.now():%Y%m%d-%H%M%S}")
+    output = folder_of(cfg, "demo-canary")
     store = f"sqlite:///{output.resolve() / 'mlflow.db'}"
-    found = call(cfg, output=output, store=store)
-    wrong = [case for case, done in found if not done.as_expected]
+    if unknown := [case for case in cfg.cases if case not in CASES]:
+        raise ValueError(f"cases={unknown[0]}: {', '.join(CASES)}")
+    if not Path(cfg.photos).is_dir():
+        prepare.run(compose("prepare", ["data=photos"]))
+    policy = build(compose("rollout", ["name=canary", *cfg.policy]).policy)
+    own = {"name": "canary", "policy": policy, "output": output, "tracking_uri": store}
+    wrong = []
+    for case in cfg.cases:
+        print(f"\n== {case}: {CASES[case].text}", flush=True)
+        done = called(rehearse, cfg, case=case, **own, num_clients=cfg.clients, most_bursts=cfg.bursts)
+        print("\n".join(f"  {told}" for told in (*done.moves, done.headline, f"page: {done.page}")), flush=True)
+        wrong += [] if done.as_expected else [case]
     print(f"\n== done in {time.perf_counter() - start:.0f} s")
     print(line("history", "name=canary", setting("tracking_uri", store)))
     if wrong:
         print(f"NOT AS EXPECTED: {', '.join(wrong)}")
     return 1 if wrong else 0
-
-
-def call(cfg: DictConfig, *, output: Path, store: str) -> list[tuple[str, Rehearsed]]:
-    """Rehearses each case and tells what came of it."""
-    unknown = [case for case in cfg.cases if case not in CASES]
-    if unknown:
-        raise ValueError(f"cases={unknown[0]}: {', '.join(CASES)}")
-    if not Path(cfg.photos).is_dir():
-        prepare.run(compose("prepare", ["data=photos"]))
-    policy = build(compose("rollout", ["name=canary", *map(str, cfg.policy)]).policy)
-    done = []
-    for case in cfg.cases:
-        print(f"\n== {case}: {CASES[case].text}", flush=True)
-        result = rehearse(
-            case, name="canary", policy=policy, photos=Path(cfg.photos), output=output, tracking_uri=store,
-            num_clients=cfg.clients, side=cfg.side, most_bursts=cfg.bursts, seed=cfg.seed,
-        )  # fmt: skip
-        for move in result.moves:
-            print(f"  {move}")
-        print(f"  {result.headline}\n  page: {result.page}", flush=True)
-        done.append((case, result))
-    return done

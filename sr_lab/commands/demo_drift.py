@@ -9,25 +9,14 @@ command that does it alone. Eight unseen photos are few, and the gate counts the
 """
 
 import time
-from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr_lab.commands import prepare, profile, promote, register, retrain, train
-from sr_lab.config.compose import compose
-from sr_lab.config.words import line, setting
+from sr_lab.commands._steps import folder_of, step
+from sr_lab.config.words import setting
 from sr_lab.workflows.drifting import make_inputs
 
-STEPS: dict[str, Callable[[DictConfig], int]] = {
-    "prepare": prepare.run,
-    "train": train.run,
-    "register": register.run,
-    "promote": promote.run,
-    "profile": profile.run,
-    "retrain": retrain.run,
-}
 GATE = (
     "~policy.checks.ssim_new", "~policy.checks.ssim_old", "policy.checks.psnr_new.min_scenes=8",
     "policy.checks.psnr_old.min_scenes=8", "policy.checks.psnr_old.margin=1.0", "policy.checks.psnr_floor.value=18",
@@ -42,54 +31,38 @@ def run(cfg: DictConfig) -> int:
         make_inputs(Path(cfg.inputs), noise=cfg.noise, quality=cfg.quality)
         return 0
     start = time.perf_counter()
-    output = Path("runs") / (cfg.name or f"demo-drift-{datetime.now():%Y%m%d-%H%M%S}")
+    output = folder_of(cfg, "demo-drift")
     store, champion = f"sqlite:///{output.resolve() / 'mlflow.db'}", output / "champion"
-    _step("prepare", ["data=photos"])
+    step("prepare", "data=photos")
     before, same, now, holdout = make_inputs(output, noise=cfg.noise, quality=cfg.quality)
     reference = output / "reference.parquet"
     recipe = ["trainer.enable_progress_bar=true", *cfg.train]
+    training = [
+        *(setting("experiment", cfg.experiment), setting("name", output.name), setting("output", champion)),
+        *(f"max_steps={cfg.steps}", f"val_every={cfg.steps // 4}", f"checkpoint_every={cfg.steps // 4}"),
+        *(setting("tracking.uri", store), "tracking.drain_seconds=120", *recipe),
+    ]
+    promotion = [
+        *("name=photos", "policy=default", setting("policy.holdout.photos.benchmark", holdout)),
+        *("policy.checks.psnr_floor.value=18", "policy.checks.psnr_worst.value=12"),
+        *(setting("tracking_uri", store), setting("report", output / "first")),
+    ]
     retraining = [
-        *(
-            "name=photos",
-            setting("experiment", cfg.experiment),
-            setting("reference", reference),
-            setting("holdout", holdout),
-        ),
-        *(setting("output", output / "retrain"), f"steps={cfg.retrain_steps}", setting("tracking_uri", store)),
-        *GATE,
-        setting("train", [*recipe, "tracking.drain_seconds=120"]),
+        *("name=photos", setting("experiment", cfg.experiment), setting("reference", reference)),
+        *(setting("holdout", holdout), setting("output", output / "retrain"), f"steps={cfg.retrain_steps}"),
+        *(setting("tracking_uri", store), *GATE, setting("train", [*recipe, "tracking.drain_seconds=120"])),
     ]
-    steps: list[tuple[str, list[str]]] = [
-        (
-            "train",
-            [
-                *(setting("experiment", cfg.experiment), setting("name", output.name), setting("output", champion)),
-                *(f"max_steps={cfg.steps}", f"val_every={cfg.steps // 4}", f"checkpoint_every={cfg.steps // 4}"),
-                *(setting("tracking.uri", store), "tracking.drain_seconds=120", *recipe),
-            ],
-        ),
-        ("register", [setting("run", champion), "name=photos"]),
-        (
-            "promote",
-            [
-                *("name=photos", "policy=default", setting("policy.holdout.photos.benchmark", holdout)),
-                *("policy.checks.psnr_floor.value=18", "policy.checks.psnr_worst.value=12"),
-                *(setting("tracking_uri", store), setting("report", output / "first")),
-            ],
-        ),
-        ("profile", [setting("input", before), setting("output", reference)]),
-        ("retrain", [setting("current", same), *retraining]),
-        ("retrain", [setting("current", now), *retraining]),
-    ]
-    for command, overrides in steps:
-        if code := _step(command, overrides):
+    for command, *settings in (
+        ["train", *training],
+        ["register", setting("run", champion), "name=photos"],
+        ["promote", *promotion],
+        ["profile", setting("input", before), setting("output", reference)],
+        ["retrain", setting("current", same), *retraining],
+        ["retrain", setting("current", now), *retraining],
+    ):
+        if code := step(command, *settings):
             return code
     page = max((output / "retrain").glob("*/retrain.html"))
     print(f"\n== done in {time.perf_counter() - start:.0f} s\nreport    {page}")
     print(f"drift     {page.parent / 'drift' / 'drift.html'}\ngate      {next((page.parent / 'gate').glob('*.html'))}")
     return 0
-
-
-def _step(command: str, overrides: Sequence[str]) -> int:
-    print(f"\n== {line(command, *overrides)}", flush=True)
-    return int(STEPS[command](compose(command, list(overrides))) or 0)

@@ -11,42 +11,31 @@ stopped, and the clients get the same bytes as before. Every request is counted.
 Eight unseen photos are few, and the gate counts them as eight scenes. Exit code 1 if anything ends otherwise.
 """
 
+import functools
 import time
-from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr_lab.commands import prepare, profile, promote, register, train
+from sr_lab.commands._steps import folder_of, step
 from sr_lab.commands.demo_drift import GATE
-from sr_lab.config.compose import compose
-from sr_lab.config.words import counted, line, setting
+from sr_lab.config.words import counted, setting
 from sr_lab.serving.loop_demo import Condition, Performance, perform, write_facts
 from sr_lab.serving.loop_page import write_page
 from sr_lab.workflows.drifting import blurred_photos, make_holdout, make_reference
 
-STEPS: dict[str, Callable[[DictConfig], int]] = {
-    "prepare": prepare.run,
-    "train": train.run,
-    "register": register.run,
-    "promote": promote.run,
-    "profile": profile.run,
-}
 NAME = "photos"
 
 
 def run(cfg: DictConfig) -> int:
     """Makes a champion, performs both acts, and tells the story."""
     start = time.perf_counter()
-    output = Path("runs") / (cfg.name or f"demo-loop-{datetime.now():%Y%m%d-%H%M%S}")
-    done = call(cfg, output=output)
+    output = folder_of(cfg, "demo-loop")
+    done = _performed(cfg, output)
     page = write_page(done, output / "loop.html")
     write_facts(done, output / "loop.json")
-    print(
-        f"\n== done in {time.perf_counter() - start:.0f} s; {counted(len(done.answers), 'request')}, "
-        f"{done.num_lost} lost"
-    )
+    requests = f"{counted(len(done.answers), 'request')}, {done.num_lost} lost"
+    print(f"\n== done in {time.perf_counter() - start:.0f} s; {requests}")
     for act in done.acts:
         print(f"{act.title}: {act.outcome}")
     print(f"page: {page}")
@@ -55,7 +44,7 @@ def run(cfg: DictConfig) -> int:
     return 0 if done.closed else 1
 
 
-def call(cfg: DictConfig, *, output: Path) -> Performance:
+def _performed(cfg: DictConfig, output: Path) -> Performance:
     """Makes a champion and performs both acts with it."""
     store = f"sqlite:///{output.resolve() / 'mlflow.db'}"
     conditions = [
@@ -64,7 +53,7 @@ def call(cfg: DictConfig, *, output: Path) -> Performance:
     ]
     if len(conditions) != 3:
         raise ValueError(f"noises={list(cfg.noises)}: three are needed: before, in act one, in act two")
-    _step("prepare", ["data=photos"])
+    _do("prepare", "data=photos")
     holdout, before = output / "holdout", output / "before"
     make_holdout(holdout)
     make_reference(before, conditions[0], num=cfg.num_reference)
@@ -73,27 +62,25 @@ def call(cfg: DictConfig, *, output: Path) -> Performance:
     return perform(
         name=NAME, output=output, tracking_uri=store, holdout=holdout, conditions=conditions, rate=cfg.rate,
         serve=[*cfg.serve, f"incoming.window={cfg.window}"], watch=_watch(cfg, blurred),
-        news=lambda text: print(text, flush=True),
+        news=functools.partial(print, flush=True),
     )  # fmt: skip
 
 
 def _make_champion(cfg: DictConfig, output: Path, *, store: str, holdout: Path, before: Path) -> None:
     champion = output / "champion"
     uri = setting("tracking_uri", store)
-    _step(
+    _do(
         "train",
-        [
-            *(setting("experiment", cfg.experiment), setting("name", output.name), setting("output", champion)),
-            *(f"max_steps={cfg.steps}", f"val_every={cfg.steps // 2}", f"checkpoint_every={cfg.steps // 4}"),
-            *(setting("tracking.uri", store), "tracking.drain_seconds=120", *cfg.train),
-        ],
+        *(setting("experiment", cfg.experiment), setting("name", output.name), setting("output", champion)),
+        *(f"max_steps={cfg.steps}", f"val_every={cfg.steps // 2}", f"checkpoint_every={cfg.steps // 4}"),
+        *(setting("tracking.uri", store), "tracking.drain_seconds=120", *cfg.train),
     )
-    _step("register", [setting("run", champion), f"name={NAME}"])
+    _do("register", setting("run", champion), f"name={NAME}")
     where = [setting("policy.holdout.photos.benchmark", holdout), uri, setting("report", output / "first")]
     floors = ["policy.checks.psnr_floor.value=18", "policy.checks.psnr_worst.value=12"]
     floors += ["policy.first_champion=passes_floors"]
-    _step("promote", [f"name={NAME}", "policy=default", *floors, *where])
-    _step("profile", [setting("input", before), setting("output", output / "reference.parquet"), f"name={NAME}", uri])
+    _do("promote", f"name={NAME}", "policy=default", *floors, *where)
+    _do("profile", setting("input", before), setting("output", output / "reference.parquet"), f"name={NAME}", uri)
 
 
 def _watch(cfg: DictConfig, blurred: Path) -> list[list[str]]:
@@ -109,7 +96,6 @@ def _watch(cfg: DictConfig, blurred: Path) -> list[list[str]]:
     ]
 
 
-def _step(command: str, overrides: Sequence[str]) -> None:
-    print(f"\n== {line(command, *overrides)}", flush=True)
-    if code := int(STEPS[command](compose(command, list(overrides))) or 0):
+def _do(command: str, *settings: str) -> None:
+    if code := step(command, *settings):
         raise RuntimeError(f"srlab {command} ended with {code}")

@@ -11,22 +11,37 @@ dashboards are drawn with what Prometheus has read. Needs Debian's packages prom
 code 1 if an alert does not come, or stays.
 """
 
+import functools
 import time
-from datetime import datetime
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from sr_lab.commands import prepare
+from sr_lab.commands._steps import folder_of
+from sr_lab.config.call import called
 from sr_lab.config.compose import build, compose
 from sr_lab.config.words import setting
-from sr_lab.serving.watch_faults import FAULTS, Report, rehearse
+from sr_lab.serving.watch_faults import FAULTS, rehearse
 
 
 def run(cfg: DictConfig) -> int:
     """Plants the faults; the exit code says whether all were seen."""
     start = time.perf_counter()
-    report = call(cfg, output=Path("runs") / (cfg.name or f"demo-watch-{datetime.now():%Y%m%d-%H%M%S}"))
+    if unknown := [name for name in cfg.faults if name not in FAULTS]:
+        raise ValueError(f"faults={unknown[0]}: {', '.join(FAULTS)}")
+    output = folder_of(cfg, "demo-watch")
+    if not Path(cfg.photos).is_dir() or not Path("data/photos/train").is_dir():
+        prepare.run(compose("prepare", ["data=photos"]))
+
+    def objectives(address: str, receiver: str) -> object:
+        settings = [f"deploy.speed={cfg.speed}", setting("deploy.interval", cfg.interval)]
+        settings += [setting("deploy.address", address)]
+        settings += [setting(f"deploy.receivers.{kind}", f"http://{receiver}/{kind}") for kind in ("page", "ticket")]
+        return build(compose("slo", settings).deploy)
+
+    say = functools.partial(print, flush=True)
+    report = called(rehearse, cfg, output=output, objectives=objectives, say=say)
     for seen in report.seen:
         raised = "NOT RAISED" if seen.raised is None else f"told after {seen.raised:.0f} s"
         cleared = "NOT ENDED" if seen.cleared is None else f"its end {seen.cleared:.0f} s after the fault's"
@@ -37,29 +52,3 @@ def run(cfg: DictConfig) -> int:
         print(f"picture: {file}")
     print(f"== done in {time.perf_counter() - start:.0f} s")
     return 0 if all(seen.as_expected for seen in report.seen) else 1
-
-
-def call(cfg: DictConfig, *, output: Path) -> Report:
-    """What came of the faults."""
-    if unknown := [name for name in cfg.faults if name not in FAULTS]:
-        raise ValueError(f"faults={unknown[0]}: {', '.join(FAULTS)}")
-    if not Path(cfg.photos).is_dir() or not Path("data/photos/train").is_dir():
-        prepare.run(compose("prepare", ["data=photos"]))
-
-    def objectives(address: str, receiver: str) -> object:
-        url = f"http://{receiver}"
-        settings = [f"deploy.speed={cfg.speed}", setting("deploy.interval", cfg.interval)]
-        settings += [setting("deploy.address", address)]
-        settings += [
-            setting("deploy.receivers.page", f"{url}/page"),
-            setting("deploy.receivers.ticket", f"{url}/ticket"),
-        ]
-        return build(compose("slo", settings).deploy)
-
-    return rehearse(
-        list(cfg.faults),
-        photos=Path(cfg.photos),
-        output=output,
-        objectives=objectives,
-        say=lambda text: print(text, flush=True),
-    )

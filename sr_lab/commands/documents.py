@@ -8,21 +8,15 @@ Each content is there in every size (sizes=: the font's height, of codes the sid
 those that matplotlib ships; the same seed makes the same pages.
 """
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
+from sr_lab.config.call import called
 from sr_lab.config.words import counted
-from sr_lab.workflows.documents import Documents, documents
+from sr_lab.workflows.documents import documents
 
 
 def run(cfg: DictConfig) -> int:
-    """Runs the command; see the module's docstring."""
-    made = call(cfg)
+    """Makes the pages that ``cfg`` asks for."""
+    made = called(documents, cfg)
     print(f"{counted(made.num_pages, 'page')} of {counted(made.num_documents, 'document')}: {made.folder}")
     return 0
-
-
-def call(cfg: DictConfig) -> Documents:
-    """The pages that ``cfg`` asks for."""
-    return documents(Path(cfg.output), kind=cfg.kind, count=cfg.count, sizes=cfg.sizes, seed=cfg.seed)

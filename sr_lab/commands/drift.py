@@ -15,12 +15,13 @@ Images that cannot be used are an alarm of their own, with the same exit code: m
 unreadable, of one value but for noise, or repeated. "reasons" in drift.json tells which alarm it is: drift, unusable.
 """
 
-import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from sr_lab.commands._telling import complain
 from sr_lab.commands.profile import extractor
+from sr_lab.config.call import called
 from sr_lab.workflows.watch import DriftResult, watch
 
 
@@ -33,11 +34,8 @@ def run(cfg: DictConfig) -> int:
 
 def tell(result: DriftResult) -> None:
     """Prints what was found."""
-    for name, reason in result.skipped.items():
-        print(f"srlab drift: not used: {name}: {reason}", file=sys.stderr)
-    print(result.headline)
-    for line in result.lines:
-        print(f"  {line}")
+    complain("drift", (f"not used: {name}: {reason}" for name, reason in result.skipped.items()))
+    print("\n  ".join([result.headline, *result.lines]))
     if result.preset_file is not None:
         print(f"preset: {result.preset_file}")
     print(f"report: {result.page}")
@@ -45,25 +43,7 @@ def tell(result: DriftResult) -> None:
 
 def call(cfg: DictConfig) -> DriftResult:
     """Looks for drift and writes the report."""
-    return watch(
-        _reference(cfg),
-        Path(cfg.current),
-        report=Path(cfg.report),
-        extractor=extractor(cfg),
-        scale=cfg.scale,
-        alpha=cfg.alpha,
-        state=None if cfg.state is None else Path(cfg.state),
-        horizon=cfg.horizon,
-        clear_after=cfg.clear_after,
-        stream=None if cfg.stream is None else Path(cfg.stream),
-        min_images=cfg.min_images,
-        max_unusable=cfg.max_unusable,
-        num_permutations=cfg.num_permutations,
-        seed=cfg.seed,
-        num_images=cfg.num_images,
-        num_pictures=cfg.num_pictures,
-        workers=cfg.workers,
-    )
+    return called(watch, cfg, reference=_reference(cfg), extractor=extractor(cfg))
 
 
 def _reference(cfg: DictConfig) -> Path:
@@ -74,4 +54,4 @@ def _reference(cfg: DictConfig) -> Path:
         raise ValueError("give reference= of srlab profile, or name= of the registered model that it is kept with")
     from sr_lab.workflows.profile import reference_of  # the registry, which a profile's file does not need
 
-    return reference_of(str(cfg.name), tracking_uri=str(cfg.tracking_uri), to=Path(cfg.report) / "reference.parquet")
+    return called(reference_of, cfg, to=Path(cfg.report) / "reference.parquet")

@@ -19,13 +19,12 @@ tasks=[...] asks what the images are good for: text, codes, faces and objects ar
 restorer and the original.
 """
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
+from sr_lab.commands._telling import complain
+from sr_lab.config.call import called
 from sr_lab.config.compose import build
 from sr_lab.workflows.evaluate import (
     COMPARISON,
@@ -39,7 +38,7 @@ from sr_lab.workflows.evaluate import (
     mean_lines,
     not_measured_on,
 )
-from sr_lab.workflows.load import choose_device, load_restorer
+from sr_lab.workflows.load import load_restorer
 
 
 def run(cfg: DictConfig) -> int:
@@ -50,17 +49,16 @@ def run(cfg: DictConfig) -> int:
     print(f"report: {report / REPORT}\npicture: {report / COMPARISON}")
     for caution in scores.facts["cautions"]:
         print(f"caution: {caution}")
-    for image in scores.failed:
-        print(f"srlab evaluate: not scored: {image.name}: {image.reason}", file=sys.stderr)
+    complain("evaluate", (f"not scored: {image.name}: {image.reason}" for image in scores.failed))
     for key, images in not_measured_on(scores).items():
-        for name, reason in images.items():
-            print(f"srlab evaluate: {key} not measured: {name}: {reason}", file=sys.stderr)
+        complain("evaluate", (f"{key} not measured: {name}: {reason}" for name, reason in images.items()))
     return 0 if scores.complete else 1
 
 
 def call(cfg: DictConfig) -> Scores:
     """The evaluation that ``cfg`` asks for, with its report written; recorded in its run if it names one."""
     report = Path(cfg.report)
+    names = [cfg.restorer] if isinstance(cfg.restorer, str) else list(cfg.restorer)
     if report.is_dir():
         (report / SUMMARY).unlink(missing_ok=True)
     if not isinstance(cfg.scale, int) or cfg.scale < 1:
@@ -70,52 +68,29 @@ def call(cfg: DictConfig) -> Scores:
             f"run={cfg.run} records what its model can do, and self_ensemble=true measures the mean of eight of its "
             "images: give run=null or self_ensemble=false"
         )
-    device = choose_device(cfg.device)
-    degradation = None if cfg.degradation is None else build(cfg.degradation)
-    names = [cfg.restorer] if isinstance(cfg.restorer, str) else list(cfg.restorer)
-    if not names or not all(str(name).strip() for name in names):
+    if not names or not all(name.strip() for name in names):
         raise ValueError("restorer is empty: name one, or several as [A,B]")
     if report.exists() and not report.is_dir():
         raise ValueError(f"report={report} is a file: give a folder")
-    loaded = [_load(cfg, str(name), device, degradation) for name in names]
-    facts: dict[str, Any] = {} if loaded[0].metadata is None else {"tile": cfg.tile, "overlap": cfg.overlap}
-    if cfg.consistency is not None:
-        facts |= {"consistency": cfg.consistency, "input_noise": cfg.input_noise}
+    degradation = build(cfg.degradation)
+
+    def load(name: str) -> LoadedRestorer:
+        return called(load_restorer, cfg, name=name, degradation=degradation)
+
+    loaded = [load(name) for name in names]
+    title = " + ".join(names)
+    title += " (x8)" if cfg.self_ensemble else ""
+    title += " (consistent)" if cfg.consistency else ""
+    recorded = [] if loaded[0].metadata is None else ["tile", "overlap"]
+    recorded += [] if cfg.consistency is None else ["consistency", "input_noise"]
     if any(getattr(member, "generative", False) for member in loaded):
-        facts |= {"seed": cfg.seed, "num_steps": cfg.num_steps, "samples": cfg.samples}
-    return evaluate(
-        loaded[0] if len(loaded) == 1 else MeanRestorer(loaded),
-        Path(cfg.benchmark),
-        name=" + ".join(map(str, names))
-        + (" (x8)" if cfg.self_ensemble else "")
-        + (" (consistent)" if cfg.consistency else ""),
-        scale=cfg.scale,
-        protocol=build(cfg.protocol),
-        metrics={name: build(node) for name, node in cfg.metrics.items()},
-        tasks={name: build(node) for name, node in cfg.tasks.items()},
-        beside={str(name): _load(cfg, str(name), device, degradation) for name in cfg.beside},
+        recorded += ["seed", "num_steps", "samples"]
+    return called(
+        evaluate,
+        cfg,
+        restorer=loaded[0] if len(loaded) == 1 else MeanRestorer(loaded),
+        name=title,
+        beside={name: load(name) for name in cfg.beside},
         degradation=degradation,
-        seed=cfg.seed,
-        samples=cfg.samples,
-        device=device,
-        metadata=loaded[0].metadata if len(loaded) == 1 else _parents(loaded),
-        facts=facts,
-        report=report,
-        num_pictures=cfg.num_pictures,
-        run=None if cfg.run is None else Path(cfg.run),
+        facts={key: cfg[key] for key in recorded},
     )
-
-
-def _load(cfg: DictConfig, name: str, device: Any, degradation: Any) -> LoadedRestorer:
-    return load_restorer(
-        name, scale=cfg.scale, tile=cfg.tile, overlap=cfg.overlap, device=device, tracking_uri=cfg.tracking_uri,
-        seed=cfg.seed, num_steps=cfg.num_steps, self_ensemble=cfg.self_ensemble, consistency=cfg.consistency,
-        degradation=degradation, input_noise=cfg.input_noise,
-    )  # fmt: skip
-
-
-def _parents(loaded: Sequence[LoadedRestorer]) -> dict[str, Any]:
-    """What is known of the restorers whose mean is measured."""
-    parents = [dict(restorer.metadata or {}) for restorer in loaded]
-    backbones = sorted({net for parent in parents for net in parent.get("perceptual_backbones", [])})
-    return {"parents": parents, "perceptual_backbones": backbones}

@@ -15,43 +15,16 @@ A bundle holds the graph, the manifest and one file restore.py, which needs nump
 web=FOLDER, where  npm install onnxruntime-web  was run, adds a page that restores in a browser.
 """
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
-from sr_lab.workflows.export import Exported, export
+from sr_lab.config.call import called
+from sr_lab.workflows.export import export
 
 
 def run(cfg: DictConfig) -> int:
-    """Runs the command; see the module's docstring."""
-    done = call(cfg)
-    for line in done.lines:
-        print(line)
-    print(f"{cfg.target}, {cfg.precision}: {done.folder}")
-    return 0
-
-
-def call(cfg: DictConfig) -> Exported:
     """Exports what ``cfg`` names."""
-    return export(
-        str(cfg.restorer),
-        Path(cfg.output),
-        target=str(cfg.target),
-        precision=str(cfg.precision),
-        size=_size(cfg),
-        scale=cfg.scale,
-        calibration=None if cfg.calibration is None else Path(cfg.calibration),
-        benchmark=None if cfg.benchmark is None else Path(cfg.benchmark),
-        exclude=[str(name) for name in cfg.exclude],
-        mean_loss=float(cfg.mean_loss),
-        worst_loss=float(cfg.worst_loss),
-        web=None if cfg.web is None else Path(cfg.web),
-        num_runs=int(cfg.num_runs),
-        tracking_uri=cfg.tracking_uri,
-    )
-
-
-def _size(cfg: DictConfig) -> tuple[int, int] | None:
     if cfg.size is not None and len(cfg.size) != 2:
         raise ValueError(f"size={list(cfg.size)}: give height and width, as [64,96], or null for any")
-    return None if cfg.size is None else (int(cfg.size[0]), int(cfg.size[1]))
+    done = called(export, cfg, name=cfg.restorer, size=None if cfg.size is None else tuple(cfg.size))
+    print("\n".join([*done.lines, f"{cfg.target}, {cfg.precision}: {done.folder}"]))
+    return 0

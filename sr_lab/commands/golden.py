@@ -17,43 +17,19 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr_lab.config.compose import build
-from sr_lab.config.words import counted, line, setting
-from sr_lab.workflows.golden import GoldenCheck, GoldenSet, check_registered, make_golden
+from sr_lab.config.call import called
+from sr_lab.config.words import line, setting
+from sr_lab.workflows.golden import check_registered, make_golden
 
 
 def run(cfg: DictConfig) -> int:
     """Makes the set, or checks one; see the module's docstring."""
-    if cfg.check is not None:
-        found = check(cfg)
-        for name, number in found.values.items():
-            print(f"{name}: {number:.4f}, first {found.expected[name]:.4f}, bicubic {found.floor[name]:.4f}")
-        print("\n".join([f"{found.label}: {'fell' if found.fallen else 'nothing fell'}", *found.fallen]))
-        return int(cfg.on_fall) if found.fallen else 0
-    made = call(cfg)
-    clips = len({pair.clip for pair in made.pairs} - {""})
-    pairs = f"{counted(len(made.pairs), 'pair')} of scale {made.scale}, {counted(clips, 'clip')} among them"
-    print(f"{pairs}, in {made.folder}")
-    print(f"serve it with: {line('serve', 'name=NAME', 'golden=folder', setting('golden.folder', cfg.output))}")
-    return 0
-
-
-def call(cfg: DictConfig) -> GoldenSet:
-    """The set that ``cfg`` describes."""
-    return make_golden(Path(cfg.photos), Path(cfg.output), scale=cfg.scale, num=cfg.num, side=cfg.side)
-
-
-def check(cfg: DictConfig) -> GoldenCheck:
-    """What a registered model makes of the set."""
+    if cfg.check is None:
+        print(called(make_golden, cfg, folder=Path(cfg.output)).text)
+        print(f"serve it with: {line('serve', 'name=NAME', 'golden=folder', setting('golden.folder', cfg.output))}")
+        return 0
     if cfg.name is None:
         raise ValueError(f"check={cfg.check}: give name= of the registered model whose {cfg.alias} restores it")
-    return check_registered(
-        Path(cfg.check),
-        name=str(cfg.name),
-        alias=str(cfg.alias),
-        tracking_uri=str(cfg.tracking_uri),
-        device=cfg.device,
-        lpips=cfg.lpips,
-        protocol=build(cfg.protocol),
-        state=None if cfg.state is None else Path(cfg.state),
-    )
+    found = called(check_registered, cfg, folder=Path(cfg.check))
+    print("\n".join(found.lines))
+    return int(cfg.on_fall) if found.fallen else 0

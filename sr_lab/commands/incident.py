@@ -13,47 +13,35 @@ in SRLAB_RECORDS_KEY. Exit codes of reproduce: 0 the pixels are the same, 3 they
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from sr_lab.base.errors import ConfigError
 from sr_lab.base.files import write_bytes
-from sr_lab.serving.incident import Incident, reproduce
+from sr_lab.commands._actions import chosen
+from sr_lab.config.call import called
+from sr_lab.serving.incident import reproduce
 from sr_lab.serving.records import Records, RecordSettings
-from sr_lab.workflows.load import choose_device
 
-ACTIONS = ("reproduce", "show", "picture", "delete", "clean", "accesses")
 CODES = {"same": 0, "differs": 3, "unknown": 4}
 
 
 def run(cfg: DictConfig) -> int:
     """Does what is asked for; see the module's docstring."""
-    if cfg.action not in ACTIONS:
-        raise ConfigError(f"action={cfg.action}: one of {', '.join(ACTIONS)}")
+    action = chosen(cfg, ACTIONS)
     if not (Path(cfg.folder) / "records.db").is_file():
         raise ConfigError(f"folder={cfg.folder}: there are no records: srlab serve ... records=folder keeps them")
     records = Records(RecordSettings(folder=cfg.folder, keep_days=cfg.keep_days if cfg.action == "clean" else 1e6))
-    if cfg.action == "accesses":
-        for when, who, action, id in records.accesses:
-            print(f"{time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(when))}  {who}  {action}  {id}")
-        return 0
-    if cfg.action == "clean":
-        records.clean()
-        print(f"what is older than {cfg.keep_days:g} days is deleted")
-        return 0
-    if cfg.request is None:
+    if cfg.request is None and cfg.action not in ("accesses", "clean"):
         raise ConfigError("request: give the request's id, the header X-Request-ID of its answer")
-    if cfg.action == "show":
-        print(json.dumps(records.find(cfg.request), indent=1))
-        return 0
-    if cfg.action == "delete":
-        there = records.delete(cfg.request)
-        print(f"{cfg.request}: {'deleted' if there else 'there was nothing'}")
-        return 0 if there else 1
-    if cfg.action == "picture":
-        return _picture(cfg, records)
-    found = call(cfg, records)
+    return action(cfg, records)
+
+
+def _reproduce(cfg: DictConfig, records: Records) -> int:
+    data = None if cfg.input is None else Path(cfg.input).read_bytes()
+    found = called(reproduce, cfg, records=records, id=cfg.request, data=data)
     record = found.record
     by = f"{record['model']} version {record['version']}"
     print(f"{cfg.request}: {by}, {record['num_tiles']} tiles, seed {record['seed']}")
@@ -63,11 +51,9 @@ def run(cfg: DictConfig) -> int:
     return CODES[found.outcome]
 
 
-def call(cfg: DictConfig, records: Records) -> Incident:
-    """The request that ``cfg`` names, done again."""
-    data = None if cfg.input is None else Path(cfg.input).read_bytes()
-    device = choose_device(cfg.device)
-    return reproduce(records, str(cfg.request), data=data, tracking_uri=cfg.tracking_uri, device=device)
+def _show(cfg: DictConfig, records: Records) -> int:
+    print(json.dumps(records.find(cfg.request), indent=1))
+    return 0
 
 
 def _picture(cfg: DictConfig, records: Records) -> int:
@@ -80,3 +66,27 @@ def _picture(cfg: DictConfig, records: Records) -> int:
     write_bytes(Path(cfg.output), data)
     print(f"{cfg.output} is written; that it was read is written down")
     return 0
+
+
+def _delete(cfg: DictConfig, records: Records) -> int:
+    there = records.delete(cfg.request)
+    print(f"{cfg.request}: {'deleted' if there else 'there was nothing'}")
+    return 0 if there else 1
+
+
+def _clean(cfg: DictConfig, records: Records) -> int:
+    records.clean()
+    print(f"what is older than {cfg.keep_days:g} days is deleted")
+    return 0
+
+
+def _accesses(cfg: DictConfig, records: Records) -> int:
+    for when, who, action, id in records.accesses:
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(when))}  {who}  {action}  {id}")
+    return 0
+
+
+ACTIONS: dict[str, Callable[[DictConfig, Records], int]] = {
+    "reproduce": _reproduce, "show": _show, "picture": _picture, "delete": _delete, "clean": _clean,
+    "accesses": _accesses,
+}  # fmt: skip

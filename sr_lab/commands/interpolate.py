@@ -8,25 +8,14 @@ hashes, and every image that any of them has seen. Networks of different archite
 be averaged, by srlab evaluate restorer=[A,B].
 """
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
-from sr_lab.workflows.derive import Interpolated, interpolate
+from sr_lab.config.call import called
+from sr_lab.workflows.derive import interpolate
 
 
 def run(cfg: DictConfig) -> int:
-    """Runs the command; see the module's docstring."""
-    done = call(cfg)
+    """Mixes the weights of the artefacts that ``cfg`` names."""
+    done = called(interpolate, cfg, names=list(cfg.artefacts))
     print(f"{done.artefact} = {' + '.join(f'{weight:g} x {name}' for name, weight in done.parts)}")
     return 0
-
-
-def call(cfg: DictConfig) -> Interpolated:
-    """Mixes the weights of the artefacts that ``cfg`` names."""
-    return interpolate(
-        [str(name) for name in cfg.artefacts],
-        Path(cfg.output),
-        weights=None if cfg.weights is None else [float(weight) for weight in cfg.weights],
-        tracking_uri=str(cfg.tracking_uri),
-    )

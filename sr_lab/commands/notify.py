@@ -6,24 +6,18 @@ The hook gets the facts of the last promotion or rollback, as it did right after
 the champion is another version than the audit says. Exit code 5: the hook failed.
 """
 
-import sys
-
 from omegaconf import DictConfig
 
+from sr_lab.commands._telling import complain
+from sr_lab.config.call import called
 from sr_lab.config.compose import build
-from sr_lab.workflows import notify
-from sr_lab.workflows.notify import HOOK_FAILED, Told
+from sr_lab.workflows.notify import HOOK_FAILED, notify
 
 
 def run(cfg: DictConfig) -> int:
     """Tells of the champion of ``cfg.name``; silent where that went well."""
-    failure = call(cfg).failure
-    if failure is not None:
-        print(f"srlab notify: {failure}", file=sys.stderr)
-        return HOOK_FAILED
-    return 0
-
-
-def call(cfg: DictConfig) -> Told:
-    """Tells of the champion of ``cfg.name``."""
-    return notify.notify(name=str(cfg.name), hook=build(cfg.events), tracking_uri=str(cfg.tracking_uri))
+    failure = called(notify, cfg, hook=build(cfg.events)).failure
+    if failure is None:
+        return 0
+    complain("notify", [failure])
+    return HOOK_FAILED

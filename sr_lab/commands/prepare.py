@@ -7,18 +7,16 @@
 A second run verifies the files against the manifest and changes nothing; files that have changed are an error.
 """
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
-from sr_lab.config.compose import build
+from sr_lab.config.call import called
 from sr_lab.config.words import counted
-from sr_lab.workflows.prepare import PreparedData, prepare
+from sr_lab.workflows.prepare import prepare
 
 
 def run(cfg: DictConfig) -> int:
     """Returns 0; problems of the data are raised, all of them in one message."""
-    result = call(cfg)
+    result = called(prepare, cfg)
     for label, manifest in result.parts.items():
         size = sum(entry.size for entry in manifest.entries)
         print(f"{label}: {counted(len(manifest.entries), 'file')}, {size / 1e6:.1f} MB")
@@ -27,8 +25,3 @@ def run(cfg: DictConfig) -> int:
     if result.cache is not None:
         print(f"decoded into {result.cache}")
     return 0
-
-
-def call(cfg: DictConfig) -> PreparedData:
-    """Prepares the data; see the module's docstring."""
-    return prepare(data=build(cfg.data), manifest=Path(cfg.manifest), accept=cfg.accept, decode=cfg.decode)

@@ -13,61 +13,39 @@ numbers, with the consent, are judged once more, as long as champion and policy 
 Exit codes: 0 promoted, 3 rejected, 4 approval needed, 5 promoted but the hook failed, others error.
 """
 
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from sr_lab.base.errors import ConfigError
+from sr_lab.config.call import called
 from sr_lab.config.compose import build, compose
 from sr_lab.config.words import setting
-from sr_lab.workflows.load import choose_device, fetch_artefact
+from sr_lab.workflows.load import fetch_artefact
 from sr_lab.workflows.release import Release, contenders, fire, how_to_agree, how_to_look, one_scale, release
 
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
-    hook = None if cfg.events is None else build(cfg.events)
+    hook, name, uri = build(cfg.events), cfg.name, cfg.tracking_uri
     done = call(cfg)
-    name = str(cfg.name)
     print("\n".join([*done.notes, done.decision.text]))
-    print(f"page: {done.page}\nrecord {done.record.number}: {how_to_look(cfg.tracking_uri, name)}", flush=True)
+    print(f"page: {done.page}\nrecord {done.record.number}: {how_to_look(uri, name)}", flush=True)
     if done.decision.outcome == "needs_approval":
-        print(how_to_agree(cfg.tracking_uri, name, done.record.target), flush=True)
+        print(how_to_agree(uri, name, done.record.target), flush=True)
     if done.decision.outcome == "promote":
         print(f"{name} version {done.record.target} is models:/{name}@champion", flush=True)
-        return fire(hook, done.record, name=name, uri=cfg.tracking_uri)
+        return fire(hook, done.record, name=name, uri=uri)
     return done.decision.exit_code
 
 
 def call(cfg: DictConfig, *, hold: bool = False) -> Release:
     """The release that ``cfg`` asks for: measured, decided, carried out; with ``hold`` not promoted yet."""
     cfg = cfg.copy()
-    if not (cfg.version is None or (isinstance(cfg.version, int) and cfg.version > 0)):
-        raise ValueError(f"version={cfg.version}: the number of a version, or null for the candidate")
-    who = contenders(uri=str(cfg.tracking_uri), name=str(cfg.name), version=cfg.version)
+    who = called(contenders, cfg, uri=cfg.tracking_uri)
     models = {name: fetch_artefact(place, tracking_uri=who.uri) for name, place in who.labels.items()}
     cfg.scale = one_scale(models)
-    return release(
-        who,
-        models,
-        policy=build(cfg.policy),
-        original=_original(cfg),
-        protocol=build(cfg.protocol),
-        metrics={name: build(node) for name, node in cfg.metrics.items()},
-        tasks={name: build(node) for name, node in cfg.tasks.items()},
-        people=None if cfg.people is None else Path(cfg.people),
-        report=Path(cfg.report),
-        device=choose_device(cfg.device),
-        tile=cfg.tile,
-        overlap=cfg.overlap,
-        consistency=cfg.consistency,
-        seed=cfg.seed,
-        num_runs=cfg.runs,
-        num_pictures=cfg.num_pictures,
-        fresh=cfg.fresh,
-        hold=hold,
-    )
+    return called(release, cfg, who=who, models=models, original=_original(cfg), num_runs=cfg.runs, hold=hold)
 
 
 def _original(cfg: DictConfig) -> Any:

@@ -9,35 +9,20 @@ layer, and the least are removed. What is left is worse at once and recovers by 
 network's configuration holds its new widths. The artefact names its parent and every image that it has seen.
 """
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
-from sr_lab.config.compose import build, plain
+from sr_lab.config.call import called
+from sr_lab.config.compose import plain
 from sr_lab.config.words import counted, line, setting
-from sr_lab.workflows.derive import Pruned, prune
+from sr_lab.workflows.derive import prune
 
 
 def run(cfg: DictConfig) -> int:
-    """Runs the command; see the module's docstring."""
-    done = call(cfg)
-    share = (
-        f"{done.num_parameters:,} of {counted(done.num_before, 'parameter')} "
-        f"({done.num_parameters / done.num_before:.0%})"
-    )
-    print(f"{done.artefact}: {share} are left")
+    """Prunes as ``cfg`` says."""
+    done = called(prune, cfg, name=cfg.artefact, described=plain(cfg.criterion))
+    share = done.num_parameters / done.num_before
+    left = f"{done.num_parameters:,} of {counted(done.num_before, 'parameter')} ({share:.0%})"
+    print(f"{done.artefact}: {left} are left")
     tuned = line("train", "model/network=artefact", setting("initial", done.artefact), setting("scale", done.scale))
     print(f"fine-tune it, on data of your choice: {tuned}")
     return 0
-
-
-def call(cfg: DictConfig) -> Pruned:
-    """Prunes as ``cfg`` says."""
-    return prune(
-        str(cfg.artefact),
-        Path(cfg.output),
-        amount=cfg.amount,
-        criterion=build(cfg.criterion),
-        described=plain(cfg.criterion),
-        tracking_uri=str(cfg.tracking_uri),
-    )

@@ -20,8 +20,8 @@ import sys
 
 from omegaconf import DictConfig
 
-from sr_lab.workflows import register
-from sr_lab.workflows.register import Version
+from sr_lab.config.call import called
+from sr_lab.workflows.register import Version, register
 
 
 def run(cfg: DictConfig) -> int:
@@ -35,13 +35,4 @@ def run(cfg: DictConfig) -> int:
 
 def call(cfg: DictConfig) -> Version:
     """Registers ``cfg.run`` as ``cfg.name``."""
-    return register.register(
-        run=str(cfg.run),
-        name=str(cfg.name),
-        alias=str(cfg.alias),
-        model=str(cfg.model),
-        intended_use=None if cfg.intended_use is None else str(cfg.intended_use),
-        tags={str(key): str(value) for key, value in cfg.tags.items()},
-        uri=cfg.uri,
-        default_uri=str(cfg.default_uri),
-    )
+    return called(register, cfg, tags={key: str(value) for key, value in cfg.tags.items()})

@@ -11,22 +11,16 @@ stays as it is; its runs and the copy's go separate ways from then on.
 Exit code 0 if the store names its own place afterwards, also if it did so before.
 """
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
+from sr_lab.config.call import called
 from sr_lab.config.words import counted
-from sr_lab.workflows.relocate import Relocated, relocate
-
-
-def call(cfg: DictConfig) -> Relocated:
-    """Rewrites the places in ``cfg.tracking_uri``."""
-    return relocate(tracking_uri=str(cfg.tracking_uri), old=None if cfg.old is None else Path(str(cfg.old)))
+from sr_lab.workflows.relocate import relocate
 
 
 def run(cfg: DictConfig) -> int:
-    """Prints what was rewritten."""
-    done = call(cfg)
+    """Rewrites the places in ``cfg.tracking_uri``, and prints what was rewritten."""
+    done = called(relocate, cfg)
     if done.places == 0:
         print(f"{done.path} names the files in {done.new}: nothing to do")
         return 0

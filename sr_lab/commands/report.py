@@ -8,32 +8,19 @@ Student's over the seeds, the test is the paired t test by seed, corrected over 
 the validation images that the sweep saw: they rank choices and are no benchmark result.
 """
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
+from sr_lab.config.call import called
 from sr_lab.config.compose import plain
 from sr_lab.config.words import counted
-from sr_lab.workflows.ablation import Ablation, ablation
+from sr_lab.workflows.ablation import ablation
 
 
 def run(cfg: DictConfig) -> int:
-    """Runs the command; see the module's docstring."""
-    found = call(cfg)
+    """Makes the tables and plots that ``cfg`` asks for."""
+    found = called(ablation, cfg, baseline=None if cfg.baseline is None else tuple(plain(cfg.baseline).items()))
     print(found.table, end="")
     if found.num_left_out:
         print(f"{counted(found.num_left_out, 'trial', 'is/are', of=found.num_trials)} not complete and left out")
     print(f"tables and plots: {found.output}")
     return 0
-
-
-def call(cfg: DictConfig) -> Ablation:
-    """Makes the tables and plots that ``cfg`` asks for."""
-    return ablation(
-        Path(cfg.sweep),
-        Path(cfg.output),
-        seed=cfg.seed,
-        baseline=None if cfg.baseline is None else tuple(plain(cfg.baseline).items()),
-        objective=cfg.objective,
-        alpha=cfg.alpha,
-    )

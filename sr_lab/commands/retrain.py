@@ -16,6 +16,7 @@ failed; 6 drift, but not allowed to retrain (cool-down, cost, nothing to train o
 is paused; 143 and 130 after SIGTERM and Ctrl-C (the same command goes on); others error.
 """
 
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sr_lab.base.files import write_text
 from sr_lab.commands import drift, promote, train
+from sr_lab.config.call import called
 from sr_lab.config.compose import build, compose, plain, to_yaml
 from sr_lab.config.targets import locate
 from sr_lab.config.words import setting
@@ -40,7 +42,7 @@ CODES |= {"paused": BUSY}
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
-    hook = None if (asked := promotion_of(cfg)).events is None else build(asked.events)
+    hook = build(promotion_of(cfg).events)
     try:
         done = call(cfg)
     except Busy as busy:
@@ -55,10 +57,10 @@ def run(cfg: DictConfig) -> int:
     else:
         print("promoted before the interruption" if done.released is None else done.released.decision.text)
         if done.outcome == "proposed":
-            print(how_to_agree(str(cfg.tracking_uri), str(cfg.name), done.version), flush=True)
+            print(how_to_agree(cfg.tracking_uri, cfg.name, done.version), flush=True)
         print(f"{done.outcome}: {cfg.name} version {done.version}\nreport: {done.page}", flush=True)
         if done.outcome == "promoted" and done.released is not None:
-            return fire(hook, done.released.record, name=str(cfg.name), uri=cfg.tracking_uri)
+            return fire(hook, done.released.record, name=cfg.name, uri=cfg.tracking_uri)
     return CODES[done.outcome]
 
 
@@ -66,21 +68,24 @@ def call(cfg: DictConfig) -> Retraining:
     """Looks for drift and retrains as ``cfg`` says."""
     if not 0 < cfg.share_new < 1:
         raise ValueError(f"share_new={cfg.share_new}: must lie between 0 and 1, so that the old is not forgotten")
-    return retrain(
-        name=cfg.name,
-        tracking_uri=cfg.tracking_uri,
-        output=Path(cfg.output),
-        reference=Path(cfg.reference),
-        prepare=lambda champion: cost_of(cfg, champion),
-        look=lambda champion, report: look(cfg, champion, report),
-        train=lambda material: fine_tune(cfg, material),
+    return retrained(
+        cfg,
+        look=functools.partial(look, cfg),
         register=lambda material: register(run=str(material.run), name=cfg.name, default_uri=cfg.tracking_uri),
-        release=lambda material, version: judge(cfg, material, version),
+        release=functools.partial(judge, cfg),
+    )
+
+
+def retrained(cfg: DictConfig, **how: Any) -> Retraining:
+    """Looks for drift and retrains; what ``srlab watch`` does in another way is given."""
+    return called(
+        retrain,
+        cfg,
+        prepare=functools.partial(cost_of, cfg),
+        train=functools.partial(fine_tune, cfg),
         policy=build(cfg.retraining),
-        num_trials=cfg.num_trials,
-        wait_seconds=cfg.wait_seconds,
-        fresh=cfg.fresh,
-        news=lambda text: print(text, flush=True),
+        news=functools.partial(print, flush=True),
+        **how,
     )
 
 
@@ -122,8 +127,7 @@ def look(cfg: DictConfig, champion: Artefact, report: Path) -> DriftResult:
 
 def fine_tune(cfg: DictConfig, material: Material) -> str | None:
     """Fine-tunes; where it was paused, in words."""
-    recipe = recipe_of(cfg, material)
-    return train.call(recipe).paused
+    return train.call(recipe_of(cfg, material)).paused
 
 
 def recipe_of(cfg: DictConfig, material: Material) -> DictConfig:

@@ -12,37 +12,24 @@ changes nothing, where there is no previous champion, or the alias names a versi
 says which of the two is right. Exit code 5: done, but the hook failed.
 """
 
-import sys
-
 from omegaconf import DictConfig
 
+from sr_lab.commands._telling import complain
+from sr_lab.config.call import called
 from sr_lab.config.compose import build
-from sr_lab.workflows import rollback
-from sr_lab.workflows.rollback import HOOK_FAILED, RolledBack
+from sr_lab.workflows.rollback import HOOK_FAILED, RolledBack, rollback
 
 
 def run(cfg: DictConfig) -> int:
     """Rolls back ``cfg.name`` and tells which version is the champion."""
     done = call(cfg)
-    name, record = done.name, done.record
-    if record.action == "retire":
-        print(f"{name} has no champion any more: version {record.target} was given up")
-    else:
-        instead = "" if record.source in (None, record.target) else f", instead of version {record.source}"
-        again = "" if record.action == "adopt" else " again"
-        print(f"{name} version {record.target} is models:/{name}@champion{again}{instead}")
-    if done.failure is not None:
-        print(f"srlab rollback: {done.failure}", file=sys.stderr)
-        return HOOK_FAILED
-    return 0
+    print(done.text)
+    if done.failure is None:
+        return 0
+    complain("rollback", [done.failure])
+    return HOOK_FAILED
 
 
 def call(cfg: DictConfig) -> RolledBack:
     """Rolls back ``cfg.name``."""
-    return rollback.rollback(
-        name=str(cfg.name),
-        reason=str(cfg.reason),
-        settle=cfg.settle,
-        tracking_uri=str(cfg.tracking_uri),
-        hook=None if cfg.events is None else build(cfg.events),
-    )
+    return called(rollback, cfg, hook=build(cfg.events))

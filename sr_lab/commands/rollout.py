@@ -17,73 +17,67 @@ Exit codes: 0 promoted and finished, or what was asked for is done; 3 stopped or
 others error.
 """
 
-import sys
-import time
-from pathlib import Path
+import functools
+from collections.abc import Callable
 
 from omegaconf import DictConfig
 
-from sr_lab.base.errors import ConfigError
-from sr_lab.base.signals import Stopped
+from sr_lab.commands._actions import chosen
+from sr_lab.commands._telling import complain
+from sr_lab.config.call import called
 from sr_lab.config.compose import build
 from sr_lab.workflows import rollout
-from sr_lab.workflows.rollout import Rolled
 
-ACTIONS = ("run", "step", "status", "pause", "resume", "abort", "rollback")
 STOPPED, ASKED, HOOK_FAILED, UNDER_WAY = 3, 4, 5, 75
 
 
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
-    if cfg.action not in ACTIONS:
-        raise ConfigError(f"action={cfg.action}: one of {', '.join(ACTIONS)}")
-    place = {"name": str(cfg.name), "tracking_uri": str(cfg.tracking_uri)}
-    reason = "" if cfg.reason is None else str(cfg.reason)
-    if cfg.action in ("pause", "resume"):
-        now = (rollout.pause if cfg.action == "pause" else rollout.resume)(**place, reason=reason)
-        print(f"{now.name}: {now.stage}, {'paused' if now.paused else 'goes on'}")
-        return 0
-    if cfg.action in ("abort", "rollback"):
-        hook = None if cfg.events is None else build(cfg.events)
-        ended, failure = rollout.abort(**place, reason=reason, promoted=cfg.action == "rollback", hook=hook)
-        print(f"{ended.name}: the rollout of version {ended.candidate} is aborted, version {ended.base} is champion")
-        return _told(failure) or 0
-    found = call(cfg)
-    print("\n".join([found.headline, *(f"  {line}" for line in found.judgement.lines)]))
-    if found.page is not None:
-        print(f"page: {found.page}")
-    if _told(found.failure):
-        return HOOK_FAILED
-    if cfg.action == "status":
-        return 0
+    return chosen(cfg, ACTIONS)(cfg)
+
+
+def _follow(cfg: DictConfig) -> int:
+    """Stays with the rollout (``run``), or takes the steps that the pairs allow by now (``step``)."""
+    news = functools.partial(print, flush=True)
+    found = called(rollout.follow, cfg, once=cfg.action == "step", hook=build(cfg.events), news=news)
+    print(found.text)
+    if code := _told(found.failure):
+        return code
     if found.rollout.over:
         return 0 if found.rollout.stage == "finished" else STOPPED
     return ASKED if found.rollout.paused else UNDER_WAY
 
 
-def call(cfg: DictConfig) -> Rolled:
-    """Looks at the rollout that ``cfg`` names (``status``), takes its steps (``step``), or stays with it (``run``)."""
-    place = {"name": str(cfg.name), "tracking_uri": str(cfg.tracking_uri)}
-    what = {**place, "policy": build(cfg.policy), "pairs": Path(cfg.pairs), "report": Path(cfg.report)}
-    if cfg.action == "status":
-        return rollout.standing(**what)
-    rollout.begin(**place, policy=what["policy"], version=cfg.version)
-    hook = None if cfg.events is None else build(cfg.events)
-    end = float("inf") if cfg.max_hours is None else time.monotonic() + 3600 * float(cfg.max_hours)
-    while True:
-        found = rollout.advance(**what, hook=hook)
-        for move in found.moves:
-            print(move, flush=True)
-        if cfg.action == "step" or found.rollout.over or found.failure or time.monotonic() > end:
-            return found
-        try:
-            time.sleep(float(cfg.poll_seconds))
-        except Stopped as stop:
-            raise stop.saying(f"the rollout stands at {found.rollout.stage}", goes_on=True) from None
+def _status(cfg: DictConfig) -> int:
+    print(called(rollout.standing, cfg).text)
+    return 0
+
+
+def _pause(cfg: DictConfig) -> int:
+    now = called(rollout.pause, cfg, reason=cfg.reason or "")
+    print(f"{now.name}: {now.stage}, paused")
+    return 0
+
+
+def _resume(cfg: DictConfig) -> int:
+    now = called(rollout.resume, cfg, reason=cfg.reason or "")
+    print(f"{now.name}: {now.stage}, goes on")
+    return 0
+
+
+def _abort(cfg: DictConfig) -> int:
+    again = cfg.action == "rollback"
+    ended, failure = called(rollout.abort, cfg, reason=cfg.reason or "", promoted=again, hook=build(cfg.events))
+    print(f"{ended.name}: the rollout of version {ended.candidate} is aborted, version {ended.base} is champion")
+    return _told(failure)
 
 
 def _told(failure: str | None) -> int:
-    if failure is None:
-        return 0
-    print(f"srlab rollout: {failure}", file=sys.stderr)
-    return HOOK_FAILED
+    complain("rollout", [] if failure is None else [failure])
+    return 0 if failure is None else HOOK_FAILED
+
+
+ACTIONS: dict[str, Callable[[DictConfig], int]] = {
+    "run": _follow, "step": _follow, "status": _status, "pause": _pause, "resume": _resume, "abort": _abort,
+    "rollback": _abort,
+}  # fmt: skip

@@ -8,23 +8,17 @@ Versions and licences are those of the installed packages, as their authors tell
 hashes first; an export names what it was made of. Needs  pip install 'sr-lab[sbom]'.
 """
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
+from sr_lab.config.call import called
 from sr_lab.config.words import counted
-from sr_lab.workflows.bill import Bill, write_bill
+from sr_lab.workflows.bill import write_bill
 
 
 def run(cfg: DictConfig) -> int:
     """Writes the bill of materials, and prints the licences; see the module's docstring."""
-    bill = call(cfg)
+    bill = called(write_bill, cfg)
     print(f"{counted(len(bill.packages), 'package')} and {counted(len(bill.models), 'model')} in {bill.file}")
     for licence, count in bill.licences.items():
         print(f"{count:>5}  {licence}")
     return 0
-
-
-def call(cfg: DictConfig) -> Bill:
-    """The bill of materials."""
-    return write_bill(Path(cfg.output), extras=list(cfg.extras), exports=[Path(name) for name in cfg.exports])

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from sr_lab.config.call import arguments, called
 from sr_lab.config.compose import build
 from sr_lab.serving.answering import Parts
 from sr_lab.serving.logs import set_up
@@ -37,61 +38,16 @@ def run(cfg: DictConfig) -> int:
 def call(cfg: DictConfig) -> None:
     """Serves; see the module's docstring."""
     alone = cfg.study is not None and cfg.name is None and cfg.restorer is None  # a study needs no model
-    models = Models(
-        name=cfg.name,
-        restorer="bicubic" if alone else cfg.restorer,
-        alias=cfg.alias,
-        scale=2 if alone and cfg.scale is None else cfg.scale,
-        fast=cfg.fast,
-        conservative=cfg.conservative,
-        more=dict(cfg.more),
-        tracking_uri=cfg.tracking_uri,
-        device=choose_device(cfg.device),
-        tile=cfg.tile,
-        engine=cfg.engine,
-        seed=cfg.seed,
-        memory_bytes=cfg.memory_bytes,
-    )
-    make = functools.partial(
-        make_parts,
-        models,
-        limits=build(cfg.limits),
-        guard=None if cfg.guard is None else build(cfg.guard),
-        route=None if cfg.route is None else build(cfg.route),
-        jobs=None if cfg.jobs is None else build(cfg.jobs),
-        incoming=None if cfg.incoming is None else build(cfg.incoming),
-        golden=None if cfg.golden is None else build(cfg.golden),
-        cost=None if cfg.cost is None else build(cfg.cost),
-        records=None if cfg.records is None else build(cfg.records),
-        traces=cfg.traces,
-        pairs=_file(cfg.pairs),
-        keep_pictures=cfg.keep_pictures,
-        keys=_file(cfg.api_keys),
-        audit=_file(cfg.audit),
-        study=_file(cfg.study),
-        browser=_file(cfg.browser),
-        batch_size=cfg.batch_size,
-        codecs=cfg.codecs,
-    )
-    if cfg.scaling is not None and cfg.launcher is None:
-        raise ValueError("scaling= starts and ends replicas on Ray: give launcher=ray too, or leave it out")
+    instead = {"restorer": "bicubic", "scale": 2 if cfg.scale is None else cfg.scale} if alone else {}
+    models = called(Models, cfg, device=choose_device(cfg.device), **instead)
+    keys = None if cfg.api_keys is None else Path(cfg.api_keys)
+    make = functools.partial(make_parts, **arguments(make_parts, cfg, models=models, keys=keys))
     if cfg.launcher is not None:
         _on_cluster(cfg, make)
         return
-    serve(
-        make(),
-        host=cfg.host,
-        port=cfg.port,
-        admin_host=cfg.admin_host,
-        admin_port=cfg.admin_port,
-        grpc_port=cfg.grpc_port,
-        poll=cfg.poll,
-        notice_seconds=cfg.notice_seconds,
-        drain_seconds=cfg.drain_seconds,
-        certificate=_file(cfg.certificate),
-        private_key=_file(cfg.private_key),
-        started=_started,
-    )
+    if cfg.scaling is not None:
+        raise ValueError("scaling= starts and ends replicas on Ray: give launcher=ray too, or leave it out")
+    called(serve, cfg, parts=make(), started=_started)
 
 
 def _on_cluster(cfg: DictConfig, make: Callable[[], Parts]) -> None:
@@ -99,22 +55,16 @@ def _on_cluster(cfg: DictConfig, make: Callable[[], Parts]) -> None:
 
     if alone := [name for name in ("admin_port", "grpc_port", "certificate", "incoming") if cfg[name] is not None]:
         raise ValueError(f"{alone[0]}=: only a server of its own has that, leave it or launcher= out")
-    serve_on(
-        build(cfg.launcher),
-        make,
-        host=cfg.host,
-        port=cfg.port,
-        poll=cfg.poll,
-        drain_seconds=cfg.drain_seconds,
+    called(
+        serve_on,
+        cfg,
+        launcher=build(cfg.launcher),
+        make=make,
         most_requests=cfg.limits.requests,
-        scaling=None if cfg.scaling is None else build(cfg.scaling),
+        scaling=build(cfg.scaling),
         started=_started,
     )
 
 
 def _started(address: str) -> None:
     print(f"answering at {address}", flush=True)
-
-
-def _file(name: str | None) -> Path | None:
-    return None if name is None else Path(name)

@@ -16,20 +16,15 @@ from omegaconf import DictConfig
 
 from sr_lab.config.compose import build
 from sr_lab.config.words import counted
-from sr_lab.workflows.objectives import Written, write_objectives
+from sr_lab.workflows.objectives import write_objectives
 
 
 def run(cfg: DictConfig) -> int:
     """Writes the files; see the module's docstring."""
-    written = call(cfg)
+    written = write_objectives(build(cfg.deploy), Path(cfg.output), alertmanager_address=cfg.alertmanager)
     print(f"{counted(written.num_alerts, 'alert')} with {counted(written.num_tests, 'test')} in {written.folder}")
     for line in written.checked:
         print(f"checked: {line}")
     for program in written.unchecked:
         print(f"NOT checked: {program} is not installed (Debian: prometheus, prometheus-alertmanager)")
     return 0
-
-
-def call(cfg: DictConfig) -> Written:
-    """The objectives of ``cfg``, written."""
-    return write_objectives(build(cfg.deploy), Path(cfg.output), alertmanager_address=cfg.alertmanager)

@@ -27,6 +27,8 @@ from tqdm import tqdm
 
 from sr_lab.base.errors import ConfigError
 from sr_lab.base.files import write_text
+from sr_lab.commands._telling import complain
+from sr_lab.config.call import built, called
 from sr_lab.config.compose import build, compose, plain
 from sr_lab.config.experiment import winner_text, write_winner
 from sr_lab.config.tree import find_option, nearest, options
@@ -56,13 +58,12 @@ def run(cfg: DictConfig) -> int:
     try:
         result = call(cfg)
     except GivenUp as error:
-        _tell(error.result)
+        print("\n".join(error.result.lines))
         raise
-    _tell(result)
-    for row in result.failed[:5]:
-        print(f"srlab sweep: trial {row.number} failed: {shorten(row.error, 300)}", file=sys.stderr)
+    print("\n".join(result.lines))
+    complain("sweep", (f"trial {row.number} failed: {shorten(row.error, 300)}" for row in result.failed[:5]))
     if not result.complete:
-        print("srlab sweep: no trial was completed: there is no winner", file=sys.stderr)
+        complain("sweep", ["no trial was completed: there is no winner"])
         return 1
     if result.best is not None:
         print(f"winner: {result.best.title}, {result.best.text(result.plan)}: {result.winner}")
@@ -84,13 +85,13 @@ def call(cfg: DictConfig) -> SearchResult:
 
 def _search(cfg: DictConfig, output: Path) -> SearchResult:
     fixed = [setting("experiment", cfg.experiment), *cfg.needs, *cfg.train]
-    space: dict[str, Parameter] = {label: build(node) for label, node in cfg.space.items()}
+    space: dict[str, Parameter] = built(cfg.space)
     if wrong := [label for label, parameter in space.items() if not isinstance(parameter, Parameter)]:
         raise ConfigError(
             f"space.{wrong[0]} is no parameter: _target_ is sr_lab.sweeps.space.Float, .Integer or .Choice"
         )
     config = compose("train", fixed)
-    metrics, callbacks = ([build(node) for node in config[group].values()] for group in ("metrics", "callbacks"))
+    metrics, callbacks = (built(config[group]).values() for group in ("metrics", "callbacks"))
     require_measured(list(cfg.objectives), metrics=metrics, callbacks=callbacks)
     images = _images(fixed, config, space)
     holdouts = unseen(_holdouts(list(cfg.policies)), images)
@@ -101,7 +102,7 @@ def _search(cfg: DictConfig, output: Path) -> SearchResult:
     plan = _plan(cfg, output, space, fixed)
 
     def keep(top: Setting, found: Sequence[Row]) -> Path:
-        name = f"{cfg.experiment}_{str(cfg.name).replace('/', '_').removeprefix(f'{cfg.experiment}_')}"
+        name = f"{cfg.experiment}_{cfg.name.replace('/', '_').removeprefix(f'{cfg.experiment}_')}"
         overrides = [*cfg.needs, *cfg.train, *plan.overrides(top.params)]
         overrides.append(setting("selected_on", sorted({*selected, *config.selected_on})))
         comment = [
@@ -112,11 +113,11 @@ def _search(cfg: DictConfig, output: Path) -> SearchResult:
         return write_winner(Path(cfg.winner), name, winner_text(cfg.experiment, name, overrides, comment=comment))
 
     with tqdm(desc=cfg.name, unit="trial", total=0, disable=None) as bar:
-        return search(
-            plan,
-            launcher=build(cfg.launcher),
+        return called(
+            search,
+            cfg,
+            plan=plan,
             output=output,
-            num_trials=cfg.num_trials,
             comparable={
                 "training": comparable(plain(config)),
                 "space": plain(cfg.space),
@@ -125,7 +126,6 @@ def _search(cfg: DictConfig, output: Path) -> SearchResult:
             run=build(cfg.tracking, name=cfg.name, directory=output / "tracking", tags={"kind": "sweep"}),
             below=lambda parent: _tracking(cfg.tracking, parent),
             config=plain(cfg),
-            experiment=cfg.experiment,
             keep=keep,
             progress=lambda found: _show(bar, found, plan),
         )
@@ -165,28 +165,19 @@ def _holdouts(policies: Sequence[str]) -> dict[str, Path]:
 
 
 def _plan(cfg: DictConfig, output: Path, space: dict[str, Parameter], train: Sequence[str]) -> Plan:
-    objectives, early_end = plain(cfg.objectives), plain(cfg.early_end)
-    return Plan(
-        name=cfg.name,
+    early_end = plain(cfg.early_end)
+    early_end["monitor"] = next(iter(cfg.objectives), None)
+    early_end["judge"]["pruner"] = plain(cfg.pruner)
+    return called(
+        Plan,
+        cfg,
         storage=cfg.storage or f"sqlite:///{output / 'study.db'}",
         folder=output / "trials",
         directory=Path.cwd(),
         command=(sys.executable, "-m", "sr_lab.cli", "train"),
         train=(*train, "trainer.enable_progress_bar=false"),
         space=space,
-        objectives=objectives,
-        sampler=build(cfg.sampler),
-        pruner=build(cfg.pruner),
-        early_end={
-            **early_end,
-            "monitor": next(iter(objectives), None),
-            "judge": {**early_end["judge"], "pruner": plain(cfg.pruner)},
-        },
-        seed=cfg.seed,
-        max_retries=cfg.max_retries,
-        heartbeat=cfg.heartbeat,
-        grace=cfg.grace,
-        give_up=cfg.give_up,
+        early_end=early_end,
     )
 
 
@@ -197,11 +188,6 @@ def _tracking(node: DictConfig, parent: str | None) -> list[str]:
     settings = [setting(f"tracking.{key}", value) for key, value in plain(node).items() if key != "_target_"]
     options = [*(["mlflow"] if node.get("uri") is not None else []), *node.get("trackers", {})]
     return [setting("tracking", options), *settings, setting("+tags.srlab.parent", parent)]
-
-
-def _tell(result: SearchResult) -> None:
-    print("\n".join(result.lines))
-    print(f"report: {result.report}\ntable: {result.table}")
 
 
 def _show(bar: "tqdm[Any]", found: Sequence[Row], plan: Plan) -> None:

@@ -10,31 +10,18 @@ Exit code 0 if nothing is left to send, 1 otherwise, with the names of the runs 
 """
 
 import sys
-from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sr_lab.config.words import counted
-from sr_lab.workflows.sync import Synced, sync
-
-
-def call(cfg: DictConfig) -> Synced:
-    """Sends the runs below ``cfg.directory``."""
-    return sync(directory=Path(str(cfg.directory)), uri=cfg.uri, seconds=cfg.seconds, stale_minutes=cfg.stale_minutes)
+from sr_lab.config.call import called
+from sr_lab.workflows.sync import sync
 
 
 def run(cfg: DictConfig) -> int:
-    """Prints what became of each run."""
-    synced = call(cfg)
+    """Sends the runs below ``cfg.directory``, and prints what became of each."""
+    synced = called(sync, cfg)
     for outcome in synced.outcomes:
-        where = "" if outcome.tracker is None else f" ({outcome.tracker})"
-        line = f"{outcome.directory}  {outcome.name}{where}: {outcome.state}, {counted(outcome.sent, 'event')} sent"
-        if outcome.left:
-            line += f", {outcome.left} left"
-        if outcome.state in ("unsent", "refused"):
-            print(f"{line}: {outcome.reason}", file=sys.stderr)
-        else:
-            print(line)
+        print(outcome.text, file=sys.stdout if outcome.complete else sys.stderr)
     if not synced.outcomes:
         print(f"no tracked runs below {synced.directory}")
     for run_id in synced.closed:

@@ -15,14 +15,14 @@ import io
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from sr_lab.base.errors import ConfigError
+from sr_lab.config.call import built, called
 from sr_lab.config.compose import build, compose, plain
-from sr_lab.config.words import counted, line, setting
+from sr_lab.config.words import line, setting
 from sr_lab.workflows.train import PAUSED, Run, is_first_process, train
 from sr_lab.workflows.weights import list_weights
 
@@ -33,51 +33,25 @@ def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
     with nullcontext() if is_first_process() else redirect_stdout(io.StringIO()):
         done = call(cfg, news=lambda text: print(text, flush=True))
-        if done.paused is not None:
-            print(done.paused)
-            return PAUSED
-        if done.result is None:
-            return 0
-        if done.was_finished:
-            print(
-                f"{done.directory} is finished: {counted(done.result.steps, 'step')}, best {done.result.monitor} "
-                f"{done.result.best:.4f} at step {done.result.best_step}; max_steps=... longer=true trains on"
-            )
-            return 0
-        if done.result.ended:
-            print(done.result.ended)
-        print(f"best {done.result.monitor} {done.result.best:.4f} at step {done.result.best_step}: {done.best}")
-        print(f"evaluate it: {_evaluation(cfg, done)}")
-    return 0
+        if done.text:
+            print(done.text)
+        if done.result is not None and not done.was_finished:
+            print(f"evaluate it: {_evaluation(cfg, done)}")
+    return 0 if done.paused is None else PAUSED
 
 
 def call(cfg: DictConfig, *, callbacks: Sequence[Any] = (), news: Callable[[str], object] = LOG.info) -> Run:
     """Trains as ``cfg`` says, with further callbacks; ``news`` is told what happens meanwhile."""
-    return train(
+    return called(
+        train,
+        cfg,
         module=lambda: build(cfg.model),
         data=lambda: build(cfg.data),
         trainer=build(cfg.trainer, _partial_=True),
         tracking=build(cfg.tracking, _partial_=True),
-        output=Path(cfg.output),
         config=_used(cfg),
-        name=str(cfg.name),
         protocol=build(cfg.protocol).name,
-        max_steps=cfg.max_steps,
-        val_every=cfg.val_every,
-        checkpoint_every=cfg.checkpoint_every,
-        monitor=cfg.monitor,
-        monitor_mode=cfg.monitor_mode,
-        seed=cfg.seed,
-        initial=cfg.initial,
-        callbacks=[*(build(node) for node in cfg.callbacks.values()), *callbacks],
-        max_seconds=cfg.max_seconds,
-        resume=cfg.resume,
-        longer=cfg.longer,
-        fresh=cfg.fresh,
-        preflight=cfg.preflight,
-        pictures=cfg.pictures,
-        tags=plain(cfg.tags),
-        selected_on=list(cfg.selected_on),
+        callbacks=[*built(cfg.callbacks).values(), *callbacks],
         news=news,
     )
 

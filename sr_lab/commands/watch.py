@@ -26,12 +26,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sr_lab.commands import retrain as retraining
+from sr_lab.config.call import called
 from sr_lab.config.compose import build
 from sr_lab.config.words import setting
 from sr_lab.workflows import loop
 from sr_lab.workflows.profile import reference_of
 from sr_lab.workflows.register import register
-from sr_lab.workflows.retrain import Artefact, Material, Retraining, retrain
+from sr_lab.workflows.retrain import Artefact, Material, Retraining
 from sr_lab.workflows.watch import DriftResult
 
 
@@ -49,37 +50,26 @@ def run(cfg: DictConfig) -> int:
 
 def call(cfg: DictConfig) -> loop.Pass:
     """Makes one pass of the loop, or goes on until it is asked to end."""
-    name, uri, output = str(cfg.name), str(cfg.tracking_uri), Path(cfg.output)
 
     def one() -> loop.Pass:
-        return loop.once(lambda: step(cfg), name=name, tracking_uri=uri, output=output)
+        return called(loop.once, cfg, step=lambda: step(cfg))
 
-    with loop.alone(name, output):
-        if cfg.once:
-            found = one()
-            tell(found)
-            return found
-        return loop.watch_on(
-            one,
-            name=name,
-            output=output,
-            poll_seconds=cfg.poll_seconds,
-            max_hours=cfg.max_hours,
-            news=tell,
-        )
+    with called(loop.alone, cfg):
+        if not cfg.once:
+            return called(loop.watch_on, cfg, one=one, news=tell)
+        found = one()
+        tell(found)
+        return found
 
 
 def tell(found: loop.Pass) -> None:
     """Prints where things stand."""
-    print(
-        "\n".join([f"{found.time}  {found.name}: {found.outcome}", *(f"  {line}" for line in found.said)]), flush=True
-    )
+    print(found.text, flush=True)
 
 
 def step(cfg: DictConfig) -> Retraining:
     """One pass: whatever of the loop can be done now."""
-    name, uri = str(cfg.name), str(cfg.tracking_uri)
-    cfg = cfg.copy()
+    where = {"name": cfg.name, "tracking_uri": cfg.tracking_uri}
 
     def look(champion: Artefact, report: Path) -> DriftResult:
         loop.require_images(Path(cfg.current))
@@ -87,38 +77,24 @@ def step(cfg: DictConfig) -> Retraining:
         if not any(words.partition("=")[0] == "stream" for words in cfg.drift):
             asked.drift = [setting("state", Path(cfg.output) / "checks.json"), *cfg.drift]
         if cfg.reference is None:
-            asked.reference = str(reference_of(name, tracking_uri=uri, to=report.parent / "reference.parquet"))
+            asked.reference = str(reference_of(**where, to=report.parent / "reference.parquet"))
         return retraining.look(asked, champion, report)
 
-    def rollout(material: Material, version: int) -> loop.Rolled:
-        return loop.rolled_out(
-            version,
-            name=name,
-            policy=build(cfg.rollout),
-            pairs=Path(cfg.pairs),
-            tracking_uri=uri,
-            report=material.folder / "rollout",
-            hook=None if cfg.events is None else build(cfg.events),
+    def registered(material: Material) -> None:
+        loop.registered(
+            material, **where, register=lambda run: register(run=str(run), name=cfg.name, default_uri=cfg.tracking_uri)
         )
 
-    return retrain(
-        name=name,
-        tracking_uri=uri,
-        output=Path(cfg.output),
-        reference=None if cfg.reference is None else Path(cfg.reference),
-        prepare=lambda champion: retraining.cost_of(cfg, champion),
+    def rollout(material: Material, version: int) -> loop.Rolled:
+        report, hook = material.folder / "rollout", build(cfg.events)
+        return loop.rolled_out(
+            version, **where, policy=build(cfg.rollout), pairs=Path(cfg.pairs), report=report, hook=hook
+        )
+
+    return retraining.retrained(
+        cfg,
         look=look,
-        train=lambda material: retraining.fine_tune(cfg, material),
-        register=lambda material: loop.registered(
-            material,
-            name=name,
-            tracking_uri=uri,
-            register=lambda folder: register(run=str(folder), name=name, default_uri=uri),
-        ),
+        register=registered,
         release=lambda material, version: retraining.judge(cfg, material, version, hold=True),
-        policy=build(cfg.retraining),
         rollout=rollout,
-        num_trials=cfg.num_trials,
-        fresh=cfg.fresh,
-        news=lambda text: print(text, flush=True),
     )

@@ -9,18 +9,13 @@ secret in SRLAB_WEBHOOK_SECRET. Needs an administrator where the server has acco
 
 from omegaconf import DictConfig
 
-from sr_lab.workflows import notify
+from sr_lab.config.call import called
+from sr_lab.workflows.notify import subscribe
 
 
 def run(cfg: DictConfig) -> int:
-    """Sets up the webhook and tells how the receiver answered."""
-    status = call(cfg)
-    print(
-        f"webhook {cfg.label}: every change of an alias goes to {cfg.url}; a trial message was answered with {status}"
-    )
+    """Sets up the webhook ``cfg.label`` and tells how the receiver answered."""
+    status = called(subscribe, cfg)
+    told = f"every change of an alias goes to {cfg.url}; a trial message was answered with {status}"
+    print(f"webhook {cfg.label}: {told}")
     return 0
-
-
-def call(cfg: DictConfig) -> str:
-    """Sets up the webhook ``cfg.label``."""
-    return notify.subscribe(url=str(cfg.url), tracking_uri=str(cfg.tracking_uri), label=str(cfg.label))

@@ -10,38 +10,20 @@ honoured. SRLAB_WEIGHTS=DIR names the folder for every command; without a networ
 Exit code 0: everything asked for is there, or a list was asked for, or missing=skip; 1: something could not be had.
 """
 
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from sr_lab.config.call import called
 from sr_lab.config.words import line, setting
 from sr_lab.workflows.weights import DownloadError, Weights, fetch_weights, list_models, list_weights
 
 
-def call(cfg: DictConfig) -> list[Weights]:
-    """Lists the weights, or brings those that ``cfg.fetch`` names."""
-    folder = None if cfg.folder is None else Path(cfg.folder)
-    if cfg.fetch is None:
-        return list_weights(folder)
-    names = [cfg.fetch] if isinstance(cfg.fetch, str) else list(cfg.fetch)
-    with tqdm(unit="B", unit_scale=True, disable=None) as bar:
-        return fetch_weights(
-            [str(name) for name in names],
-            folder=folder,
-            mirror=cfg.mirror,
-            timeout=cfg.seconds,
-            progress=_shown(bar),
-        )
-
-
 def run(cfg: DictConfig) -> int:
     """Runs the command; see the module's docstring."""
-    if cfg.missing not in ("error", "skip"):
-        raise ValueError(f"missing={cfg.missing}: error or skip")
     try:
-        found = call(cfg)
+        found = called(list_weights, cfg) if cfg.fetch is None else _fetched(cfg)
     except DownloadError as error:
         if cfg.missing == "error":
             raise
@@ -54,6 +36,13 @@ def run(cfg: DictConfig) -> int:
         for model in list_models():
             print(f"{model.name}\n{'':<14} {model.file or f'missing: {model.remedy}'}\n{'':<14} for {model.about}")
     return 0
+
+
+def _fetched(cfg: DictConfig) -> list[Weights]:
+    """The weights that ``cfg.fetch`` names, brought where they were missing."""
+    names = [cfg.fetch] if isinstance(cfg.fetch, str) else list(cfg.fetch)
+    with tqdm(unit="B", unit_scale=True, disable=None) as bar:
+        return called(fetch_weights, cfg, names=names, timeout=cfg.seconds, progress=_shown(bar))
 
 
 def _shown(bar: "tqdm[Any]") -> Any:

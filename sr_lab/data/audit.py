@@ -20,6 +20,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from sr_lab.base.files import sha256, write_json
+from sr_lab.base.words import counted
 from sr_lab.data.manifest import combined_digest, num_threads
 from sr_lab.images import ImageError, read_image
 
@@ -98,6 +99,12 @@ class AuditReport:
     def clean(self) -> bool:
         """Whether nothing was found."""
         return not (self.unreadable or self.leaks or self.duplicates)
+
+    @property
+    def counts(self) -> str:
+        """How much of what was found, in words."""
+        found = f"{counted(len(self.leaks), 'leak')}, {counted(len(self.duplicates), 'duplicate')}"
+        return f"{found}, {len(self.unreadable)} unreadable"
 
     def lines(self) -> list[str]:
         """One line a finding."""

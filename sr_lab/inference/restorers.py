@@ -231,6 +231,13 @@ class MeanRestorer:
     def __init__(self, restorers: Sequence[Restorer]) -> None:
         self.restorers = list(restorers)
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What is known of the restorers whose images are averaged."""
+        parents = [dict(getattr(restorer, "metadata", None) or {}) for restorer in self.restorers]
+        backbones = sorted({net for parent in parents for net in parent.get("perceptual_backbones", [])})
+        return {"parents": parents, "perceptual_backbones": backbones}
+
     def __call__(self, low: Tensor) -> Tensor:
         """(B, C, h, w) to (B, C, h * scale, w * scale)."""
         return torch.stack([restorer(low) for restorer in self.restorers]).mean(dim=0)

@@ -15,6 +15,7 @@ from sr_lab.serving.runner import Runner
 from sr_lab.serving.service import Service
 from sr_lab.serving.shelf import Shelf
 from sr_lab.serving.sources import RestorerSource
+from sr_lab.workflows.load import choose_device
 
 __all__ = ["Incident", "reproduce"]
 
@@ -37,7 +38,7 @@ class Incident:
 
 
 def reproduce(
-    records: Records, id: str, *, data: bytes | None = None, tracking_uri: str, device: torch.device
+    records: Records, id: str, *, data: bytes | None = None, tracking_uri: str, device: torch.device | str = "cpu"
 ) -> Incident:
     """Does a request again.
 
@@ -62,7 +63,7 @@ def reproduce(
         return Incident(record=record, outcome="unknown", text="no picture is kept: give input=FILE")
     source = RestorerSource(
         name=record["model"], restorer=record["restorer"],
-        scale=record["scale"] if record["restorer"] == "bicubic" else None, device=device,
+        scale=record["scale"] if record["restorer"] == "bicubic" else None, device=choose_device(device),
         tracking_uri=tracking_uri, tile=record["tile"], seed=record["seed"], engine=record["engine"],
     )  # fmt: skip
     served = source.load("now")

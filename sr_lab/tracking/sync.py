@@ -36,6 +36,19 @@ class Outcome:
     left: int = 0
     reason: str | None = None
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left that its store could take."""
+        return self.state not in ("unsent", "refused")
+
+    @property
+    def text(self) -> str:
+        """What became of it, in a line."""
+        where = "" if self.tracker is None else f" ({self.tracker})"
+        line = f"{self.directory}  {self.name}{where}: {self.state}, {counted(self.sent, 'event')} sent"
+        line += f", {self.left} left" if self.left else ""
+        return line if self.complete else f"{line}: {self.reason}"
+
 
 def sync(directory: Path, *, uri: str | None = None, seconds: float = 300.0) -> list[Outcome]:
     """Send every run at or below a folder, and close those whose process died.

@@ -26,6 +26,7 @@ from sr_lab.inference.restorers import Restorer
 from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
 from sr_lab.promotion import ImageRow, Measurement
+from sr_lab.workflows.load import choose_device
 
 __all__ = ["NUMBERS", "PAGE", "Comparison", "Line", "compare", "image_lines", "measurements", "slice_lines"]
 
@@ -110,6 +111,7 @@ def compare(
         ValueError: if there are not two restorers, the settings do not fit together, or an image can be scored on none.
         Stopped: if the process is asked to end; it says what is written.
     """
+    device = choose_device(device)
     if len(restorers) != 2:
         raise ValueError(f"a comparison is of two restorers, given are {len(restorers)}: {', '.join(restorers)}")
     folder = Path(benchmark)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sr_lab.base.compute import Here, Mapper, spread
+from sr_lab.base.words import counted
 from sr_lab.data.degraded import HIGH, LOW, DegradeImages, Unit, drawn_units
 from sr_lab.data.degraded_rows import MANIFEST, Row
 from sr_lab.data.stores import open_stores
@@ -52,6 +53,14 @@ class DegradedFolder:
     def num_changed_targets(self) -> int:
         """How many targets the degradation changed."""
         return sum(bool(row.target) for row in self.rows)
+
+    @property
+    def lines(self) -> list[str]:
+        """What was written, and where."""
+        lines = [f"{counted(len(self.rows), 'low image')}: {self.low}"]
+        if self.num_changed_targets:
+            lines.append(f"{counted(self.num_changed_targets, 'changed target')}: {self.high}")
+        return [*lines, f"manifest: {self.manifest}"]
 
 
 def degrade(

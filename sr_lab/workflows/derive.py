@@ -65,7 +65,7 @@ def interpolate(
         ValueError: If the networks differ in more than their weights, or the weights do not add up to 1.
     """
     require_replaceable(output, mark=METADATA)
-    shares = [1 / len(names)] * len(names) if weights is None else list(weights)
+    shares = [1 / len(names)] * len(names) if weights is None else [float(weight) for weight in weights]
     artefacts = [fetch_artefact(name, tracking_uri=tracking_uri) for name in names]
     kinds = [type(artefact.network).__name__ for artefact in artefacts]
     if len(set(kinds)) > 1:

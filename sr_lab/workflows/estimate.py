@@ -28,6 +28,20 @@ class Estimate:
     numbers: Path
     plots: Path
 
+    @property
+    def lines(self) -> list[str]:
+        """What was found, a line each."""
+        lines, fitted = [], self.fit
+        for name, span in (
+            ("noise sigma", fitted.noise),
+            ("blur sigma", fitted.blur),
+            ("JPEG quality", fitted.quality),
+        ):
+            values = f"{span.low:.3g} to {span.high:.3g}, median {span.median:.3g}" if span.present else "none"
+            unknown = f", {span.unknown} could not be told" if span.unknown else ""
+            lines.append(f"{name}: {values} ({span.share:.0%} of {counted(span.known, 'image')}{unknown})")
+        return lines
+
 
 def estimate(
     *,

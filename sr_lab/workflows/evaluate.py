@@ -24,6 +24,7 @@ from sr_lab.metrics.base import PerImageMetric
 from sr_lab.metrics.protocol import Protocol
 from sr_lab.metrics.variance import SampleVariance
 from sr_lab.tasks.base import Task, metrics_of
+from sr_lab.workflows.load import choose_device
 
 __all__ = [
     "BICUBIC",
@@ -66,7 +67,6 @@ def evaluate(
     seed: int = 0,
     samples: int = 1,
     device: torch.device | str = "cpu",
-    metadata: Mapping[str, Any] | None = None,
     facts: Mapping[str, Any] | None = None,
     report: Path | None = None,
     num_pictures: int = 12,
@@ -79,7 +79,8 @@ def evaluate(
     others are scored.
 
     Args:
-        restorer: Maps a low image (1, C, h, w), values in [0, 1], to the restored one.
+        restorer: Maps a low image (1, C, h, w), values in [0, 1], to the restored one; its ``metadata``, if it has
+            such, is recorded as what is known of its weights.
         benchmark: Folder with ``HR/`` and ``LR/``, or with originals; under a protocol for clips folders of
             frames or video files.
         name: What the restorer is called.
@@ -93,7 +94,6 @@ def evaluate(
         seed: Seed of the draws of a random degradation; image k always gets the same draw.
         samples: Restorations of each image by a generative network; the first one is scored, their variance measured.
         device: Where the metrics are computed; the restorer must expect images there.
-        metadata: What is known of the restorer's weights: its artefact's metadata.
         facts: What else is recorded beside the numbers.
         report: Folder for summary.json, per_image.csv, report.html and comparison.png; None writes nothing.
         num_pictures: Images whose crops the page shows, the worst first.
@@ -108,6 +108,8 @@ def evaluate(
         OutOfMemory: if an image does not fit into the memory.
         Stopped: if the process is asked to end; it says what is written.
     """
+    device = choose_device(device)
+    metadata: Mapping[str, Any] | None = getattr(restorer, "metadata", None)
     weights = dict(metadata or {}).get("sha256", {}).get("weights.safetensors")
     if run is not None:
         from sr_lab.tracking.evaluations import require_own_weights

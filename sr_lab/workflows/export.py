@@ -159,8 +159,8 @@ def export(
     judging: dict[str, object] = {
         "calibration": calibration,
         "benchmark": benchmark,
-        "mean_loss": mean_loss,
-        "worst_loss": worst_loss,
+        "mean_loss": float(mean_loss),
+        "worst_loss": float(worst_loss),
     }
     judging["exclude"] = list(exclude) or None
     usual = {"mean_loss": MEAN_LOSS, "worst_loss": WORST_LOSS}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sr_lab.base.files import read_json, replacing_folder, sha256, write_json
-from sr_lab.base.words import line, setting
+from sr_lab.base.words import counted, line, setting
 from sr_lab.images import crop_to_multiple, resize_bicubic, to_levels, to_tensor
 from sr_lab.images.files import read_image, write_image
 from sr_lab.images.folders import list_images
@@ -68,6 +68,13 @@ class GoldenSet:
     folder: Path
     scale: int
     pairs: Sequence[GoldenPair]
+
+    @property
+    def text(self) -> str:
+        """How much it holds, and where."""
+        clips = len({pair.clip for pair in self.pairs} - {""})
+        pairs = f"{counted(len(self.pairs), 'pair')} of scale {self.scale}, {counted(clips, 'clip')} among them"
+        return f"{pairs}, in {self.folder}"
 
 
 def make_golden(photos: Path, folder: Path, *, scale: int = 2, num: int = 8, side: int = 256) -> GoldenSet:
@@ -212,6 +219,15 @@ class GoldenCheck:
     failures: Sequence[str]
     fallen: Sequence[str]
 
+    @property
+    def lines(self) -> list[str]:
+        """The numbers beside what they are compared with, and what fell."""
+        numbers = [
+            f"{name}: {number:.4f}, first {self.expected[name]:.4f}, bicubic {self.floor[name]:.4f}"
+            for name, number in self.values.items()
+        ]
+        return [*numbers, f"{self.label}: {'fell' if self.fallen else 'nothing fell'}", *self.fallen]
+
 
 def check_golden(
     folder: Path,
@@ -267,18 +283,27 @@ def check_golden(
 
 
 def check_registered(
-    folder: Path, *, name: str, alias: str, tracking_uri: str, device: str, lpips: bool, **how: Any
+    folder: Path,
+    *,
+    name: str,
+    protocol: Protocol,
+    alias: str = "champion",
+    tracking_uri: str,
+    device: str = "auto",
+    lpips: bool = False,
+    state: Path | None = None,
 ) -> GoldenCheck:
     """What the version with an alias makes of a golden set; see ``check_golden``.
 
     Args:
         folder: The set.
         name: Registered model.
+        protocol: See ``check_golden``.
         alias: Names its version, as ``champion``.
         tracking_uri: The MLflow store or server that has the registry.
         device: ``auto``, ``cpu`` or ``cuda``.
         lpips: Whether LPIPS (alex) is measured too.
-        **how: ``protocol`` and ``state`` of ``check_golden``.
+        state: See ``check_golden``.
 
     Raises:
         ValueError: If there is no such version, or ``check_golden`` refuses.
@@ -290,7 +315,8 @@ def check_registered(
     network = lpips_network() if lpips else None
     restorer = load_restorer(f"models:/{name}/{version}", device=device, tracking_uri=tracking_uri)
     return check_golden(
-        folder, restorer, label=label(name, version), scale=restorer.scale, lpips=network, **how
+        folder, restorer, label=label(name, version), scale=restorer.scale, protocol=protocol, state=state,
+        lpips=network,
     )  # fmt: skip
 
 

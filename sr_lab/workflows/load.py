@@ -33,8 +33,8 @@ _NETWORKS = (
 )
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """The device that ``auto``, ``cpu`` or ``cuda`` means on this machine.
+def choose_device(name: torch.device | str = "auto") -> torch.device:
+    """The device that ``auto``, ``cpu`` or ``cuda`` means on this machine; a device is itself.
 
     Raises:
         ValueError: If it is another word, or there is no CUDA GPU.
@@ -42,6 +42,8 @@ def choose_device(name: str = "auto") -> torch.device:
     >>> choose_device("cpu")
     device(type='cpu')
     """
+    if isinstance(name, torch.device):
+        return name
     if name not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device={name}: auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
@@ -112,7 +114,7 @@ def load_restorer(
     artefact = artefact or fetch_artefact(name, tracking_uri=tracking_uri, scale=scale)
     if scale not in (None, artefact.scale):
         raise ValueError(f"restorer={name} enlarges by {artefact.scale}, and scale={scale} is asked for")
-    chosen = choose_device(device) if isinstance(device, str) else device
+    chosen = choose_device(device)
     network = artefact.network
     if isinstance(network, ClipNetwork) and (self_ensemble or consistency is not None):
         raise ValueError(f"restorer={name} is a network for clips, which takes neither self_ensemble nor consistency")

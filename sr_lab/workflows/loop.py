@@ -73,6 +73,11 @@ class Pass:
     said: tuple[str, ...]
     facts: dict[str, Any]
 
+    @property
+    def text(self) -> str:
+        """Where things stand."""
+        return "\n".join([f"{self.time}  {self.name}: {self.outcome}", *(f"  {line}" for line in self.said)])
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
         return {**vars(self), "said": list(self.said)}

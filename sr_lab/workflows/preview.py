@@ -68,6 +68,9 @@ def preview(
         ValueError: If the image cannot be read, or nothing of it is left.
         Stopped: If the process is asked to end; the sheet is not whole then.
     """
+    for key, number in (("num_draws", num_draws), ("num_ladder", num_ladder), ("side", side)):
+        if number < 1:
+            raise ValueError(f"{key}={number}: a whole number of at least 1")
     made = Preview(output / "preview.png", output / "preview.html")
     clip = image.is_dir() or is_video(image)
     if clip:

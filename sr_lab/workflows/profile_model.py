@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sr_lab.base.words import counted
 from sr_lab.inference.costs import OPERATIONS, PARAMETERS, counted_work
 from sr_lab.inference.engines import ENGINES, EngineNetwork, make_engine
 from sr_lab.inference.latency import Latency, measure_latency
@@ -54,6 +55,21 @@ class ModelProfile:
         """Seconds of CPU for an output megapixel, halos of tiles included."""
         core = max(1, side - 2 * self.halo)
         return self.latency[engine][side].cpu / (core * self.scale) ** 2 * 1e6
+
+    @property
+    def text(self) -> str:
+        """What the network is and what it costs, a table last."""
+        radius = "not told by its layers" if self.radius is None else f"{self.radius:g} pixels"
+        widths = [max(map(len, column)) for column in zip(*self.table, strict=True)]
+        return "\n".join(
+            [
+                f"{self.network} x{self.scale}, {counted(self.channels, 'channel')}: "
+                f"{counted(self.parameters, 'parameter')}, {self.flops_per_pixel:,.0f} operations a low pixel",
+                f"it can see {radius} to each side; tiles need {self.halo} (measured); "
+                f"{counted(self.threads, 'thread')}",
+                *("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in self.table),
+            ]
+        )
 
     @property
     def table(self) -> list[list[str]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sr_lab.base.compute import Mapper
+from sr_lab.base.words import counted
 from sr_lab.data.degraded_rows import MANIFEST, read_rows
 from sr_lab.data.replayed import check_replay, differing_files, rebuild, replayed_units
 from sr_lab.data.stores import Store
@@ -22,6 +23,21 @@ class ReplayedFolder(DegradedFolder):
 
     differing: tuple[str, ...]
     versions: str
+
+    @property
+    def lines(self) -> list[str]:
+        """What was written, and where; and whether it is what was written before."""
+        lines = [f"{counted(len(self.rows), 'low image')}: {self.low}"]
+        return lines if self.differing else [*lines, "every file is that of the manifest, byte by byte"]
+
+    @property
+    def difference(self) -> str:
+        """Which files are other ones than those of the manifest, and why; empty where none is."""
+        if not self.differing:
+            return ""
+        differ = f"{counted(len(self.differing), 'file', 'differs/differ')} from the manifest's"
+        shown = ", ".join(self.differing[:5])
+        return f"{differ}: {shown}. It was made with {self.versions}: install these versions"
 
 
 def replay(*, manifest: Path, input: str | Path, output: str | Path, launcher: Mapper | None = None) -> ReplayedFolder:

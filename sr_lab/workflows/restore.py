@@ -24,6 +24,7 @@ from sr_lab.workflows.kept import kept_restorer, told_scale
 
 __all__ = [
     "COLOURS", "Load", "Loader", "Planned", "RestoredFolder", "Wanted", "find_device", "network_scale", "restore",
+    "wanted_images",
 ]  # fmt: skip
 
 LOSSY = ("jpg", "avif")
@@ -47,6 +48,13 @@ class Planned:
     size: tuple[int, int] | None
     target: tuple[int, int] | None
     done: bool
+
+    @property
+    def sizes(self) -> str:
+        """Its size and that of the restored one."""
+        if self.size is None or self.target is None:
+            return "its size is told when it is read"
+        return f"{self.size[0]}x{self.size[1]} -> {self.target[0]}x{self.target[1]}"
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,22 @@ class RestoredFolder:
     free_bytes: int | None = None
     consistency: Mapping[str, float] = field(default_factory=dict)
     told: str = ""
+
+    @property
+    def text(self) -> str:
+        """What was written, or what a dry run found."""
+        if not self.planned:
+            rows = [f"{counted(self.num_images, 'image')}: {self.output}"]
+            if self.consistency:
+                least = min(self.consistency.values())
+                rows.append(f"the files, degraded again, are their inputs up to {least:.1f} dB or better")
+            return "\n".join(rows)
+        rows = [f"{image.name}: {image.sizes}{', is there' if image.done else ''}" for image in self.planned]
+        done = sum(image.done for image in self.planned)
+        free = "" if self.free_bytes is None else f", {self.free_bytes / 1e9:.1f} GB are free"
+        count = f"{counted(self.num_images, 'image')}, {done} of them there"
+        needed = f"about {self.needed_bytes / 1e9:.2f} GB are needed in {self.output}{free}"
+        return "\n".join([*rows, f"{count}: {needed}; nothing was written"])
 
 
 class Loader:
@@ -110,6 +134,29 @@ class Loader:
 
         return load_restorer(**{**settings, "tile": settings["tile"] or 512}, device=device, artefact=self._artefact)
 
+    def made_by(self, wanted: Wanted, *, background: str | None = None) -> dict[str, Any]:
+        """The restorer's name and every setting that changes its images, as ``restore`` takes it.
+
+        Args:
+            wanted: Size and other settings of the images.
+            background: Name of the colour under transparent images; None for none.
+        """
+        settings, degradation = self.settings, self.settings.get("degradation")
+        return {
+            **{key: settings[key] for key in ("name", "overlap", "seed", "num_steps")},
+            "tile": settings["tile"] or 512,  # as it was recorded before tiles were chosen by engine
+            "scale": wanted.scale,
+            "width": wanted.width,
+            "height": wanted.height,
+            "background": background,
+            "strip": wanted.strip or None,
+            "quality": None if wanted.quality == Wanted.quality else wanted.quality,
+            "network_scale": None if wanted.scale == settings["scale"] else settings["scale"],
+            "consistency": settings.get("consistency"),
+            "input_noise": settings.get("input_noise"),
+            "degradation": None if degradation is None else degradation.fingerprint(),
+        }
+
     def _load(self, scale: int | None) -> int:
         """The factor of what only loading tells; it is not loaded again."""
         from sr_lab.workflows.load import fetch_artefact
@@ -117,6 +164,45 @@ class Loader:
         name, uri = self.settings["name"], self.settings.get("tracking_uri")
         self._artefact = fetch_artefact(name, tracking_uri=uri, scale=scale)
         return int(self._artefact.scale)
+
+
+def wanted_images(
+    own: float,
+    *,
+    scale: float | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    background: str | None = None,
+    strip: bool = False,
+    quality: int = Wanted.quality,
+) -> Wanted:
+    """What images are to become by a restorer, where a size or a factor may be given instead of its own.
+
+    Args:
+        own: By how much the restorer itself enlarges.
+        scale: Enlargement factor; None for the restorer's own.
+        width: Columns instead; what is left open follows by the image's proportions.
+        height: Rows instead.
+        background: Name of a colour, of ``COLOURS``; see ``Wanted``.
+        strip: See ``Wanted``.
+        quality: See ``Wanted``.
+
+    Raises:
+        ValueError: If both a factor and a size are given, or the colour has no name here.
+    """
+    sized = width is not None or height is not None
+    if sized and scale is not None:
+        raise ValueError(f"scale={scale} and width={width}, height={height}: give a scale or a size")
+    if background is not None and background not in COLOURS:
+        raise ValueError(f"background={background}: one of {', '.join(COLOURS)}")
+    return Wanted(
+        scale=scale if scale is not None or sized else own,
+        width=width,
+        height=height,
+        background=None if background is None else COLOURS[background],
+        strip=strip,
+        quality=quality,
+    )
 
 
 def restore(

@@ -26,6 +26,16 @@ class RolledBack:
     record: Record
     failure: str | None
 
+    @property
+    def text(self) -> str:
+        """Which version is the champion now, in a sentence."""
+        name, record = self.name, self.record
+        if record.action == "retire":
+            return f"{name} has no champion any more: version {record.target} was given up"
+        instead = "" if record.source in (None, record.target) else f", instead of version {record.source}"
+        again = "" if record.action == "adopt" else " again"
+        return f"{name} version {record.target} is models:/{name}@champion{again}{instead}"
+
 
 def rollback(
     *,

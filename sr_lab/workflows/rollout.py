@@ -15,6 +15,7 @@ from typing import Any
 
 from sr_lab.base.errors import SRLabError
 from sr_lab.base.provenance import user
+from sr_lab.base.signals import Stopped
 from sr_lab.base.words import counted, line, setting
 from sr_lab.promotion.canary import Judgement, RolloutPolicy
 from sr_lab.promotion.canary.policy import HOLDBACK
@@ -27,7 +28,7 @@ from sr_lab.tracking.store import store_uri
 from sr_lab.workflows.pairs import PairStore
 from sr_lab.workflows.rollout_steps import Controller, Reader, again, content, end, replayed, settled, write_page
 
-__all__ = ["LAG", "Hook", "Rolled", "abort", "advance", "begin", "pause", "replayed", "resume", "standing"]
+__all__ = ["LAG", "Hook", "Rolled", "abort", "advance", "begin", "follow", "pause", "replayed", "resume", "standing"]
 
 LAG = 5.0
 """Seconds that a pair may take from the service's clock to the file: bursts are ended so much later."""
@@ -67,6 +68,12 @@ class Rolled:
             f"{now.name}: {state}{', paused' if now.paused else ''} "
             f"({counted(self.judgement.num_bursts, 'burst')} seen)"
         )
+
+    @property
+    def text(self) -> str:
+        """Where it stands, what the pairs show so far, and the page."""
+        page = [] if self.page is None else [f"page: {self.page}"]
+        return "\n".join([self.headline, *(f"  {line}" for line in self.judgement.lines), *page])
 
 
 def begin(*, name: str, policy: RolloutPolicy, version: int | None = None, tracking_uri: str | None = None) -> Rollout:
@@ -184,6 +191,53 @@ def advance(
             failure = failure or controller.failure
         page = write_page(rollout, policy, store, evidence, until, report)
     return Rolled(rollout=rollout, judgement=evidence.judge(), moves=tuple(moves), page=page, failure=failure)
+
+
+def follow(
+    *,
+    name: str,
+    policy: RolloutPolicy,
+    pairs: Path,
+    version: int | None = None,
+    tracking_uri: str | None = None,
+    report: Path | None = None,
+    hook: Hook | None = None,
+    once: bool = False,
+    poll_seconds: float = 10,
+    max_hours: float | None = None,
+    news: Callable[[str], object] = lambda move: None,
+) -> Rolled:
+    """Begins a rollout or goes on with it, and stays with it until it is over.
+
+    Args:
+        name: The registered model.
+        policy: The rollout's.
+        pairs: File of the pairs.
+        version: See ``begin``.
+        tracking_uri: The store or server that has the registry; None as for ``rollback``.
+        report: Folder of the page and of the evidence; None writes none.
+        hook: Told of a change of the champion; where it fails, this ends.
+        once: Whether only the steps are taken that the pairs allow by now.
+        poll_seconds: Seconds between two looks at the pairs.
+        max_hours: Hours after which it ends with the rollout under way; None: never.
+        news: Is told each step.
+
+    Raises:
+        ValueError: See ``begin`` and ``advance``.
+        Stopped: If the process is asked to end; the same call goes on.
+    """
+    begin(name=name, policy=policy, version=version, tracking_uri=tracking_uri)
+    end = float("inf") if max_hours is None else clock.monotonic() + 3600 * max_hours
+    while True:
+        found = advance(name=name, policy=policy, pairs=pairs, tracking_uri=tracking_uri, report=report, hook=hook)
+        for move in found.moves:
+            news(move)
+        if once or found.rollout.over or found.failure or clock.monotonic() > end:
+            return found
+        try:
+            clock.sleep(poll_seconds)
+        except Stopped as stop:
+            raise stop.saying(f"the rollout stands at {found.rollout.stage}", goes_on=True) from None
 
 
 def pause(*, name: str, reason: str, tracking_uri: str | None = None) -> Rollout:

@@ -85,7 +85,7 @@ class SearchResult:
 
     @property
     def lines(self) -> list[str]:
-        """How many trials ended how, and the front, for people."""
+        """How many trials ended how, the front, and where more is told, for people."""
         words = {"complete": "complete", "pruned": "ended early", "failed": "failed"}
         states = [row.state for row in self.rows]
         counts = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
@@ -95,7 +95,8 @@ class SearchResult:
         lines = [
             f"{counted(len(self.rows), 'trial')}: {', '.join(counts) or 'none has ended'}; {seconds:.0f} trial seconds"
         ]
-        return lines + [f"front: {row.title}, {row.text(self.plan)}, {dict(row.params)}" for row in self.front]
+        lines += [f"front: {row.title}, {row.text(self.plan)}, {dict(row.params)}" for row in self.front]
+        return [*lines, f"report: {self.report}", f"table: {self.table}"]
 
 
 def search(

@@ -23,7 +23,7 @@ from sr_lab.inference.consistency import LoadedRestorer
 from sr_lab.inference.restorers import Restorer
 from sr_lab.metrics.base import Context, PerImageMetric
 from sr_lab.metrics.protocol import Protocol
-from sr_lab.workflows.load import load_restorer
+from sr_lab.workflows.load import choose_device, load_restorer
 
 ORIGINAL = "original"
 WEIGHTS = "weights.safetensors"
@@ -167,6 +167,7 @@ def shown(
     Raises:
         ValueError: naming the image that cannot be read or restored.
     """
+    device = choose_device(device)
     if as_input:
         if degradation is not None:
             raise ValueError("as_input=true: the images are what restorers get, so drop degradation=")

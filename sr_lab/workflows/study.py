@@ -66,6 +66,14 @@ class Made:
     trials: int
     checks: int
 
+    @property
+    def text(self) -> str:
+        """How many codes there are, what raters do, and the commands that come next."""
+        codes = f"{counted(len(self.codes), 'code')} in {self.folder / 'codes.csv'}"
+        judged = f"each rater judges {counted(self.trials, 'pair')}, {self.checks} of them checks"
+        next_ones = (f"{what}: {command}" for what, command in how_to_go_on(self.folder).items())
+        return "\n".join([f"{codes}; {judged}", f"page: {self.page}", *next_ones])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:

@@ -27,7 +27,7 @@ class Synced:
     @property
     def complete(self) -> bool:
         """Whether nothing is left that did not reach its store."""
-        return not any(outcome.state in ("unsent", "refused") for outcome in self.outcomes)
+        return all(outcome.complete for outcome in self.outcomes)
 
 
 def sync(*, directory: Path, uri: str | None = None, seconds: float = 300.0, stale_minutes: float = 30.0) -> Synced:

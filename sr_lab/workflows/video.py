@@ -51,7 +51,7 @@ class RestoredVideo:
         cautions: A sentence for each thing that the output has in another way than the input, or not.
         problems: A sentence for each thing that the input lacks, or the output has lost; empty if all is well.
         was_there: Whether nothing had to be done.
-        needed_bytes: About how much room it takes.
+        needed_bytes: Of a dry run: about how much room it takes; otherwise 0.
         free_bytes: How much there is.
         told: What was measured for this restoration, in a sentence: the engine that was chosen; empty otherwise.
     """
@@ -67,6 +67,18 @@ class RestoredVideo:
     needed_bytes: int = 0
     free_bytes: int = 0
     told: str = ""
+
+    @property
+    def text(self) -> str:
+        """What was written, or would be."""
+        size = f"{self.size[0]}x{self.size[1]}"
+        if self.needed_bytes or self.free_bytes:  # of a dry run
+            frames = f"about {counted(self.num_frames, 'frame')}" if self.num_frames else "an unknown number of frames"
+            needed = f"about {self.needed_bytes / 1e9:.2f} GB are needed for {self.output}"
+            return f"{frames} of {size}: {needed}, {self.free_bytes / 1e9:.1f} GB are free; nothing was written"
+        reused = f", {self.reused} of them equal to the one before" if self.reused else ""
+        there = ", is there" if self.was_there else ""
+        return f"{counted(self.num_frames, 'frame')} of {size}{reused}: {self.output}{there}"
 
 
 @dataclass(frozen=True)

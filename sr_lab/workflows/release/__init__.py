@@ -28,6 +28,7 @@ from sr_lab.tracking.registry import aliases, decisions
 from sr_lab.tracking.registry.aliases import CANDIDATE, CHAMPION, label
 from sr_lab.tracking.registry.events import fire
 from sr_lab.tracking.registry.ledger import Record
+from sr_lab.workflows.load import choose_device
 from sr_lab.workflows.release.evidence import Evidence, measured
 from sr_lab.workflows.release.page import page_of
 from sr_lab.workflows.release.people import expired, people_of
@@ -100,6 +101,8 @@ def contenders(*, uri: str, name: str, version: int | None = None) -> Contenders
         PermissionError: if the server does not allow the user to change the registered model.
         RuntimeError: if the store does not answer.
     """
+    if not (version is None or (isinstance(version, int) and version > 0)):
+        raise ValueError(f"version={version}: the number of a version, or null for the candidate")
     found = aliases.standing(uri, name)
     number, champion = version or found.get(CANDIDATE), found.get(CHAMPION)
     if number is None:
@@ -180,6 +183,7 @@ def release(
         RuntimeError: if the store does not answer.
         Stopped: if the process is asked to end; it says whether a decision was made.
     """
+    device = choose_device(device)
     if people is not None and not any(isinstance(check, Preferred) for check in policy.checks.values()):
         raise ValueError(
             f"people={people}: policy {policy.name} has no check of what people prefer, so that the study would decide "

@@ -14,6 +14,7 @@ import torch
 
 from sr_lab.artefacts.artefact import complete_config, load_artefact, save_artefact
 from sr_lab.base.signals import Stopped, deferred
+from sr_lab.base.words import counted
 from sr_lab.data.datamodule import SRDataModule
 from sr_lab.networks.base import Network
 from sr_lab.tracking.models import save_model
@@ -66,6 +67,18 @@ class Run:
     def ended(self) -> EndedBy | None:
         """What ended the run; None where it is paused."""
         return None if self.result is None else self.result.ended_by
+
+    @property
+    def text(self) -> str:
+        """How it ended: where it was paused, or the best weights, and what ended it; empty in all but one process."""
+        if self.paused is not None or self.result is None:
+            return self.paused or ""
+        done = self.result
+        best = f"best {done.monitor} {done.best:.4f} at step {done.best_step}"
+        if self.was_finished:
+            finished = f"{self.directory} is finished: {counted(done.steps, 'step')}"
+            return f"{finished}, {best}; max_steps=... longer=true trains on"
+        return "\n".join([*([done.ended] if done.ended else []), f"{best}: {self.best}"])
 
     @property
     def run_id(self) -> str | None:

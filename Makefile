@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+unexport PYTHONDONTWRITEBYTECODE  # else every process compiles every source again
 
 .DEFAULT_GOAL := help
 .PHONY: help docs demo demo-drift demo-canary demo-loop demo-watch drift retrain promote approve pipeline test lint format sbom bench gpu-study clean

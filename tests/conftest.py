@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import gc
 import os
 import random
 import shutil
@@ -20,10 +21,20 @@ SEED = 6174
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One thread: on tiny tensors a second one costs more than it gives; Ctrl-C works where a shell ignores it."""
+    """One thread: on tiny tensors a second one costs more than it gives; Ctrl-C works where a shell ignores it.
+
+    What is imported and collected stays to the end: the garbage collector does not look at it again and again.
+    """
+    gc.disable()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """From here on there is garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -95,6 +95,19 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _init(ray: Any, **settings: Any) -> None:
+    """``ray.init``, three times at most: Ray gives its own processes half a minute, and a busy machine takes longer."""
+    for left in (2, 1, 0):
+        try:
+            ray.init(**settings)
+        except Exception as error:  # a plain Exception of Ray's
+            if not left or "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+        else:
+            return
+
+
 def start_ray(address: str | None) -> Any:
     """Connects to a Ray cluster, or starts a local one on the cores that this process may use.
 
@@ -112,7 +125,7 @@ def start_ray(address: str | None) -> Any:
     local = {"num_cpus": num_cores(), "include_dashboard": False} if address is None else {}
     before = {each: signal.getsignal(each) for each in SIGNALS}
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="error", **local)
+        _init(ray, address=address or "local", log_to_driver=False, logging_level="error", **local)
     except ConnectionError as error:
         raise ValueError(f"launcher.address={address}: no Ray cluster answers there: {error}") from error
     except Exception as error:  # Ray's own are no class of theirs

@@ -67,12 +67,13 @@ async def read_body(
     if length is not None and int(length) > most:
         raise _too_large(most)
     parts, size, begin = [], 0, clock()
-    async for part in _parts(receive, limits, clock, begin):
+    async for part, more in _parts(receive, limits, clock, begin):
         size += len(part)
         if size > most:
             raise _too_large(most)
         spent = clock() - begin
-        if spent > limits.body_seconds or (spent > 2 and size < (spent - 2) * limits.bytes_per_second):
+        slow = spent > limits.body_seconds or (spent > 2 and size < (spent - 2) * limits.bytes_per_second)
+        if more and slow:  # what is there in full is taken: it may have waited for this process
             raise _too_slow()
         parts.append(part)
     if not size:
@@ -82,7 +83,10 @@ async def read_body(
     return b"".join(parts)
 
 
-async def _parts(receive: Receive, limits: Limits, clock: Callable[[], float], begin: float) -> AsyncIterator[bytes]:
+async def _parts(
+    receive: Receive, limits: Limits, clock: Callable[[], float], begin: float
+) -> AsyncIterator[tuple[bytes, bool]]:
+    """The parts of a body, and whether more come."""
     while True:
         left = limits.body_seconds - (clock() - begin)
         try:
@@ -91,8 +95,9 @@ async def _parts(receive: Receive, limits: Limits, clock: Callable[[], float], b
             raise _too_slow() from None
         if message["type"] == "http.disconnect":
             raise Gone
-        yield message.get("body", b"")
-        if not message.get("more_body", False):
+        more = bool(message.get("more_body", False))
+        yield message.get("body", b""), more
+        if not more:
             return
 
 

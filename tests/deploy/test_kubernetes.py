@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 from manifests import KUBERNETES, MODELS, built, container, pods, settings, wrong_by_types
@@ -66,6 +65,8 @@ def test_every_kustomization_is_built_by_one_of_these():
 
 
 def test_the_kinds_of_kubernetes_are_valid_by_its_strict_schemas(manifests):
+    import kubernetes_validate  # takes seconds
+
     own = [m for m in manifests if group(m) not in MODELS]
     assert len(own) >= 6
     for manifest in own:

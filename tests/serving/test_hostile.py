@@ -67,8 +67,8 @@ def test_no_damaged_file_is_the_servers_fault(served, kind):
 class Sender:
     """A client's messages, one after the other, on a clock that they move."""
 
-    def __init__(self, *parts: tuple[float, bytes | None]) -> None:
-        self.parts, self.now = list(parts), 0.0
+    def __init__(self, *parts: tuple[float, bytes | None], ends: bool = False) -> None:
+        self.parts, self.now, self.ends = list(parts), 0.0, ends
 
     async def receive(self) -> dict:
         if not self.parts:
@@ -77,7 +77,7 @@ class Sender:
         self.now += seconds
         if body is None:
             return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": body, "more_body": True}
+        return {"type": "http.request", "body": body, "more_body": bool(self.parts) or not self.ends}
 
     def read(self, length: str | None = None) -> bytes:
         limits = Limits(body_seconds=30, bytes_per_second=100, body_bytes=1000)
@@ -99,6 +99,11 @@ def test_slow_large_and_vanishing_bodies_end():
         with pytest.raises(Problem) as found:
             Sender().read(length)
         assert found.value.status == status
+
+
+def test_a_body_that_is_there_is_taken_however_long_this_process_was_busy():
+    assert Sender((40, b"x" * 90), ends=True).read() == b"x" * 90
+    assert Sender((1, b"x" * 90), (40, b"x"), ends=True).read() == b"x" * 91
 
 
 def test_a_client_that_vanishes_is_dropped_and_counted():

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,21 @@ SEED = 6174
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One thread: on tiny tensors a second one costs more than it gives; Ctrl-C works where a shell ignores it.
-
-    What is imported and collected stays to the end: the garbage collector does not look at it again and again.
-    """
-    gc.disable()
+    """One thread: on tiny tensors a second one costs more than it gives; Ctrl-C works where a shell ignores it."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_finish() -> None:
-    """From here on there is garbage."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays to the end: the garbage collector does not look at it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

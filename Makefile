@@ -40,8 +40,8 @@ approve: $(READY)  ## srlab approve ARGS="..."
 pipeline: $(READY)  ## the demo as a DVC pipeline: runs only what an edit has made stale
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 
-test: $(READY)  ## every test, two at a time
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test: $(READY)  ## every test, three at a time: some wait for what they have started
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 docs: $(READY)  ## the documentation site, built strictly, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

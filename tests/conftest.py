@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import forking
 import numpy as np
 import pytest
 from services import PG_PASSWORD, Postgres, Server, serving
@@ -59,6 +60,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What sr_lab keeps of its user's machine is the session's own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SRLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def forked() -> Iterator[None]:
+    """Python programs that this module's tests start, or that sr_lab starts for them, are forked: see ``forking``."""
+    with pytest.MonkeyPatch.context() as patch:
+        forking.install(patch.setattr)
         yield
 
 

@@ -1,16 +1,18 @@
 """Work of a child process that is held at a known place until a signal comes, so that no test waits for a time."""
 
 import importlib
-import multiprocessing
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import forking
 
 PATIENCE = 500.0  # seconds; reached only where something is broken
 MODULE = '''
@@ -88,12 +90,13 @@ class Place:
     call: int = 1
 
 
-class Forked:
-    """Starts ``srlab`` again and again as a process of its own, whose imports a parent has done once and for all."""
+COMMAND = "import sys; from holding import command; sys.exit(command(*sys.argv[1:]))"
 
-    def __init__(self, *preloaded: str) -> None:
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(list(preloaded))
+
+class Forked:
+    """Runs ``srlab`` again and again as a process of its own, which is forked: see ``forking``."""
+
+    said = ""
 
     def run(self, words: list[str], folder: Path, *, place: Place | None = None) -> int:
         """Runs a command in a folder to its end; or kills it by -9 at a place, which it has to come to.
@@ -102,36 +105,36 @@ class Forked:
             Its exit code; -9 where it was killed.
         """
         marks = Path(tempfile.mkdtemp(dir=folder))
-        log = marks / "log"
-        process = self.context.Process(target=_command, args=(words, folder, marks, log, place))
-        process.start()
+        held = json.dumps(None if place is None else asdict(place))
+        line = [sys.executable, "-c", COMMAND, str(marks), held, *words]
+        paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        with (marks / "log").open("w") as log:
+            process = forking.Popen(line, cwd=folder, env=env, stdout=log, stderr=log)
         try:
             if place is not None:
                 deadline = time.monotonic() + PATIENCE
                 while not (marks / "place.there").exists():
-                    assert process.is_alive(), f"it ended before {place}: {log.read_text()}"
-                    assert time.monotonic() < deadline, f"it did not come to {place}: {log.read_text()}"
+                    assert process.poll() is None, f"it ended before {place}: {(marks / 'log').read_text()}"
+                    assert time.monotonic() < deadline, f"it did not come to {place}: {(marks / 'log').read_text()}"
                     time.sleep(0.02)
                 process.kill()
-            process.join(PATIENCE)
+            code = process.wait(PATIENCE)
         finally:
             process.kill()
-        assert process.exitcode is not None
-        assert place is None or process.exitcode == -signal.SIGKILL
-        self.said = log.read_text()
-        return process.exitcode
+        assert place is None or code == -signal.SIGKILL
+        self.said = (marks / "log").read_text()
+        return code
 
 
-def _command(words: list[str], folder: Path, marks: Path, log: Path, place: Place | None) -> None:
+def command(marks: str, place: str, *words: str) -> int:
+    """What a process of ``Forked`` does: the command, held at the place."""
     from sr_lab.cli import main
 
-    os.chdir(folder)
-    with log.open("w") as stream:
-        for number in (1, 2):
-            os.dup2(stream.fileno(), number)
-    if place is not None:
-        _hold_at(place, marks)
-    sys.exit(main(words))
+    held = json.loads(place)
+    if held is not None:
+        _hold_at(Place(**held), Path(marks))
+    return main(list(words))
 
 
 def _hold_at(place: Place, marks: Path) -> None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 
 START_SECONDS = 180
@@ -79,7 +80,7 @@ class Server:
                 "MLFLOW_FLASK_SERVER_SECRET_KEY": "secret-of-the-test",
             }
         with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = forking.Popen(
                 command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True, env=environment
             )
         deadline = time.monotonic() + START_SECONDS

@@ -19,6 +19,8 @@ from traitlets.config import Config
 from sr_lab.cli import main
 from sr_lab.images import write_image
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 
 

@@ -19,6 +19,8 @@ from sr_lab.tracking.tensorboard import TensorBoard
 from sr_lab.tracking.trackers import Tracker
 from sr_lab.tracking.wandb import Wandb
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 pytest.importorskip("wandb")
 pytest.importorskip("tensorboard")
 PICTURE = np.random.default_rng(0).integers(0, 256, (12, 10, 3), np.uint8)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tifffile
 import torch
 
@@ -10,6 +11,8 @@ from sr_lab.artefacts.artefact import save_artefact
 from sr_lab.cli import main
 from sr_lab.images import resize_bicubic
 from sr_lab.networks.srcnn import SRCNN
+
+pytestmark = pytest.mark.usefixtures("forked")
 
 BANDS = 4
 SIZES = {"num_features": [4, 4], "kernels": [1, 1, 5]}

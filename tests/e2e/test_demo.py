@@ -8,6 +8,8 @@ import pytest
 from sr_lab.cli import main
 from sr_lab.tracking.store import connect, download
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 FEW_STEPS = ["max_steps=6", "val_every=6", "checkpoint_every=6", "scheduler.num_warmup=1"]
 SHORT = f"train={json.dumps([*FEW_STEPS, 'trainer.enable_progress_bar=false'])}"
 

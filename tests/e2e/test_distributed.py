@@ -17,7 +17,7 @@ from sr_lab.images import write_image
 from sr_lab.training.checkpoint import load_checkpoint
 
 # eight processes import torch and Lightning: a busy machine takes minutes
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.usefixtures("forked")]
 
 
 @pytest.fixture(scope="module")

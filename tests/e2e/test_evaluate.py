@@ -15,6 +15,8 @@ from sr_lab.artefacts.artefact import load_artefact, save_artefact
 from sr_lab.cli import main
 from sr_lab.networks.fsrcnn import FSRCNN
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 NETWORK = {"scale": 2, "num_channels": 3, "num_features": 8, "num_shrunk": 4, "num_mapping": 1}
 
 

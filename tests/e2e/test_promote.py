@@ -38,10 +38,12 @@ from sr_lab.workflows.load import fetch_artefact
 from sr_lab.workflows.release import Release, contenders, evidence, release
 from sr_lab.workflows.release import people as release_people
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 Capture = pytest.CaptureFixture[str]
 ONLY = ["~policy.checks.psnr_hardest", "~policy.checks.psnr_texture", "~policy.checks.psnr_flat",
         "~policy.checks.psnr_face", "~policy.checks.ssim_texture", "policy.checks.latency.limit=1000",
-        "policy.first_champion=passes_floors"]  # fmt: skip
+        "policy.checks.latency.min_runs=4", "policy.first_champion=passes_floors"]  # fmt: skip
 NODE = {"_target_": "sr_lab.networks.srcnn.SRCNN", "scale": 2, "num_channels": 3}
 
 
@@ -144,7 +146,7 @@ def add(net: Registry, amount: float) -> int:
 
 def settings(net: Registry, photos: Path, *more: str) -> list[str]:
     where = f"policy.holdout.photos.benchmark={photos / 'holdout'}"
-    return [f"name={net.name}", where, *ONLY, "device=cpu", "runs=8", "num_pictures=2", "metrics=[psnr,ssim]", *more]
+    return [f"name={net.name}", where, *ONLY, "device=cpu", "runs=4", "num_pictures=2", "metrics=[psnr,ssim]", *more]
 
 
 def go(net: Registry, photos: Path, *more: str) -> int:

@@ -22,7 +22,7 @@ from sr_lab.tracking.run import Run
 from sr_lab.tracking.shipping import Shipper
 from sr_lab.tracking.store import connect
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.usefixtures("forked")]
 
 
 @pytest.fixture

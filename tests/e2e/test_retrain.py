@@ -14,7 +14,7 @@ from sr_lab.config.words import setting
 from sr_lab.monitoring import read_profile
 from sr_lab.tracking.registry.aliases import aliases
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.usefixtures("forked")]
 
 TINY = ["trainer.enable_progress_bar=false", "pictures=0", "data.batch_size=4", "data.crop=32", "data.repeats=8"]
 TINY += ["model.network.num_blocks=2", "model.network.num_features=16", "preflight=false", "trainer.accelerator=cpu"]

@@ -16,6 +16,8 @@ from sr_lab.config.experiment import winner_text, write_winner
 from sr_lab.config.tree import config_dir
 from sr_lab.images import write_image
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 from services import Server
 
@@ -162,12 +163,8 @@ sys.exit(0 if run.spool.remaining() == 0 and run.spool.state.rejected == 0 else 
 
 def test_eight_runs_that_start_at_once_on_a_fresh_file_lose_nothing(tmp_path: Path) -> None:
     begin = time.time() + 3
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", STARTER, str(number), str(tmp_path), str(begin)], stderr=subprocess.PIPE
-        )
-        for number in range(8)
-    ]
+    lines = [[sys.executable, "-c", STARTER, str(number), str(tmp_path), str(begin)] for number in range(8)]
+    processes = [forking.Popen(line, stderr=subprocess.PIPE) for line in lines]
     errors = [process.communicate()[1].decode() for process in processes]
     assert [process.returncode for process in processes] == [0] * 8, errors
     assert "".join(errors) == ""

@@ -20,6 +20,8 @@ from sr_lab.cli import main
 from sr_lab.images import write_image
 from sr_lab.training.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:

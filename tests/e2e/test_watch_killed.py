@@ -154,7 +154,7 @@ def world(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.mark.timeout(1800)
 def test_killed_in_every_stage_it_goes_on_to_the_same_end(world: World):
-    srlab = Forked("sr_lab.commands.watch", "sr_lab.commands.promote", "sr_lab.commands.train", "mlflow")
+    srlab = Forked()
 
     def life(mine: World, kill: Callable[[dict[str, Place]], None]) -> dict[str, Any]:
         kill(PLACES)

@@ -12,6 +12,8 @@ import pytest
 
 from sr_lab.images import read_image, write_image
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "experiments" / "gpu_study" / "study.py"
 

@@ -16,6 +16,8 @@ from sr_lab.monitoring.features import INPUT, feature_columns
 from sr_lab.monitoring.naturalness import naturalness
 from sr_lab.monitoring.outputs import RestoredOutputs
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 
 def test_a_profile_keeps_features_settings_and_versions_but_no_pixels(reference, tmp_path):
     path = tmp_path / "profile.parquet"

@@ -14,6 +14,8 @@ from sr_lab.sweeps.queue import attempt, claim, fill, lost, original, requeue, u
 from sr_lab.sweeps.session import IDENTITY, prepare
 from sr_lab.sweeps.storage import open_storage
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 
 def claims(uri: str) -> list[int]:
     """Takes trials until none is left; runs in a process of its own."""

@@ -19,6 +19,8 @@ from sr_lab.tracking.run import Run
 from sr_lab.tracking.spool import Spool
 from sr_lab.tracking.store import check_uri, connect
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 MakeRun = Callable[..., Run]
 
 

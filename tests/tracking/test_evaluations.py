@@ -14,6 +14,8 @@ from sr_lab.networks.srcnn import SRCNN
 from sr_lab.tracking.evaluations import ForeignWeights, name_of, require_own_weights, weights_of
 from sr_lab.tracking.run import Run
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 NODE = {"_target_": "sr_lab.networks.srcnn.SRCNN", "scale": 2, "num_channels": 3}
 
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +25,8 @@ SEED = 6174
 def pytest_configure(config: pytest.Config) -> None:
     """One thread: on tiny tensors a second one costs more than it gives; Ctrl-C works where a shell ignores it."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if not hasattr(config, "workerinput"):
+        os.environ[forking.FOLDER] = f"{tempfile.mkdtemp(prefix='forks')}:{os.getpid()}"
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -36,6 +39,7 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(20_000, 20, 20)  # a network, a store and a configuration are many objects each
         gc.enable()
 
 

@@ -22,6 +22,7 @@ import pickle
 import random
 import runpy
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -34,6 +35,8 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 PRELOADED = (
     "numpy", "torch", "cv2", "pytorch_lightning", "sr_lab.commands.train", "sr_lab.commands.promote",
@@ -50,42 +53,40 @@ _poll = multiprocessing.popen_fork.Popen.poll
 _spawns: "dict[int, Popen]" = {}
 
 
+FOLDER = "SRLAB_TEST_FORKS"
+"""Environment variable: where the socket of this test run's server lies, PATH:PID of the process that it ends with."""
+
+
 class Server:
-    """Where forks are made; started by the first request of this process, and ended with it."""
+    """Where forks are made: one for all processes of a test run, started by the first request of any."""
 
-    address: str | None = None
-    inherited = 0
-    process: "subprocess.Popen[bytes] | None" = None
-
-    @classmethod
-    def begin(cls) -> str:
-        """The address; of a process that was forked, the one that its parent used."""
-        if cls.address is None:
-            cls.address = str(Path(tempfile.mkdtemp(prefix="forks"), "socket"))
-            code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import forking; forking.serve()"
-            cls.process = Started(
-                [sys.executable, "-c", code, cls.address], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-            atexit.register(cls.end)
-            assert cls.process.stdout is not None
-            assert cls.process.stdout.read(1) == b"1", "the server of forks did not start"
-        return cls.address
+    session = 0
+    """Which it is in, and what it forks without a session of its own."""
+    _process: Any = None  # of who has started it
 
     @classmethod
-    def session(cls) -> int:
-        """The session that the server is in, and what it forks without one of its own."""
-        return os.getsid(0) if cls.process is not None or cls.address is None else cls.inherited
-
-    @classmethod
-    def end(cls) -> None:
-        """Ends the server; what it has forked goes on."""
-        if cls.process is not None and cls.address is not None:
-            assert cls.process.stdin is not None
-            cls.process.stdin.close()
-            cls.process.wait()
-            with contextlib.suppress(OSError):
-                Path(cls.address).parent.rmdir()
-            cls.process = cls.address = None
+    def address(cls) -> str:
+        """Of its socket; it answers there."""
+        if FOLDER not in os.environ:
+            os.environ[FOLDER] = f"{tempfile.mkdtemp(prefix='forks')}:{os.getpid()}"
+        folder, _, owner = os.environ[FOLDER].rpartition(":")
+        address = Path(folder, "socket")
+        if not cls.session:
+            with FileLock(Path(folder, "lock")):
+                if not address.exists():
+                    here = str(Path(__file__).parent)
+                    code = f"import sys; sys.path.insert(0, {here!r}); import forking; forking.serve()"
+                    with Path(folder, "log").open("wb") as log:
+                        line = [sys.executable, "-c", code, str(address), owner]
+                        server = cls._process = Started(
+                            line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
+                        )
+                    assert server.stdout is not None
+                    assert server.stdout.read(1) == b"1", Path(folder, "log").read_text()
+                    server.stdout.close()
+                    Path(folder, "session").write_text(str(os.getsid(server.pid)))
+                cls.session = int(Path(folder, "session").read_text())
+        return str(address)
 
 
 class Popen(Started):  # type: ignore[misc, valid-type]
@@ -99,7 +100,8 @@ class Popen(Started):  # type: ignore[misc, valid-type]
         program = _program(names["args"])
         if program is None or names["shell"] or names["executable"]:
             return real(*given)
-        if not names["start_new_session"] and os.getsid(0) != Server.session():
+        address = Server.address()
+        if not names["start_new_session"] and os.getsid(0) != Server.session:
             return real(*given)  # it has to die with a session that the server is not in
         pairs = ((names["p2cread"], 0), (names["c2pwrite"], 1), (names["errwrite"], 2))
         files = [(end, number) for end, number in pairs if end != -1]
@@ -114,7 +116,7 @@ class Popen(Started):  # type: ignore[misc, valid-type]
         }  # fmt: skip
         text = pickle.dumps(request)
         asked = socket.socket(socket.AF_UNIX)
-        asked.connect(Server.begin())
+        asked.connect(address)
         socket.send_fds(asked, [_HEAD.pack(len(text))], [end for end, _ in files])
         asked.sendall(text)
         (self.pid,) = _STATUS.unpack(_exactly(asked, _STATUS.size))
@@ -194,8 +196,8 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
 
 
 def serve() -> None:
-    """Forks until the process that started it is gone; the program's word is the address."""
-    address = sys.argv[1]
+    """Forks until the test run is over; the program's words are the address and the process to end with."""
+    address, owner = Path(sys.argv[1]), os.pidfd_open(int(sys.argv[2]))
     sys.path.remove(str(Path(__file__).parent))
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
@@ -203,7 +205,7 @@ def serve() -> None:
     gc.collect()
     gc.freeze()
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
+    listener.bind(str(address))
     listener.listen(64)
     wake, ring = socket.socketpair()
     for end in (wake, ring):
@@ -212,10 +214,11 @@ def serve() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.write(1, b"1")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     waiting: dict[int, socket.socket] = {}
     tied: dict[socket.socket, int] = {}
     while True:
-        ready, _, _ = select.select([0, listener, wake, *tied], [], [])
+        ready, _, _ = select.select([owner, listener, wake, *tied], [], [])
         for asked in tied.keys() & ready:  # who asked for it is gone
             os.kill(tied.pop(asked), signal.SIGKILL)
         if wake in ready:
@@ -232,16 +235,16 @@ def serve() -> None:
                 if pid == 0:
                     for each in (listener, wake, ring, asked, *waiting.values()):
                         each.close()
-                    _child(request, files, address)
+                    os.close(owner)
+                    _child(request, files)
                 for number in files:
                     os.close(number)
                 waiting[pid] = asked
                 if request["tied"]:
                     tied[asked] = pid
                 asked.sendall(_STATUS.pack(pid))
-        if 0 in ready:
-            with contextlib.suppress(OSError):
-                Path(address).unlink()
+        if owner in ready:
+            shutil.rmtree(address.parent, ignore_errors=True)
             os._exit(0)
 
 
@@ -256,7 +259,7 @@ def _reaped(waiting: dict[int, socket.socket]) -> Iterator[socket.socket]:
         yield asked
 
 
-def _child(request: Mapping[str, Any], files: list[int], address: str) -> None:
+def _child(request: Mapping[str, Any], files: list[int]) -> None:
     """Becomes the program, and ends with its exit code."""
     session = os.getsid(0)
     signal.set_wakeup_fd(-1)
@@ -276,8 +279,9 @@ def _child(request: Mapping[str, Any], files: list[int], address: str) -> None:
         os.close(number)
     os.chdir(request["cwd"])
     before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    forks = os.environ[FOLDER]
     os.environ.clear()
-    os.environ.update(request["env"])
+    os.environ.update(request["env"] | {FOLDER: forks})
     sys.path.remove("")  # of the server's own start
     added = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path not in before]
     sys.path[:0] = added
@@ -286,7 +290,7 @@ def _child(request: Mapping[str, Any], files: list[int], address: str) -> None:
     parent, real = request["parent"], os.getppid()
     born = _born(parent)
     os.getppid = lambda: parent if born is not None and _born(parent) == born else real
-    Server.address, Server.inherited = address, session
+    Server.session = session
     install()
     os._exit(_ended(request["program"]))
 

@@ -30,8 +30,9 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
     Raises:
         ConfigError: on any key, option, file or argument that does not exist; it names the nearest one.
     """
-    overrides = [_as_text(command, override) for override in overrides]
-    handed_on = _names_of_options(command, stamp())
+    of = stamp()
+    overrides = [_as_text(command, override, of) for override in overrides]
+    handed_on = _names_of_options(command, of)
     names = [override for override in overrides if override.partition("=")[0] in handed_on]
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
@@ -43,18 +44,18 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
         raise ConfigError(_explain(command, overrides, error)) from error
     except (TypeError, AttributeError) as error:  # Hydra's own, on a list in a list of options
         raise ConfigError(f"cannot compose {' '.join(overrides)}: a group takes names, as losses=[l1,l2]") from error
-    check(command, config, _known(command))
+    check(command, config, _composed(command, of))
     return config
 
 
-def _as_text(command: str, override: str) -> str:
+def _as_text(command: str, override: str, of: object) -> str:
     """An override of a key that holds text, in quotes where Hydra would read otherwise: ``name=1e3``, ``name=a,b``.
 
     What Hydra reads as text stays, ``${KEY}`` included; so do lists and mappings, which are refused later.
     """
     key, equals, value = override.partition("=")
     kind = kind_of(command, key)
-    if kind not in ("text", "texts") or not equals or key in _groups(command, stamp()):
+    if kind not in ("text", "texts") or not equals or key in _groups(command, of):
         return override
     try:
         parsed = OverridesParser.create().parse_override(override)

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from sr_lab.base.errors import ConfigError
@@ -36,8 +37,16 @@ def own_dirs() -> list[Path]:
 
 def stamp() -> frozenset[tuple[str, int]]:
     """The files of the trees, each with the time of its last change: equal as long as no file has become another."""
-    files = (file for folder in (config_dir(), *own_dirs()) for file in folder.rglob("*.yaml"))
-    return frozenset((str(file), file.stat().st_mtime_ns) for file in files)
+    return frozenset(found for folder in (config_dir(), *own_dirs()) for found in _changes(str(folder)))
+
+
+def _changes(folder: str) -> Iterator[tuple[str, int]]:
+    with os.scandir(folder) as entries:  # each command asks: a third of the time that Path.rglob takes
+        for entry in entries:
+            if entry.is_dir():
+                yield from _changes(entry.path)
+            elif entry.name.endswith(".yaml"):
+                yield entry.path, entry.stat().st_mtime_ns
 
 
 def find_option(group: str, name: str) -> Path | None:

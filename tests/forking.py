@@ -39,9 +39,10 @@ from typing import Any
 from filelock import FileLock
 
 PRELOADED = (
-    "numpy", "torch", "cv2", "pytorch_lightning", "sr_lab.commands.train", "sr_lab.commands.promote",
-    "sr_lab.commands.watch", "sr_lab.tracking.shipping", "mlflow.store.tracking.sqlalchemy_store",
-    "mlflow.store.model_registry.sqlalchemy_store", "mlflow.pytorch",
+    "numpy", "torch", "cv2", "pytorch_lightning", "optuna", "alembic.command", "sqlalchemy.dialects.sqlite",
+    "mlflow.pytorch", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store",
+    "sr_lab.cli", "sr_lab.commands.train", "sr_lab.commands.promote", "sr_lab.commands.watch",
+    "sr_lab.sweeps.worker", "sr_lab.tracking.shipping", "sr_lab.training.regression",
 )  # fmt: skip
 """What the server imports before its first fork."""
 

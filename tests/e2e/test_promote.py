@@ -44,7 +44,8 @@ Capture = pytest.CaptureFixture[str]
 ONLY = ["~policy.checks.psnr_hardest", "~policy.checks.psnr_texture", "~policy.checks.psnr_flat",
         "~policy.checks.psnr_face", "~policy.checks.ssim_texture", "policy.checks.latency.limit=1000",
         "policy.checks.latency.min_runs=4", "policy.first_champion=passes_floors"]  # fmt: skip
-NODE = {"_target_": "sr_lab.networks.srcnn.SRCNN", "scale": 2, "num_channels": 3}
+SIZES = {"scale": 2, "num_channels": 3, "num_features": [4, 4]}
+NODE = {"_target_": "sr_lab.networks.srcnn.SRCNN", **SIZES}
 
 
 def picture(seed: int) -> np.ndarray:
@@ -67,7 +68,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sharpener(amount: float) -> SRCNN:
     """Bicubic enlargement, sharpened; the amount decides how good it is."""
-    network = SRCNN(scale=2, num_channels=3).eval()
+    network = SRCNN(**SIZES).eval()
     convolutions = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)]
     for layer in convolutions:
         torch.nn.init.zeros_(layer.weight)

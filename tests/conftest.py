@@ -31,6 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Nothing of the forks is left."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ[forking.FOLDER].rpartition(":")[0], ignore_errors=True)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """What is imported and collected stays to the end: the garbage collector does not look at it again and again."""

@@ -52,7 +52,7 @@ _HEAD, _STATUS = struct.Struct("!Q"), struct.Struct("!q")
 _spawn = multiprocessing.util.spawnv_passfds
 _poll = multiprocessing.popen_fork.Popen.poll
 _spawns: "dict[int, Popen]" = {}
-
+_ENVIRONMENT = dict(os.environ)  # before any test has changed it
 
 FOLDER = "SRLAB_TEST_FORKS"
 """Environment variable: where the socket of this test run's server lies, PATH:PID of the process that it ends with."""
@@ -80,8 +80,9 @@ class Server:
                     with Path(folder, "log").open("wb") as log:
                         line = [sys.executable, "-c", code, str(address), owner]
                         server = cls._process = Started(
-                            line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
-                        )
+                            line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, cwd=folder,
+                            env={**_ENVIRONMENT, FOLDER: os.environ[FOLDER]},
+                        )  # fmt: skip
                     assert server.stdout is not None
                     assert server.stdout.read(1) == b"1", Path(folder, "log").read_text()
                     server.stdout.close()
@@ -169,15 +170,18 @@ def _spawned(path: bytes, args: Sequence[str | bytes], passfds: Sequence[int]) -
 def _polled(self: Any, flag: int = os.WNOHANG) -> int | None:
     """``multiprocessing``'s own question whether a process has ended, asked of the server where it has forked it."""
     process = _spawns.get(self.pid)
-    if process is None:
+    if process is None or self.returncode is not None:
         return _poll(self, flag)
-    if self.returncode is None:
-        self.returncode = process.poll() if flag else process.wait()
+    self.returncode = process.poll() if flag else process.wait()
+    if self.returncode is not None:
+        _spawns.pop(self.pid, None)  # another process gets the number one day
     return self.returncode
 
 
 def _program(args: object) -> list[str] | None:
-    """The words behind the interpreter, of a program that can be forked."""
+    """The words behind the interpreter, of a program that can be forked; Linux can."""
+    if not hasattr(os, "pidfd_open"):
+        return None
     if isinstance(args, str | bytes) or not isinstance(args, Sequence) or len(args) < 2:
         return None
     first, *words = (os.fspath(word) for word in args)

@@ -7,10 +7,11 @@ import os
 import pickle
 import warnings
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from sr_lab.base.words import line, setting
 
@@ -127,7 +128,7 @@ def fill_features(features: nn.Module, path: Path, backbone: Backbone, *, skip_n
 def load_lpips(net: Net, path: Path) -> nn.Module:
     """The LPIPS network of the lpips package, frozen, on CPU, in evaluation mode.
 
-    It costs about a second to build: build it once, not for each image.
+    Build it once, not for each image: its file is read each time.
 
     Args:
         net: backbone.
@@ -139,11 +140,24 @@ def load_lpips(net: Net, path: Path) -> nn.Module:
     import lpips as lpips_package
 
     backbone = backbone_of(net)
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with _Undrawn(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the package still says pretrained=False to torchvision
         network: nn.Module = lpips_package.LPIPS(net=net, pnet_rand=True, verbose=False)
     fill_features(network.get_submodule("net"), path, backbone, skip_name=True)
     return network.eval().requires_grad_(False)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Modules that are made within draw no initial weights: for those whose weights are read from a file.
+
+    ``torch.device("meta")`` does that where nothing is read on the way; the lpips package reads its linear layers.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def three_channels(image: Tensor) -> Tensor:

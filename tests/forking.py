@@ -58,6 +58,18 @@ FOLDER = "SRLAB_TEST_FORKS"
 """Environment variable: where the socket of this test run's server lies, PATH:PID of the process that it ends with."""
 
 
+def _possible() -> bool:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+POSSIBLE = _possible()
+"""Whether the system can: Linux, unless a container forbids it. Elsewhere every program is started as ever."""
+
+
 class Server:
     """Where forks are made: one for all processes of a test run, started by the first request of any."""
 
@@ -179,8 +191,8 @@ def _polled(self: Any, flag: int = os.WNOHANG) -> int | None:
 
 
 def _program(args: object) -> list[str] | None:
-    """The words behind the interpreter, of a program that can be forked; Linux can."""
-    if not hasattr(os, "pidfd_open"):
+    """The words behind the interpreter, of a program that can be forked."""
+    if not POSSIBLE:
         return None
     if isinstance(args, str | bytes) or not isinstance(args, Sequence) or len(args) < 2:
         return None

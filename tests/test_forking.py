@@ -12,7 +12,7 @@ from pathlib import Path
 import forking
 import pytest
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="forks on Linux only")
+pytestmark = pytest.mark.skipif(not forking.POSSIBLE, reason="this system has no pidfd_open")
 
 
 def started(code: str, *words: str, **more) -> forking.Popen:

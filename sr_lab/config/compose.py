@@ -113,14 +113,9 @@ def _names_of_options(command: str, of: object) -> set[str]:
     return {key for key in keys - _groups(command, of) if is_group(key)}
 
 
-def _known(command: str) -> DictConfig:
-    """The command's own configuration, without overrides: the keys that exist. Not to be changed."""
-    return _composed(command, stamp())
-
-
 @functools.lru_cache(maxsize=64)
 def _composed(command: str, of: object) -> DictConfig:
-    """What ``_known`` gives as long as no file of the configuration trees is another one."""
+    """The command's own configuration, without overrides: the keys that exist. Not to be changed."""
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         return hydra_compose(command, [])
 
@@ -128,7 +123,7 @@ def _composed(command: str, of: object) -> DictConfig:
 def _explain(command: str, overrides: list[str], error: Exception) -> str:
     """One message for Hydra's composition errors, with the nearest valid name."""
     text = str(error)
-    known = _known(command)
+    known = _composed(command, stamp())
     if option := re.search(r"Could not find '([^']+)'\n\nAvailable options in '([^']+)':((?:\n\t.+)*)", text):
         name, group, listing = option.groups()
         found = listing.split()

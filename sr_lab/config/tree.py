@@ -41,12 +41,9 @@ def stamp() -> frozenset[tuple[str, int]]:
 
 
 def _changes(folder: str) -> Iterator[tuple[str, int]]:
-    with os.scandir(folder) as entries:  # each command asks: a third of the time that Path.rglob takes
-        for entry in entries:
-            if entry.is_dir():
-                yield from _changes(entry.path)
-            elif entry.name.endswith(".yaml"):
-                yield entry.path, entry.stat().st_mtime_ns
+    for root, _, names in os.walk(folder):  # each command asks, and Path.rglob takes twice as long
+        for file in (f"{root}/{name}" for name in names if name.endswith(".yaml")):
+            yield file, os.stat(file).st_mtime_ns  # noqa: PTH116
 
 
 def find_option(group: str, name: str) -> Path | None:

@@ -13,7 +13,7 @@ from sr_lab.config import compose as composing
 from sr_lab.config.compose import build, compose
 from sr_lab.config.kinds import kind_of, wrong_values
 from sr_lab.config.targets import locate
-from sr_lab.config.tree import config_dir
+from sr_lab.config.tree import config_dir, stamp
 from sr_lab.config.words import setting
 
 
@@ -240,3 +240,14 @@ def test_a_name_is_text_whatever_it_looks_like(text):
 def test_a_choice_that_is_null_says_how_it_is_left_out():
     with pytest.raises(ConfigError, match="leave it out by ~embedding"):
         compose("profile", ["input=a", "output=b", "embedding=null"])
+
+
+def test_a_link_that_leads_back_and_a_closed_folder_in_an_own_tree_hold_nothing_up(tmp_path, monkeypatch):
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "own.yaml").write_text("own: 1")
+    (tmp_path / "metrics" / "back").symlink_to(tmp_path)
+    (tmp_path / "closed").mkdir(mode=0)
+    monkeypatch.setenv("SRLAB_CONF", str(tmp_path))
+    ours = [file for file, _ in stamp() if file.startswith(str(tmp_path))]
+    assert ours == [str(tmp_path / "metrics" / "own.yaml")]
+    (tmp_path / "closed").chmod(0o700)

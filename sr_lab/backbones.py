@@ -94,9 +94,8 @@ def load_features(backbone: Backbone, path: Path) -> nn.Sequential:
     """
     import torchvision.models as models  # here, because it takes two seconds
 
-    with torch.device("meta"):  # every weight is read from the file: none is drawn first
+    with _Undrawn():
         features: nn.Sequential = getattr(models, backbone)(weights=None).features
-    features.to_empty(device="cpu")
     fill_features(features, path, backbone)
     return features.eval().requires_grad_(False)
 
@@ -148,10 +147,7 @@ def load_lpips(net: Net, path: Path) -> nn.Module:
 
 
 class _Undrawn(TorchFunctionMode):
-    """Modules that are made within draw no initial weights: for those whose weights are read from a file.
-
-    ``torch.device("meta")`` does that where nothing is read on the way; the lpips package reads its linear layers.
-    """
+    """Modules that are made within draw no initial weights: for those whose weights are read from a file."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -7,7 +7,6 @@ import shutil
 import signal
 import sqlite3
 import sys
-import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -26,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """One thread: on tiny tensors a second one costs more than it gives; Ctrl-C works where a shell ignores it."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if not hasattr(config, "workerinput"):
-        os.environ[forking.FOLDER] = f"{tempfile.mkdtemp(prefix='forks')}:{os.getpid()}"
+        forking.prepare()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -34,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Nothing of the forks is left."""
     if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ[forking.FOLDER].rpartition(":")[0], ignore_errors=True)
+        forking.clear()
 
 
 @pytest.hookimpl(wrapper=True)

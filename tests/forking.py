@@ -52,6 +52,7 @@ _HEAD, _STATUS = struct.Struct("!Q"), struct.Struct("!q")
 _spawn = multiprocessing.util.spawnv_passfds
 _poll = multiprocessing.popen_fork.Popen.poll
 _spawns: "dict[int, Popen]" = {}
+_server: "subprocess.Popen[bytes] | None" = None
 _ENVIRONMENT = dict(os.environ)  # before any test has changed it
 
 FOLDER = "SRLAB_TEST_FORKS"
@@ -70,37 +71,38 @@ POSSIBLE = _possible()
 """Whether the system can: Linux, unless a container forbids it. Elsewhere every program is started as ever."""
 
 
-class Server:
-    """Where forks are made: one for all processes of a test run, started by the first request of any."""
+def prepare() -> None:
+    """Names the place for this process, and those that it starts; the server is started by the first request."""
+    os.environ[FOLDER] = f"{tempfile.mkdtemp(prefix='forks')}:{os.getpid()}"
 
-    session = 0
-    """Which it is in, and what it forks without a session of its own."""
-    _process: Any = None  # of who has started it
 
-    @classmethod
-    def address(cls) -> str:
-        """Of its socket; it answers there."""
-        if FOLDER not in os.environ:
-            os.environ[FOLDER] = f"{tempfile.mkdtemp(prefix='forks')}:{os.getpid()}"
-        folder, _, owner = os.environ[FOLDER].rpartition(":")
-        address = Path(folder, "socket")
-        if not cls.session:
-            with FileLock(Path(folder, "lock")):
-                if not address.exists():
-                    here = str(Path(__file__).parent)
-                    code = f"import sys; sys.path.insert(0, {here!r}); import forking; forking.serve()"
-                    with Path(folder, "log").open("wb") as log:
-                        line = [sys.executable, "-c", code, str(address), owner]
-                        server = cls._process = Started(
-                            line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, cwd=folder,
-                            env={**_ENVIRONMENT, FOLDER: os.environ[FOLDER]},
-                        )  # fmt: skip
-                    assert server.stdout is not None
-                    assert server.stdout.read(1) == b"1", Path(folder, "log").read_text()
-                    server.stdout.close()
-                    Path(folder, "session").write_text(str(os.getsid(server.pid)))
-                cls.session = int(Path(folder, "session").read_text())
-        return str(address)
+def clear() -> None:
+    """Removes what ``prepare`` has made."""
+    shutil.rmtree(_place()[0], ignore_errors=True)
+
+
+def _place() -> tuple[Path, int]:
+    folder, _, owner = os.environ[FOLDER].rpartition(":")
+    return Path(folder), int(owner)
+
+
+def _address() -> str:
+    """Of the server's socket, which answers."""
+    global _server  # as long as this process lives
+    (folder, owner), here = _place(), str(Path(__file__).parent)
+    address, log = folder / "socket", folder / "log"
+    with FileLock(folder / "lock"):
+        if not address.exists():
+            code = f"import sys; sys.path.insert(0, {here!r}); import forking; forking.serve()"
+            with log.open("wb") as stream:
+                _server = Started(
+                    [sys.executable, "-c", code, str(address), str(owner)], stdin=subprocess.DEVNULL, cwd=folder,
+                    stdout=subprocess.PIPE, stderr=stream, env={**_ENVIRONMENT, FOLDER: os.environ[FOLDER]},
+                )  # fmt: skip
+            assert _server.stdout is not None
+            assert _server.stdout.read(1) == b"1", log.read_text()
+            _server.stdout.close()
+    return str(address)
 
 
 class Popen(Started):  # type: ignore[misc, valid-type]
@@ -114,8 +116,7 @@ class Popen(Started):  # type: ignore[misc, valid-type]
         program = _program(names["args"])
         if program is None or names["shell"] or names["executable"]:
             return real(*given)
-        address = Server.address()
-        if not names["start_new_session"] and os.getsid(0) != Server.session:
+        if not names["start_new_session"] and os.getsid(0) != os.getsid(_place()[1]):
             return real(*given)  # it has to die with a session that the server is not in
         pairs = ((names["p2cread"], 0), (names["c2pwrite"], 1), (names["errwrite"], 2))
         files = [(end, number) for end, number in pairs if end != -1]
@@ -130,7 +131,7 @@ class Popen(Started):  # type: ignore[misc, valid-type]
         }  # fmt: skip
         text = pickle.dumps(request)
         asked = socket.socket(socket.AF_UNIX)
-        asked.connect(address)
+        asked.connect(_address())
         socket.send_fds(asked, [_HEAD.pack(len(text))], [end for end, _ in files])
         asked.sendall(text)
         (self.pid,) = _STATUS.unpack(_exactly(asked, _STATUS.size))
@@ -278,7 +279,6 @@ def _reaped(waiting: dict[int, socket.socket]) -> Iterator[socket.socket]:
 
 def _child(request: Mapping[str, Any], files: list[int]) -> None:
     """Becomes the program, and ends with its exit code."""
-    session = os.getsid(0)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -307,7 +307,6 @@ def _child(request: Mapping[str, Any], files: list[int]) -> None:
     parent, real = request["parent"], os.getppid()
     born = _born(parent)
     os.getppid = lambda: parent if born is not None and _born(parent) == born else real
-    Server.session = session
     install()
     os._exit(_ended(request["program"]))
 

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import forking
 
+HERE = Path(__file__).parent
 PATIENCE = 500.0  # seconds; reached only where something is broken
 MODULE = '''
 """Holds a process at a place: says that it is there, and waits for leave to go on."""
@@ -60,19 +62,28 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     """Of a child process that imports ``held``; its module is written into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "held.py").write_text(MODULE)
+    return {**_importing(folder), **more}
+
+
+def _importing(folder: Path) -> dict[str, str]:
     paths = [str(folder), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **more}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def signalled(process: "subprocess.Popen[Any]", folder: Path, *names: str, signum: int = signal.SIGTERM) -> None:
     """Sends the signal once the process is held at each of these places, then lets it go on."""
-    deadline = time.monotonic() + PATIENCE
-    while not all((folder / f"{name}.there").exists() for name in names):
-        assert process.poll() is None, f"it ended before it was there: {process.communicate()[1]}"
-        assert time.monotonic() < deadline, f"it was not at {names}"
-        time.sleep(0.02)
+    _wait_for(process, folder, *names, said=lambda: process.communicate()[1])
     process.send_signal(signum)
     (folder / "go").touch()
+
+
+def _wait_for(process: "subprocess.Popen[Any]", folder: Path, *names: str, said: Callable[[], str]) -> None:
+    """Until the process is held at each of these places."""
+    deadline = time.monotonic() + PATIENCE
+    while not all((folder / f"{name}.there").exists() for name in names):
+        assert process.poll() is None, f"it ended before it was at {names}: {said()}"
+        assert time.monotonic() < deadline, f"it was not at {names}"
+        time.sleep(0.02)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,24 +117,18 @@ class Forked:
         """
         marks = Path(tempfile.mkdtemp(dir=folder))
         held = json.dumps(None if place is None else asdict(place))
-        line = [sys.executable, "-c", COMMAND, str(marks), held, *words]
-        paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        with (marks / "log").open("w") as log:
-            process = forking.Popen(line, cwd=folder, env=env, stdout=log, stderr=log)
+        line, log = [sys.executable, "-c", COMMAND, str(marks), held, *words], marks / "log"
+        with log.open("w") as stream:
+            process = forking.Popen(line, cwd=folder, env=_importing(HERE), stdout=stream, stderr=stream)
         try:
             if place is not None:
-                deadline = time.monotonic() + PATIENCE
-                while not (marks / "place.there").exists():
-                    assert process.poll() is None, f"it ended before {place}: {(marks / 'log').read_text()}"
-                    assert time.monotonic() < deadline, f"it did not come to {place}: {(marks / 'log').read_text()}"
-                    time.sleep(0.02)
+                _wait_for(process, marks, "place", said=log.read_text)
                 process.kill()
             code = process.wait(PATIENCE)
         finally:
             process.kill()
         assert place is None or code == -signal.SIGKILL
-        self.said = (marks / "log").read_text()
+        self.said = log.read_text()
         return code
 
 

@@ -16,7 +16,7 @@ from sr_lab.data.sampler import KeyedBatchSampler
 from sr_lab.images import write_image
 from sr_lab.training.checkpoint import load_checkpoint
 
-# eight processes import torch and Lightning: a busy machine takes minutes
+# six processes train: a busy machine takes minutes
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.usefixtures("forked")]
 
 

@@ -16,9 +16,8 @@ from sr_lab.inference.restorers import Restorer
 from sr_lab.networks.graph.network import GraphNetwork
 
 LATENCY, MEMORY = "latency_s", "memory_bytes"
-
-
 PARAMETERS, OPERATIONS = "parameters", "operations"
+_RESIDENT = 8 * 2**20  # bytes; less resident memory than this shows nothing of one call
 
 Costs = dict[str, dict[str, list[float]]]
 
@@ -100,14 +99,15 @@ def peak_memory(restorer: Restorer, low: Tensor) -> int:
 
     On a GPU what the allocator gave out. On the CPU the tensors that exist at the same time: the same in every run, but
     without the scratch memory inside an operation. Of an export, whose graph shows no tensors, the resident memory
-    that it takes, scratch included: more, if anything.
+    that it takes, scratch included: more, if anything. Below 8 MiB that is what else the process does, and how the
+    system counts pages; the images that go in and come out count then.
     """
     network = getattr(restorer, "network", None)
     weights = 0
     if isinstance(network, GraphNetwork):
         with _LiveTensors() as alive:
             resident = peak_resident(lambda: restorer(low)) or 0
-        return int(network.graph.nbytes + max(resident, alive.peak))
+        return int(network.graph.nbytes + max(resident if resident >= _RESIDENT else 0, alive.peak))
     if isinstance(network, nn.Module):
         weights = sum(int(tensor.nbytes) for tensor in (*network.parameters(), *network.buffers()))
     if low.device.type == "cuda":

@@ -1,6 +1,7 @@
 """Two restorers on the same images: scores, scenes, slices, crops and costs."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from sr_lab.evaluation.benchmark import Benchmark
 from sr_lab.evaluation.scenes import find_scenes
 from sr_lab.evaluation.scores import Scores
 from sr_lab.evaluation.scoring import score
+from sr_lab.inference import costs
 from sr_lab.inference.costs import paired_costs, peak_memory
 from sr_lab.inference.restorers import BicubicRestorer, NetworkRestorer, Restorer
 from sr_lab.metrics.protocol import YCrop
 from sr_lab.metrics.psnr import PSNR
+from sr_lab.networks.graph.network import GraphNetwork
 from sr_lab.workflows.compare import compare, measurements
 from sr_lab.workflows.evaluate import evaluate
 
@@ -167,6 +170,25 @@ def test_memory_counts_weights_and_the_tensors_alive_at_once() -> None:
     assert large - small == pytest.approx(8 * low.nbytes, abs=low.nbytes)
     assert small > 4000 + 4 * low.nbytes
     assert peak_memory(NetworkRestorer(Network(9)), low) == large, "no chance in it"
+
+
+@pytest.mark.parametrize(("resident", "shown"), [(0, False), (1_700_000, False), (64 * 2**20, True)])
+def test_what_else_the_process_takes_meanwhile_is_no_memory_of_an_export(
+    monkeypatch: pytest.MonkeyPatch, resident: int, shown: bool
+) -> None:
+    def measured(call: Callable[[], object]) -> int:
+        call()
+        return resident
+
+    monkeypatch.setattr(costs, "peak_resident", measured)
+    network = GraphNetwork.of(bytes(5000), scale=2, num_channels=3)
+    network.compute = lambda low: low.repeat(2, axis=2).repeat(2, axis=3)
+    low = torch.rand(1, 3, 32, 32)
+    images = peak_memory(NetworkRestorer(network), low) - 5000
+    if shown:
+        assert images == resident
+    else:
+        assert 4 * low.nbytes <= images <= 10 * low.nbytes
 
 
 def test_costs_are_paired_in_changing_order() -> None:

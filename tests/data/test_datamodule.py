@@ -72,6 +72,7 @@ def same(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> bool:
     return all(a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a) for a, b in pairs)
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize(("num_workers", "start_method"), [(1, "fork"), (2, "fork"), (2, "spawn")])
 def test_batches_do_not_depend_on_the_workers(module: Make, num_workers: int, start_method: str) -> None:
     expected = batches(module())

@@ -35,7 +35,7 @@ from sr_lab.base.words import counted
 from sr_lab.commands._telling import caution, complain
 from sr_lab.config.call import called
 from sr_lab.config.compose import build
-from sr_lab.workflows.restore import Loader, RestoredFolder, find_device, restore, wanted_images
+from sr_lab.workflows.restore import Loader, RestoredFolder, Wanted, find_device, restore, wanted_images
 from sr_lab.workflows.video import LiveSettings, RestoredVideo, VideoSettings, is_video
 
 
@@ -99,7 +99,7 @@ def _settings(cfg: DictConfig) -> VideoSettings:
 
 def _check_video(cfg: DictConfig, what: str) -> None:
     """Refuses what is for images alone."""
-    usual = {"format": None, "background": None, "strip": False, "consistency": None, "quality": 95}
+    usual = {"format": None, "background": None, "strip": False, "consistency": None, "quality": Wanted.quality}
     remedies = {"format": "the suffix of output tells the container", "quality": "give video.crf"}
     for key in (key for key, value in usual.items() if cfg[key] != value):
         remedy = remedies.get(key, "leave it out")

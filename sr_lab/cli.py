@@ -22,6 +22,7 @@ from sr_lab.base.errors import ConfigError
 from sr_lab.base.extras import remedy
 from sr_lab.base.memory import keep_pages
 from sr_lab.base.threads import sleep_when_idle
+from sr_lab.base.unread import outlive_readers
 from sr_lab.base.words import counted, setting
 from sr_lab.config.tree import VARIABLE, config_dir, nearest, own_dirs
 
@@ -69,6 +70,7 @@ def command_help(name: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code."""
     if argv is None:  # a process of our own
+        outlive_readers()
         keep_pages()
     try:
         arguments = _with_own_trees(list(sys.argv[1:] if argv is None else argv))

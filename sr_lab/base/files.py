@@ -7,16 +7,21 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _MAX_SHOWN, _MAX_LENGTH = 5, 80
+_OF_FILES = re.compile(
+    "avif|bmp|ckpt|csv|hei[cf]|html|jpe?g|json|jxl|m4v|mkv|mov|mp4|npz|onnx|parquet|pdf|png|pth|safetensors|tiff?|txt"
+    "|web[mp]|zip"
+)
 
 
 @contextmanager
@@ -90,6 +95,21 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def require_folder_name(place: str | Path, *, key: str) -> None:
+    """Refuses a place that is named like a file where a folder is written: ``report=scores.html``, ``output=x.mkv``.
+
+    Args:
+        place: Where the folder is to be written. One that is there already may be called as it likes.
+        key: What the user calls it.
+
+    Raises:
+        ValueError: If the name ends as those of images, videos, pages, tables and weights do.
+    """
+    suffix = PurePosixPath(str(place)).suffix
+    if _OF_FILES.fullmatch(suffix[1:].lower()) and not str(place).endswith("/") and not Path(place).is_dir():
+        raise ValueError(f"{key}={place} would be a folder, and is named like a file: leave {suffix} out")
+
+
 def require_replaceable(path: Path, *, mark: str) -> None:
     """Refuses to replace what is not of the kind that is to be written, but somebody's photos.
 
@@ -102,6 +122,7 @@ def require_replaceable(path: Path, *, mark: str) -> None:
         ValueError: If another folder is there; nothing was changed.
     """
     settle(path)
+    require_folder_name(path, key="output")
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "a file is where a folder is to be written", str(path))
     if path.is_dir() and not (path / mark).is_file() and (there := next(path.iterdir(), None)) is not None:

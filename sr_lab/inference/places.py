@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from sr_lab.base.words import counted
 from sr_lab.data.stores import Store, open_stores
 from sr_lab.images import IMAGE_SUFFIXES
+from sr_lab.images.clips import is_video
 from sr_lab.images.formats import ALIASES, FORMATS
 
 RECORD = "restore.json"
 MADE_OF = ".restored"
 """Folder below the output with a file for each image: the SHA-256 of what it was made of."""
+FRAMES_TO_VIDEO = "ffmpeg -framerate 25 -pattern_type glob -i 'FOLDER/*.png' -c:v ffv1 frames.mkv"
+"""What makes a video of frames, without loss."""
 _WILD = "*?["
 
 
@@ -67,8 +71,7 @@ def find_places(input: str | Path, output: str | Path, format: str | None = None
     if not given.is_file():
         if given.local is not None and not given.local.exists():
             raise ValueError(f"input={input}: no such file or folder")
-        if wanted.is_file():
-            raise ValueError(f"output={output} is a file, and input={input} a folder: give a folder")
+        _check_folder(wanted, str(output), f"input={input} is a folder")
         source, _ = open_stores(input, output)
         names = source.images()
         return Places(str(input), str(output), tuple(names), format or "png", doubles=_doubles(names))
@@ -105,8 +108,7 @@ def _globbed(pattern: str, wanted: Store, output: str | Path, format: str | None
     names = [name for name in found if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
     if not names:
         raise ValueError(f"input={pattern}: no image ({', '.join(sorted(IMAGE_SUFFIXES))}) is named so")
-    if wanted.is_file() or (PurePosixPath(str(output)).suffix and format_known(str(output))):
-        raise ValueError(f"output={output} is one file, and input={pattern} names {len(names)}: give a folder")
+    _check_folder(wanted, str(output), f"input={pattern} names {counted(len(names), 'image')}")
     places = Places(folder, str(output), tuple(names), format or "png", doubles=_doubles(names))
     inputs = {Store(f"{folder}/{name}").uri for name in names}
     for name in names:
@@ -119,6 +121,19 @@ def format_known(name: str) -> bool:
     """Whether a name ends like a file of a format that can be written, and not with a slash."""
     suffix = PurePosixPath(name).suffix[1:].lower()
     return not name.endswith("/") and ALIASES.get(suffix, suffix) in FORMATS
+
+
+def _check_folder(wanted: Store, output: str, given: str) -> None:
+    """Refuses to write many images into what is, or is named like, one file."""
+    if wanted.is_folder():
+        return
+    if is_video(output):
+        raise ValueError(
+            f"output={output} is a video, and {given}: make a video of the frames first ({FRAMES_TO_VIDEO}), and give "
+            "input=frames.mkv"
+        )
+    if wanted.is_file() or format_known(output):
+        raise ValueError(f"output={output} is one file, and {given}: give a folder")
 
 
 def _doubles(names: Sequence[str]) -> frozenset[str]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from sr_lab.base.files import write_text
+from sr_lab.base.files import require_folder_name, write_text
 from sr_lab.base.provenance import git_state
 from sr_lab.base.signals import deferred, saying
 from sr_lab.base.statistics import cluster_means, mean_interval
@@ -111,6 +111,8 @@ def compare(
         ValueError: if there are not two restorers, the settings do not fit together, or an image can be scored on none.
         Stopped: if the process is asked to end; it says what is written.
     """
+    if report is not None:
+        require_folder_name(report, key="report")
     device = choose_device(device)
     if len(restorers) != 2:
         raise ValueError(f"a comparison is of two restorers, given are {len(restorers)}: {', '.join(restorers)}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sr_lab.base.compute import Here, Mapper, spread
+from sr_lab.base.files import require_folder_name
 from sr_lab.base.words import counted
 from sr_lab.data.degraded import HIGH, LOW, DegradeImages, Unit, drawn_units
 from sr_lab.data.degraded_rows import MANIFEST, Row
@@ -91,6 +92,7 @@ def degrade(
         ValueError: If there is no image, ``output`` lies in ``input``, or it holds what this call does not make.
         Stopped: If the process is asked to end; it says how many images are done.
     """
+    require_folder_name(output, key="output")
     source, _ = open_stores(input, output)
     units = drawn_units(source.images(), seed=seed, clips=clips)
     return make_units(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sr_lab.base.files import replacing_folder, write_text
+from sr_lab.base.files import replacing_folder, require_folder_name, write_text
 from sr_lab.base.signals import saying
 from sr_lab.evaluation.scenes import FILE as SCENES
 from sr_lab.evaluation.truth import FILE as TRUTH
@@ -50,6 +50,7 @@ def documents(
         FileExistsError: If the folder is there.
         ValueError: If a number is out of range.
     """
+    require_folder_name(output, key="output")
     if output.exists():
         raise FileExistsError(f"{output} is there already: give another output=, or remove it")
     if kind not in _SIZES:

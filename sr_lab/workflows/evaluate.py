@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from sr_lab.base.files import require_folder_name
 from sr_lab.base.provenance import git_state
 from sr_lab.base.signals import deferred, saying
 from sr_lab.base.words import counted
@@ -108,6 +109,8 @@ def evaluate(
         OutOfMemory: if an image does not fit into the memory.
         Stopped: if the process is asked to end; it says what is written.
     """
+    if report is not None:
+        require_folder_name(report, key="report")
     device = choose_device(device)
     metadata: Mapping[str, Any] | None = getattr(restorer, "metadata", None)
     weights = dict(metadata or {}).get("sha256", {}).get("weights.safetensors")

@@ -17,7 +17,7 @@ from sr_lab.data.stores import Store
 from sr_lab.images.extras import DROPPED, Extras, dropped_sentences
 from sr_lab.images.formats import FORMATS, Form
 from sr_lab.inference.batch import RestoreImages, Wanted, consistency_file, estimated_bytes
-from sr_lab.inference.places import RECORD, Places, find_places
+from sr_lab.inference.places import FRAMES_TO_VIDEO, RECORD, Places, find_places
 from sr_lab.inference.prepared import COLOURS, note_of
 from sr_lab.inference.stream import Restorer, target_of
 from sr_lab.workflows.kept import kept_restorer, told_scale
@@ -258,7 +258,7 @@ def restore(
     needed, free = _room(places, extras, planned)
     told = str(getattr(restorer, "told", ""))
     result = functools.partial(RestoredFolder, str(output), len(places.names), told=told)
-    cautions = (*_cautions(places, extras, wanted), *_twins(places))
+    cautions = (*_cautions(places, extras, wanted), *_twins(places), *_alone(restorer, places))
     if dry_run:
         return result((), cautions, planned, needed, free)
     if check_disk and free is not None and needed > free:
@@ -403,6 +403,16 @@ def _twins(places: Places) -> tuple[str, ...]:
     first = min(places.doubles)
     count = f"{counted(len(places.doubles), 'image', 'has/have')} the name of another one but for the suffix"
     return (f"{count}, and keep it: {first} becomes {places.stem(first)}.{places.format}",)
+
+
+def _alone(restorer: Restorer, places: Places) -> tuple[str, ...]:
+    """What is lost where a network for clips gets images."""
+    if len(places.names) == 1 or not hasattr(restorer, "frames"):
+        return ()
+    return (
+        "this network is for clips, and sees other frames as well: images are restored one by one, as clips of one "
+        f"frame. If they are frames, make a video of them ({FRAMES_TO_VIDEO}), and give input=frames.mkv",
+    )
 
 
 def _check_format(places: Places, found: list[tuple[str, Extras]]) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sr_lab.base.files import replacing_folder, sha256, write_bytes, write_json, write_text
+from sr_lab.base.files import replacing_folder, require_folder_name, sha256, write_bytes, write_json, write_text
 from sr_lab.base.provenance import git_state
 from sr_lab.base.randomness import digest64
 from sr_lab.base.signals import saying
@@ -176,6 +176,7 @@ def create(
     _check(restorers, raters=raters, votes=votes, checks=checks, side=side, display=display, where=where)
     if show_original and as_input:
         raise ValueError("show_original=true shows originals, and as_input=true has none")
+    require_folder_name(output, key="output")
     if output.exists():
         raise FileExistsError(f"{output} is there already: give another output=, or remove it")
     names, secret = list(restorers), secrets.token_hex(16)

@@ -253,7 +253,10 @@ def test_one_file_is_restored_into_a_file_or_a_folder(low, tmp_path, monkeypatch
         ("rgb.png", "out.gif", [], ".gif is no format that can be written"),
         ("deep.png", "out.jpg", [], "deep.png: jpg cannot hold 16 bits; give an output that ends in .png or .tif"),
         ("nothing.png", "out.png", [], "input=nothing.png: no such file or folder"),
-        (".", "rgb.png", [], "output=rgb.png is a file, and input=. a folder"),
+        (".", "rgb.png", [], "output=rgb.png is one file, and input=. is a folder: give a folder"),
+        (".", "new.png", [], "output=new.png is one file, and input=. is a folder: give a folder"),
+        ("*.png", "new.png", [], "output=new.png is one file, and input=*.png names 3 images: give a folder"),
+        (".", "new.mkv", [], "output=new.mkv is a video, and input=. is a folder: make a video of the frames first"),
         ("rgb.png", "out.png", ["launcher.num_workers=2"], "launcher.num_workers: launcher=local does batch work in"),
     ],
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sr_lab.base.files import require_replaceable
+from sr_lab.base.files import require_folder_name, require_replaceable
 from sr_lab.cli import main
 from sr_lab.images import write_image
 from sr_lab.workflows.derive import interpolate, prune
@@ -33,6 +33,42 @@ def test_a_folder_of_photos_is_not_replaced(work, photos: Path) -> None:
     with pytest.raises(ValueError, match=r"photos holds other files \(a\.png\), which would be lost: give a folder"):
         work(photos)
     assert [file.name for file in photos.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ("output", ["export", "restorer=edge", "output=model.onnx"]),
+        ("output", ["prune", "artefact=edge_x4", "amount=0.5", "output=pruned.safetensors"]),
+        ("output", ["degrade", "input=photos", "degradation=bicubic", "scale=2", "output=low.png"]),
+        ("output", ["documents", "output=page.png"]),
+        ("output", ["study", "create", "restorers=[bicubic,edge]", "images=photos", "output=study.html"]),
+        ("report", ["evaluate", "restorer=bicubic", "benchmark=photos", "scale=2", "metrics=[psnr]", "report=a.html"]),
+        (
+            "report",
+            ["compare", "a=bicubic", "b=edge", "benchmark=photos", "scale=2", "metrics=[psnr]", "report=a.html"],
+        ),
+        ("report", ["drift", "reference=p.parquet", "current=photos", "scale=2", "report=a.html"]),
+    ],
+)
+def test_a_folder_is_not_named_like_a_file(
+    key: str, line: list[str], photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    assert main(line) == 1
+    name = Path(line[-1].partition("=")[2])
+    assert (
+        f"{key}={name} would be a folder, and is named like a file: leave {name.suffix} out" in capsys.readouterr().err
+    )
+    assert [file.name for file in photos.parent.iterdir()] == ["photos"]
+
+
+def test_a_folder_that_is_there_is_called_as_it_likes(tmp_path: Path) -> None:
+    (tmp_path / "there.png").mkdir()
+    for name in (tmp_path / "there.png", tmp_path / "v1.5", f"{tmp_path}/new.png/", "s3://bucket/low"):
+        require_folder_name(name, key="output")
+    with pytest.raises(ValueError, match=r"output=.*new\.PNG would be a folder"):
+        require_folder_name(tmp_path / "new.PNG", key="output")
 
 
 def test_a_folder_of_the_kind_an_empty_one_and_none_may_be_replaced(tmp_path: Path) -> None:

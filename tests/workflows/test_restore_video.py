@@ -24,6 +24,7 @@ import av
 from clips import contents, frames_of, picture, write_clip
 
 from sr_lab.cli import main
+from sr_lab.images import read_image, write_image
 from sr_lab.inference.clips import network_restorer
 from sr_lab.inference.stream import target_of
 from sr_lab.workflows.restore_video import restore_video
@@ -493,6 +494,21 @@ def causal():
     network = RecurrentEDSR(image=EDSR(scale=2, num_blocks=1, num_features=8)).eval()
     torch.nn.init.normal_(network.recurrent.weight, std=0.2)
     return network
+
+
+def test_images_of_a_folder_are_no_clip_and_that_is_said(tmp_path, causal):
+    from sr_lab.inference.places import FRAMES_TO_VIDEO
+    from sr_lab.workflows.restore import restore
+
+    for number in range(2):
+        write_image(tmp_path / "frames" / f"{number}.png", np.full((8, 9, 3), 40 * number, np.uint8))
+    what = {"load": lambda device: network_restorer(causal), "made_by": {"name": "causal"}, "device": lambda: "cpu"}
+    (said,) = restore(input=tmp_path / "frames", output=tmp_path / "out", **what).cautions
+    assert FRAMES_TO_VIDEO in said
+    alone = read_image(tmp_path / "out" / "1.png")
+    one = restore(input=tmp_path / "frames" / "1.png", output=tmp_path / "one.png", **what)
+    assert not one.cautions
+    assert np.array_equal(alone, read_image(tmp_path / "one.png")), "nothing of the frame before"
 
 
 def by_network(file: Path, output: Path, network: Any, *, fails_at: int | None = None, **settings: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sr_lab.base.files import write_text
+from sr_lab.base.files import require_folder_name, write_text
 from sr_lab.degradations.estimate import fit_estimates, preset
 from sr_lab.monitoring.comparison import check_comparable
 from sr_lab.monitoring.incoming import is_incoming
@@ -146,6 +146,7 @@ def watch(
         ValueError: if a setting makes no sense, a file is no profile or state, or there are too few images.
         OSError: if a file cannot be written.
     """
+    require_folder_name(report, key="report")
     if state is not None and stream is not None:
         raise ValueError("state= and stream= are given: windows or single images, not both")
     if not isinstance(scale, int) or scale < 1:

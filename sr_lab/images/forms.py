@@ -44,15 +44,25 @@ def as_tensor(image: Image) -> Tensor:
     """
     if isinstance(image, str | Path):
         return to_tensor(read_image(image))
-    if isinstance(image, np.ndarray):
+    if isinstance(image, np.ndarray) and image.ndim in (2, 3) and image.dtype in (np.uint8, np.uint16):
         return to_tensor(image)
     if not isinstance(image, Tensor) or image.ndim not in (3, 4) or not image.is_floating_point():
-        found = f"{tuple(image.shape)} {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
         raise ValueError(
             f"an image is a path, an array (H, W, C) of uint8 or uint16, or a float tensor (C, H, W) or (B, C, H, W) "
-            f"with values in [0, 1]; this is {found}"
+            f"with values in [0, 1]; this is {_described(image)}"
         )
     return image if image.ndim == 4 else image[None]
+
+
+def _described(image: object) -> str:
+    """What it is instead, and how it becomes an image."""
+    if isinstance(image, Tensor):
+        return f"a tensor {tuple(image.shape)} of {image.dtype}"
+    if not isinstance(image, np.ndarray):
+        remedy = ": give np.asarray(image)" if hasattr(image, "__array_interface__") else ""  # PIL's
+        return f"of type {type(image).__name__}{remedy}"
+    remedy = ": give (255 * image).round().astype(np.uint8)" if image.dtype.kind == "f" and image.ndim in (2, 3) else ""
+    return f"an array {image.shape} of {image.dtype}{remedy}"
 
 
 def in_the_form_of(result: Tensor, image: Image) -> npt.NDArray[Any] | Tensor:

@@ -1,9 +1,10 @@
-"""Turns a trained network into the model that the package ships: branches collapsed, half the file, its history kept.
+"""Turns a trained network into the model that the package ships: branches collapsed where it has some, its history kept.
 
 python experiments/edge_models/ship.py runs/edge_x4/best            writes sr_lab/models/edge_x4
 srlab evaluate restorer=edge_x4 benchmark=Set5/x4 scale=4 report=OUT
 python experiments/edge_models/ship.py runs/edge_x4/best --reports OUT ...       with its MODEL_CARD.md
 python experiments/edge_models/ship.py runs/base_x4/best --name base --reports OUT ...
+python experiments/edge_models/ship.py runs/clip_x4/best --name clip --reports OUT ...
 """
 
 import argparse
@@ -30,11 +31,12 @@ def main() -> None:
     given = parser.parse_args()
     artefact = load_artefact(given.artefact)
     network = artefact.network
-    assert isinstance(network, ECBSR | SPAN)
-    network = network.collapse()
     config = json.loads(json.dumps(artefact.config).replace(os.environ.get("SR_LAB_SHARED", "../shared"), "../shared"))
-    config["model"]["network"]["collapsed"] = True
-    metadata = {**artefact.metadata, "collapsed_from": artefact.metadata["sha256"]["weights.safetensors"]}
+    metadata = {**artefact.metadata}
+    if isinstance(network, ECBSR | SPAN):
+        network = network.collapse()
+        config["model"]["network"]["collapsed"] = True
+        metadata["collapsed_from"] = artefact.metadata["sha256"]["weights.safetensors"]
     folder = save_artefact(MODELS / f"{given.name}_x{network.scale}", network, config=config, metadata=metadata)
     measured = [read_report(report / "summary.json") for report in given.reports]
     card = model_card(

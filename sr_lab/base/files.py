@@ -95,6 +95,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def named_like_file(place: str | Path) -> bool:
+    """Whether a name ends as those of images, videos, pages, tables and weights do.
+
+    >>> named_like_file("look.html"), named_like_file("runs/v1.5"), named_like_file("look.html/")
+    (True, False, False)
+    """
+    return bool(_OF_FILES.fullmatch(PurePosixPath(str(place)).suffix[1:].lower())) and not str(place).endswith("/")
+
+
 def require_folder_name(place: str | Path, *, key: str) -> None:
     """Refuses a place that is named like a file where a folder is written: ``report=scores.html``, ``output=x.mkv``.
 
@@ -105,8 +114,8 @@ def require_folder_name(place: str | Path, *, key: str) -> None:
     Raises:
         ValueError: If the name ends as those of images, videos, pages, tables and weights do.
     """
-    suffix = PurePosixPath(str(place)).suffix
-    if _OF_FILES.fullmatch(suffix[1:].lower()) and not str(place).endswith("/") and not Path(place).is_dir():
+    if named_like_file(place) and not Path(place).is_dir():
+        suffix = PurePosixPath(str(place)).suffix
         raise ValueError(f"{key}={place} would be a folder, and is named like a file: leave {suffix} out")
 
 

@@ -8,11 +8,15 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from sr_lab.base.errors import ConfigError
+from sr_lab.base.files import named_like_file
 from sr_lab.config.compose import compose
 from sr_lab.config.tree import config_dir
+
+_OF_RUNS = ("train", "sweep")
+"""Commands whose ``name`` is that of a run, and not of a registered model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +39,31 @@ class Job:
         return ",".join(self.swept)
 
     def compose(self) -> DictConfig:
-        """The checked configuration; what is swept becomes part of its ``name``, so that each has its own folder.
+        """The checked configuration; each job writes where no other one does.
+
+        What is swept becomes part of a run's name, and so of its folder; of a registered model's it does not. Where
+        ``output`` or ``report`` is the same for all jobs, it becomes a folder in there, or before a file's name.
 
         Raises:
             ConfigError: If a key, option, file or argument does not exist.
         """
         config = compose(self.command, list(self.overrides))
-        if self.swept and config.get("name"):
+        if not self.swept:
+            return config
+        if self.command in _OF_RUNS:
             config.name = "/".join([str(config.name), self.label])
+        keys = {text.partition("=")[0].lstrip("+") for text in self.swept}
+        for key in {"output", "report"} & config.keys() - keys:
+            if not OmegaConf.is_interpolation(config, key) and config[key] not in (None, "-"):
+                config[key] = self._own(str(config[key]))
         return config
+
+    def _own(self, place: str) -> str:
+        label = self.label.replace("/", "_")
+        if not named_like_file(place):
+            return f"{place.rstrip('/')}/{label}"
+        folder, slash, name = place.rpartition("/")
+        return f"{folder}{slash}{label}/{name}"
 
 
 def jobs(command: str, overrides: Sequence[str]) -> list[Job]:

@@ -9,6 +9,8 @@ from sr_lab.base.errors import ConfigError
 from sr_lab.cli import main
 from sr_lab.config.multirun import jobs
 
+GIVEN = ["benchmark=B", "scale=2"]
+
 
 def labels(*overrides: str) -> list[str]:
     return [job.label for job in jobs("train", overrides)]
@@ -27,6 +29,26 @@ def test_every_combination_is_a_job_of_its_own():
     ]
     assert [job.compose().name for job in jobs("train", ["name=a", "seed=1,2"])] == ["a/seed=1", "a/seed=2"]
     assert labels("name='a,b'") == [""], "a comma in quotes separates nothing"
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "places"),
+    [
+        (["history", "name=a,b"], "name", ["a", "b"]),
+        (["promote", "name=a", "policy.alpha=0.05,0.1"], "name", ["a", "a"]),
+        (["promote", "name=a,b"], "report", ["runs/promotion/a", "runs/promotion/b"]),
+        (["evaluate", *GIVEN, "restorer=runs/a,b", "report=R"], "report", ["R/restorer=runs_a", "R/restorer=b"]),
+        (["evaluate", *GIVEN, "restorer=a", "report=R,S"], "report", ["R", "S"]),
+        (["gallery", "images=I", "side=1,2", "output=in/a.html"], "output", ["in/side=1/a.html", "in/side=2/a.html"]),
+        (["restore", "scale=2,3", "input=a", "output=s3://b/c/"], "output", ["s3://b/c/scale=2", "s3://b/c/scale=3"]),
+        (["train", "seed=1,2", "output=R"], "output", ["R/seed=1", "R/seed=2"]),
+        (["train", "seed=1,2"], "output", ["runs/train/seed=1", "runs/train/seed=2"]),
+        (["slo", "alertmanager=a,b"], "output", ["runs/slo/alertmanager=a", "runs/slo/alertmanager=b"]),
+    ],
+)
+def test_no_job_writes_where_another_one_does(line, key, places):
+    command, *overrides = line
+    assert [job.compose()[key] for job in jobs(command, overrides)] == places
 
 
 @pytest.mark.parametrize(

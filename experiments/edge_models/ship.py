@@ -1,4 +1,4 @@
-"""Turns a trained network into the model that the package ships: branches collapsed where it has some, its history kept.
+"""Turns a trained network into the model that the package ships: branches collapsed where it has any, history kept.
 
 python experiments/edge_models/ship.py runs/edge_x4/best            writes sr_lab/models/edge_x4
 srlab evaluate restorer=edge_x4 benchmark=Set5/x4 scale=4 report=OUT

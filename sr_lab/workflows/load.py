@@ -71,9 +71,9 @@ def load_restorer(
     """The restorer called ``name``: it maps low images (B, C, h, w) in [0, 1] to (B, C, h * scale, w * scale).
 
     Args:
-        name: ``bicubic``; ``edge``, a model that comes with the package; an artefact's folder or a folder that holds
-            one, as ``runs/NAME/best``; a checkpoint; ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or
-            ``runs:/RUN/model``; or a file of public weights.
+        name: ``bicubic``; ``edge``, ``base`` or ``clip``, models that come with the package; an artefact's folder or a
+            folder that holds one, as ``runs/NAME/best``; a checkpoint; ``models:/NAME@ALIAS``,
+            ``models:/NAME/VERSION`` or ``runs:/RUN/model``; or a file of public weights.
         scale: Enlargement factor that is wanted; None takes the network's own. Bicubic needs it.
         device: Where to compute: a device, or ``auto``, ``cpu`` or ``cuda``.
         tracking_uri: The MLflow store or server that knows ``runs:/`` and ``models:/``; None is that of

@@ -4,10 +4,13 @@ import re
 
 import pytest
 import torch
+from skimage import data
 
+import sr_lab
 from sr_lab.artefacts.artefact import load_artefact
 from sr_lab.artefacts.folder import FILES
 from sr_lab.artefacts.shipped import MODELS, find_shipped, shipped_models
+from sr_lab.images import resize_bicubic, to_tensor
 from sr_lab.workflows.load import load_restorer
 
 
@@ -26,6 +29,19 @@ def test_an_edge_model_is_small_and_plain(name: str) -> None:
     assert artefact.network.num_parameters <= 60_000
     assert (MODELS / name / "weights.safetensors").stat().st_size <= 250_000
     assert artefact.config["model"]["network"]["collapsed"]
+
+
+def test_clip_sees_its_last_frame_and_is_for_videos() -> None:
+    """On a pan over a photo by which its weights were chosen; how good it is on others is in experiments/temporal."""
+    clip = sr_lab.load("clip", device="cpu")
+    photo = to_tensor(data.astronaut())
+    frames = [photo[..., 100 + shift : 228 + shift, 60:188] for shift in range(0, 12, 2)]
+    lows = [resize_bicubic(frame, scale=0.25).clamp(0, 1) for frame in frames]
+    restored = list(clip.frames(lows))
+    assert torch.equal(restored[0], clip(lows[0]))
+    made = (restored[-1], clip(lows[-1]), resize_bicubic(lows[-1], scale=4.0).clamp(0, 1))
+    seen, alone, classical = (sr_lab.psnr(image, frames[-1], scale=4) for image in made)
+    assert seen > alone > classical
 
 
 def test_edge_is_found_by_its_name_and_scale() -> None:

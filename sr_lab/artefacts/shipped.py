@@ -15,6 +15,15 @@ def shipped_models() -> list[str]:
     return sorted(folder.name for folder in MODELS.iterdir() if (folder / "metadata.json").is_file())
 
 
+def shipped_families() -> list[str]:
+    """Names of the same models without their scales, each once.
+
+    >>> shipped_families()
+    ['base', 'clip', 'edge', 'live']
+    """
+    return sorted({name.rpartition("_x")[0] for name in shipped_models()})
+
+
 def shipped_scales(name: str) -> list[int]:
     """Enlargement factors for which a model is shipped, ascending; none where ``name`` is not that of one.
 

@@ -13,7 +13,7 @@ from sr_lab.artefacts.export.opened import load_export
 from sr_lab.artefacts.lineage import backbones_seen
 from sr_lab.artefacts.pretrained import is_pretrained, load_pretrained
 from sr_lab.artefacts.public import load_file
-from sr_lab.artefacts.shipped import find_shipped
+from sr_lab.artefacts.shipped import find_shipped, shipped_families
 from sr_lab.base.files import settle
 from sr_lab.degradations.base import Degradation
 from sr_lab.inference.clips import CausalRestorer, ClipNetworkRestorer, network_restorer
@@ -28,8 +28,8 @@ from sr_lab.networks.temporal.base import ClipNetwork
 __all__ = ["choose_device", "fetch_artefact", "load_restorer", "on_engine"]
 
 _NETWORKS = (
-    "edge, an artefact's folder, a checkpoint, runs:/RUN/PATH, models:/NAME@ALIAS, pretrained/NAME or a file of public "
-    "weights"
+    f"{', '.join(shipped_families())}, an artefact's folder, a checkpoint, runs:/RUN/PATH, models:/NAME@ALIAS, "
+    "pretrained/NAME or a file of public weights"
 )
 
 

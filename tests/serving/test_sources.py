@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sr_lab.artefacts.artefact import save_artefact
-from sr_lab.artefacts.shipped import shipped_models, shipped_scales
+from sr_lab.artefacts.shipped import shipped_families, shipped_scales
 from sr_lab.networks.srcnn import SRCNN
 from sr_lab.serving import sources
 from sr_lab.serving.server import Models, make_parts
@@ -83,8 +83,7 @@ def test_scale_chooses_among_a_restorers_scales_and_is_refused_for_what_is_follo
         assert [parts.service.shelf.get(name).scale for name in ("model", "fast")] == [2, 2]
     finally:
         parts.service.close()
-    families = {name.rpartition("_x")[0] for name in shipped_models()}
-    models = Models(restorer="bicubic", scale=2, more={name: name for name in families}, device=CPU)
+    models = Models(restorer="bicubic", scale=2, more={name: name for name in shipped_families()}, device=CPU)
     for source in models.others(2):  # of one scale only: that one, whatever the first model's is
         scales = shipped_scales(source.name)
         assert source.load(source.version()).scale == (2 if len(scales) > 1 else scales[0])

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import psutil
 import pytest
-from serving.conftest import decoded, encoded, make, picture
+from serving.conftest import decoded, encoded, make, picture, same_picture
 
 from sr_lab.commands import serve
 from sr_lab.config.compose import compose
@@ -121,7 +121,7 @@ def test_replicas_follow_the_queue_and_a_killed_one_is_replaced(tmp_path):
             address = said.split()[-1]
             image = picture(30, 20)
             wanted = enlarged(image)
-            np.testing.assert_array_equal(decoded(post(address, encoded(image))), wanted)
+            same_picture(decoded(post(address, encoded(image))), wanted)
             assert len(replicas(process)) == 1
             (tmp_path / "waiting").write_text("600")  # which a hundred replicas would be asked for
             before = until(process, 2)
@@ -136,12 +136,12 @@ def test_replicas_follow_the_queue_and_a_killed_one_is_replaced(tmp_path):
                     time.sleep(0.02)
                 before[0].kill()  # a batch is in flight on both
                 for each, answer in sent:  # none is lost, each is its own
-                    np.testing.assert_array_equal(decoded(answer.result()), enlarged(each))
+                    same_picture(decoded(answer.result()), enlarged(each))
             (tmp_path / "slow").unlink()
             until(process, 2, without=before[0])
             (tmp_path / "waiting").write_text("1")
             until(process, 1)
-            np.testing.assert_array_equal(decoded(post(address, encoded(image))), wanted)
+            same_picture(decoded(post(address, encoded(image))), wanted)
             server.send_signal(signal.SIGTERM)
             assert server.wait(240) == 143
         finally:

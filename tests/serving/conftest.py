@@ -104,12 +104,6 @@ def picture(height: int = 40, width: int = 50, channels: int = 3, dtype=np.uint8
     return cv2.GaussianBlur(levels, (5, 5), 1).reshape(height, width, channels)
 
 
-def same_picture(ours, theirs) -> None:
-    """Equal, but for the rounding of a level: in another batch or process a float may end with another bit."""
-    assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
-    assert np.abs(ours.astype(int) - theirs.astype(int)).max(initial=0) <= 1
-
-
 def encoded(image, suffix: str = ".png") -> bytes:
     return cv2.imencode(suffix, image[..., ::-1])[1].tobytes()
 

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from serving.conftest import make, picture, same_picture
+from serving.conftest import make, picture
 from serving.test_app import expected
 
 from sr_lab.serving.keys import Keys, new_key
@@ -67,7 +67,7 @@ def test_another_ones_client_gets_the_image_of_http():
         result = client.infer("photos", [low_of(images)], request_id="7")
         assert (result.get_response().id, result.get_response().model_version) == ("7", "1")
         for image, restored in zip(images, result.as_numpy("restored"), strict=True):
-            same_picture(restored, expected(image))
+            np.testing.assert_array_equal(restored, expected(image))
         deep = picture(8, 8, dtype=np.uint16)
         assert client.infer("fast", [low_of(deep[None])]).as_numpy("restored").dtype == np.uint16
         assert b'route="grpc/ModelInfer",status="200"' in parts.service.measures.page()
@@ -109,7 +109,9 @@ def test_a_call_that_is_given_up_leaves_nothing_in_the_queue():
         with pytest.raises(triton.InferenceServerException):
             client.infer("photos", [low_of(picture(190, 190)[None])], client_timeout=0.001)
         low = picture(6, 6)
-        same_picture(client.infer("photos", [low_of(low[None])]).as_numpy("restored")[0], expected(low))
+        np.testing.assert_array_equal(
+            client.infer("photos", [low_of(low[None])]).as_numpy("restored")[0], expected(low)
+        )
     assert len(parts.service.runner.queue) == parts.open == parts.service.memory.held == 0
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from serving.conftest import Fixed, decoded, encoded, make, picture, restorer, same_picture
+from serving.conftest import Fixed, decoded, encoded, make, picture, restorer
 from starlette.testclient import TestClient
 
 from sr_lab.base.threads import whole_threads
@@ -56,7 +56,7 @@ def test_versions_change_under_load_and_no_request_is_mixed_or_lost(served):
     assert {answer.status_code for answer in answers} == {200}
     assert {answer.headers["x-model-version"] for answer in answers} >= {"2", "3"}
     for answer in answers:
-        same_picture(decoded(answer.content), wanted[answer.headers["x-model-version"]])
+        np.testing.assert_array_equal(decoded(answer.content), wanted[answer.headers["x-model-version"]])
     assert served.source.loads == ["1", "2", "3"]  # the way back loaded nothing
 
 
@@ -206,7 +206,7 @@ def test_the_guard_replaces_an_image_by_the_conservative_one():
             assert answer.headers["x-model"] == "careful"
             assert answer.headers["x-guard"].startswith("replaced; ")
             wanted = to_levels(resize_bicubic(to_tensor(image), scale=2), np.uint8)
-            same_picture(decoded(answer.content), wanted)
+            np.testing.assert_array_equal(decoded(answer.content), wanted)
             assert "srlab_guard_replaced_total" in client.get("/metrics").text
 
 
@@ -312,7 +312,7 @@ def test_a_candidate_answers_some_and_shadows_others_and_its_failure_is_nobodys(
     assert set(by_token) == set("abcd")
     both = by_token["a"]
     for pixels, version in ((both.champion, 1), (both.candidate, 2)):
-        same_picture(pixels, to_levels(restorer(version)(to_tensor(image)).detach(), np.uint8))
+        np.testing.assert_array_equal(pixels, to_levels(restorer(version)(to_tensor(image)).detach(), np.uint8))
     assert not by_token["b"].both
     assert by_token["c"].answered == "candidate"
     np.testing.assert_array_equal(by_token["c"].champion, both.champion)

@@ -9,7 +9,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from serving.conftest import decoded, encoded, picture, same_picture
+from serving.conftest import decoded, encoded, picture
 
 from sr_lab.images import resize_bicubic, to_levels, to_tensor
 
@@ -35,7 +35,7 @@ def infer(address: str, image, wanted) -> None:
     for binary in (True, False):
         output = triton.InferRequestedOutput("restored", binary_data=binary)
         result = client.infer("photos", [low], outputs=[output]).as_numpy("restored")
-        same_picture(result.reshape(wanted.shape), wanted)
+        np.testing.assert_array_equal(result.reshape(wanted.shape), wanted)
     client.close()
 
 
@@ -52,7 +52,7 @@ def test_a_server_answers_other_peoples_clients_and_drains_at_sigterm(tmp_path):
             address = said.split()[-1]
             image = picture(30, 20)
             wanted = to_levels(resize_bicubic(to_tensor(image), scale=2), np.uint8)
-            same_picture(decoded(post(address, encoded(image))), wanted)
+            np.testing.assert_array_equal(decoded(post(address, encoded(image))), wanted)
             if triton is not None:
                 infer(address.removeprefix("http://"), image, wanted)
             large, answers = picture(900, 900), []

@@ -1,5 +1,6 @@
 """Images in the forms in which a caller may have them: a file, an array, a tensor."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,9 @@ def as_tensor(image: Image) -> Tensor:
     """
     if isinstance(image, str | Path):
         return to_tensor(read_image(image))
-    if isinstance(image, np.ndarray) and image.ndim in (2, 3) and image.dtype in (np.uint8, np.uint16):
-        return to_tensor(image)
+    if isinstance(image, np.ndarray):
+        with contextlib.suppress(ValueError):  # which is said below, for every form
+            return to_tensor(image)
     if not isinstance(image, Tensor) or image.ndim not in (3, 4) or not image.is_floating_point():
         raise ValueError(
             f"an image is a path, an array (H, W, C) of uint8 or uint16, or a float tensor (C, H, W) or (B, C, H, W) "

@@ -27,11 +27,6 @@ from sr_lab.networks.temporal.base import ClipNetwork
 
 __all__ = ["choose_device", "fetch_artefact", "load_restorer", "on_engine"]
 
-_NETWORKS = (
-    f"{', '.join(shipped_families())}, an artefact's folder, a checkpoint, runs:/RUN/PATH, models:/NAME@ALIAS, "
-    "pretrained/NAME or a file of public weights"
-)
-
 
 def choose_device(name: torch.device | str = "auto") -> torch.device:
     """The device that ``auto``, ``cpu`` or ``cuda`` means on this machine; a device is itself.
@@ -195,7 +190,7 @@ def fetch_artefact(name: str, *, tracking_uri: str | None = None, scale: int | N
     if (shipped := find_shipped(name, scale=scale)) is not None:
         return load_artefact(shipped)
     if name == "bicubic" and not Path(name).exists():
-        raise ValueError(f"restorer=bicubic is no network, and one is needed here: give {_NETWORKS}")
+        raise ValueError(f"restorer=bicubic is no network, and one is needed here: give {_networks()}")
     if is_pretrained(name):
         return load_pretrained(name, scale=scale)
     path = Path(name)
@@ -206,7 +201,15 @@ def fetch_artefact(name: str, *, tracking_uri: str | None = None, scale: int | N
     try:
         return load_artefact(path)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"restorer={name}: no such file or folder; give bicubic, {_NETWORKS}") from error
+        raise FileNotFoundError(f"restorer={name}: no such file or folder; give bicubic, {_networks()}") from error
+
+
+def _networks() -> str:
+    """What a network may be given as, for messages."""
+    return (
+        f"{', '.join(shipped_families())}, an artefact's folder, a checkpoint, runs:/RUN/PATH, models:/NAME@ALIAS, "
+        "pretrained/NAME or a file of public weights"
+    )
 
 
 def _consistent(
